@@ -1,0 +1,98 @@
+"""Records into documents and back: what a session's bytes mean, and when the session will end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from hello_tornado.sessions.changes import Update
+from hello_tornado.sessions.committer import Commit, Committed
+from hello_tornado.sessions.errors import SessionTooLarge
+from hello_tornado.sessions.ids import SessionKey, new_handle
+from hello_tornado.sessions.lifetimes import Lifetimes
+from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.serializers import Serializer
+from hello_tornado.sessions.session import Document, Renewal, empty_document, max_age_of
+
+BIGGEST_NAMED: Final = 3
+NO_RENEWAL: Final = Renewal()
+
+
+class Codec:
+    """Reads records, and makes the ones that should stand after changes."""
+
+    def __init__(
+        self,
+        serializer: Serializer,
+        lifetimes: Lifetimes,
+        max_bytes: int,
+        clock: Callable[[], int],
+    ) -> None:
+        self._serializer = serializer
+        self._lifetimes = lifetimes
+        self._max_bytes = max_bytes
+        self._clock = clock
+
+    def document(self, record: SessionRecord) -> Document:
+        """What a record holds; `SerializationError` when its bytes cannot be read."""
+        stored = self._serializer.loads(record.data)
+        return {
+            "data": stored.get("data", {}),
+            "meta": stored.get("meta", {}),
+            "user_id": record.user_id,
+        }
+
+    def create(self, key: SessionKey, changes: Update) -> Committed:
+        """The first record of a session to which *changes* were made."""
+        now = self._clock()
+        document = changes.apply(empty_document())
+        record = SessionRecord(
+            key=key,
+            handle=new_handle(),
+            version=1,
+            user_id=document["user_id"],
+            data=self._dumps(document),
+            created_at=now,
+            accessed_at=now,
+            expires_at=self._expires_at(now, now, document),
+        )
+        return Committed(record, document)
+
+    def rebuild(self, current: SessionRecord, commit: Commit) -> Committed:
+        """What should stand in the place of *current* once *commit* is applied to it."""
+        accessed_at = max(self._clock(), current.accessed_at)
+        renewal = commit.renewal or NO_RENEWAL
+        created_at = accessed_at if renewal.restart else current.created_at
+        document = commit.changes.apply(self.document(current))
+        record = SessionRecord(
+            key=commit.renewed_to or current.key,
+            handle=new_handle() if renewal.new_handle else current.handle,
+            version=current.version + 1,
+            user_id=document["user_id"],
+            data=self._dumps(document),
+            created_at=created_at,
+            accessed_at=accessed_at,
+            expires_at=self._expires_at(created_at, accessed_at, document),
+        )
+        return Committed(record, document)
+
+    def touched(self, record: SessionRecord, max_age: timedelta | None) -> SessionRecord:
+        """*record* as used at this moment by a session with this `max_age`."""
+        now = max(self._clock(), record.accessed_at)
+        expires_at = self._lifetimes.expires_at(record.created_at, now, max_age)
+        return replace(record, accessed_at=now, expires_at=max(expires_at, record.expires_at))
+
+    def _expires_at(self, created_at: int, accessed_at: int, document: Document) -> int:
+        return self._lifetimes.expires_at(created_at, accessed_at, max_age_of(document["meta"]))
+
+    def _dumps(self, document: Document) -> bytes:
+        stored = {name: document[name] for name in ("data", "meta") if document[name]}
+        raw = self._serializer.dumps(stored)
+        if len(raw) > self._max_bytes:
+            raise SessionTooLarge(len(raw), self._max_bytes, self._biggest(document["data"]))
+        return raw
+
+    def _biggest(self, data: Mapping[str, Any]) -> Mapping[str, int]:
+        sizes = {key: len(self._serializer.dumps({key: value})) for key, value in data.items()}
+        biggest = sorted(sizes, key=lambda key: sizes[key], reverse=True)[:BIGGEST_NAMED]
+        return {key: sizes[key] for key in biggest}

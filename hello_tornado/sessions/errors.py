@@ -1,0 +1,60 @@
+"""What nobody expected. Conflicts, dead ids and forged cookies are values, not errors.
+
+SessionError
+ ├─ ConfigurationError    an option or a URL that cannot work
+ ├─ SessionNotLoaded      the session was read before `prepare()` had loaded it
+ ├─ SessionEnded          a write to a session that this request has destroyed
+ ├─ ResponseStarted       a change that can no longer reach the browser or the store
+ ├─ SerializationError    a value that cannot be stored, or bytes that cannot be read
+ ├─ SessionTooLarge       more data than `max_bytes`
+ └─ StoreError            the store answered with an error
+     └─ StoreUnavailable  the store did not answer: 503, and whether it wrote is unknown
+"""
+
+from collections.abc import Mapping
+
+
+class SessionError(Exception):
+    """The root of all errors of this library."""
+
+
+class ConfigurationError(SessionError):
+    """An option or a URL that cannot work; the message names the cure."""
+
+
+class SessionNotLoaded(SessionError):
+    """The session was read before `SessionMixin.prepare()` had loaded it."""
+
+
+class SessionEnded(SessionError):
+    """A write to a session that this request has destroyed."""
+
+
+class ResponseStarted(SessionError):
+    """The headers have left: no new cookie can follow them."""
+
+
+class SerializationError(SessionError):
+    """A value that cannot be stored (the message names its key), or bytes that cannot be read."""
+
+
+class SessionTooLarge(SessionError):
+    """The session's data would exceed `max_bytes`; nothing was stored."""
+
+    def __init__(self, size: int, limit: int, biggest: Mapping[str, int]) -> None:
+        keys = ", ".join(f"{key!r} ({length:,})" for key, length in biggest.items())
+        super().__init__(
+            f"the session would hold {size:,} bytes; max_bytes is {limit:,}. "
+            f"The biggest keys, in bytes: {keys}"
+        )
+        self.size = size
+        self.limit = limit
+        self.biggest = biggest
+
+
+class StoreError(SessionError):
+    """The store answered with an error; nothing of the call was written."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer; whether it wrote is unknown. The driver's error is the cause."""

@@ -1,0 +1,112 @@
+"""What happened to sessions, told to whoever listens: logs, metrics, an audit trail.
+
+An event names a session by its handle, never by its id or key.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import ClassVar, TypeAlias
+
+logger = logging.getLogger("hello_tornado.sessions")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """The root of all events; `level` is the one at which `log_event` writes it."""
+
+    level: ClassVar[int] = logging.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class Created(SessionEvent):
+    """A session was stored for the first time."""
+
+    handle: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed(SessionEvent):
+    """A session has a new id; the old one is dead. A login renews."""
+
+    handle: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(SessionEvent):
+    """A session is over; `reason` is "destroyed" (by its own request), "revoked" or "expired"."""
+
+    handle: str
+    user_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDropped(SessionEvent):
+    """A request's changes were dropped: its session had ended, or had a new id, meanwhile."""
+
+    level: ClassVar[int] = logging.WARNING
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordUnreadable(SessionEvent):
+    """A stored session could not be read; the visitor got a fresh one and the row stays."""
+
+    level: ClassVar[int] = logging.WARNING
+    handle: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class TouchFailed(SessionEvent):
+    """The store did not take a later expiry; the request went on, for nothing of it was lost."""
+
+    level: ClassVar[int] = logging.WARNING
+    handle: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class CookieRejected(SessionEvent):
+    """A cookie of our name was no session; `reason` says why, without its value."""
+
+    level: ClassVar[int] = logging.WARNING
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purged(SessionEvent):
+    """A purge has run to its end and deleted this many expired sessions."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeFailed(SessionEvent):
+    """A purge stopped with an error; the next one tries again."""
+
+    level: ClassVar[int] = logging.ERROR
+    cause: str
+
+
+Hook: TypeAlias = Callable[[SessionEvent], None]
+"""Called with each event, on the event loop: it must not block. What it raises is only logged."""
+
+
+def emit(hooks: Iterable[Hook], event: SessionEvent) -> None:
+    """Tell every hook of *event*."""
+    for hook in hooks:
+        try:
+            hook(event)
+        except Exception:
+            logger.exception("a hook failed on %s", type(event).__name__)
+
+
+def log_event(event: SessionEvent) -> None:
+    """The hook that writes one line for each event to the logger `hello_tornado.sessions`."""
+    if logger.isEnabledFor(event.level):
+        facts = " ".join(f"{field.name}={getattr(event, field.name)!a}" for field in fields(event))
+        logger.log(event.level, "%s %s", type(event).__name__, facts)

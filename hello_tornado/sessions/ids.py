@@ -1,0 +1,28 @@
+"""The three names of a session: the secret id, its hash, and a handle that may be shown.
+
+The id lives only in the cookie, the key only in the store: who reads the store cannot make a
+cookie, and mypy keeps the two apart. The handle is for pages, logs and the command line.
+"""
+
+import base64
+import hashlib
+import secrets
+from typing import NewType
+
+SessionId = NewType("SessionId", str)
+SessionKey = NewType("SessionKey", bytes)
+
+
+def new_session_id() -> SessionId:
+    """256 random bits, 43 characters that are safe in a cookie and in a URL."""
+    return SessionId(secrets.token_urlsafe(32))
+
+
+def key_of(session_id: SessionId) -> SessionKey:
+    """The SHA-256 of an id, 32 bytes: the only form of it that a store ever sees."""
+    return SessionKey(hashlib.sha256(session_id.encode()).digest())
+
+
+def new_handle() -> str:
+    """80 random bits as 16 lower-case letters and digits; says nothing about the id."""
+    return base64.b32encode(secrets.token_bytes(10)).decode("ascii").lower()

@@ -1,0 +1,328 @@
+"""Sessions as a service: open one by its id, commit what a request did, find, revoke and purge.
+
+What a request costs: `open` is one load, shared with all requests of the moment; `commit` is one
+save, shared likewise, if something changed, and otherwise nothing, or once in a `touch_interval`
+a shared touch.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
+
+from hello_tornado.sessions.changes import Update
+from hello_tornado.sessions.codec import Codec
+from hello_tornado.sessions.committer import Commit, Committed, Committer
+from hello_tornado.sessions.errors import ConfigurationError, SerializationError, StoreError
+from hello_tornado.sessions.events import (
+    CommitDropped,
+    Created,
+    Ended,
+    Hook,
+    RecordUnreadable,
+    Renewed,
+    SessionEvent,
+    TouchFailed,
+    emit,
+    log_event,
+)
+from hello_tornado.sessions.gather import Gather
+from hello_tornado.sessions.ids import SessionId, SessionKey, key_of, new_session_id
+from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes
+from hello_tornado.sessions.purger import Purger
+from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.serializers import JsonSerializer, Serializer
+from hello_tornado.sessions.session import Session, empty_document
+from hello_tornado.sessions.stores import Store
+
+Clock: TypeAlias = Callable[[], int]
+Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
+
+MAX_BYTES: Final = 64 * 1024
+MAX_TRIES: Final = 8  # at an id that nobody has; with 256 random bits the first one does
+
+
+def system_clock() -> int:
+    """The moment now: microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The browser has the right cookie, or rightly none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """The browser needs a cookie with this id."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """The session has ended: the browser's cookie should go."""
+
+
+CookieAction: TypeAlias = Keep | Issue | Clear
+
+
+class SessionManager:
+    """Opens and commits sessions over one store.
+
+    The options have the meaning that express-session gives them: `resave` stores unchanged
+    sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
+    cookie with every response, `unset` says what `del handler.session` does to the stored session
+    ("keep" or "destroy"), `genid` makes ids. A request that changes nothing moves the expiry
+    forward at most once in `touch_interval`. Data beyond `max_bytes` is refused. Each of `hooks`
+    is told of every event; `clock` tells the moment.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lifetimes: Lifetimes | None = None,
+        serializer: Serializer | None = None,
+        resave: bool = False,
+        save_uninitialized: bool = False,
+        rolling: bool = False,
+        unset: Literal["keep", "destroy"] = "keep",
+        genid: Callable[[], str] = new_session_id,
+        touch_interval: timedelta = timedelta(seconds=60),
+        max_bytes: int = MAX_BYTES,
+        hooks: Sequence[Hook] = (log_event,),
+        clock: Clock = system_clock,
+    ) -> None:
+        if unset not in ("keep", "destroy"):
+            raise ConfigurationError(f'unset is "keep" or "destroy", not {unset!r}')
+        self.store = store
+        self.lifetimes = lifetimes or Lifetimes()
+        self.rolling = rolling
+        self.unset = unset
+        self.touch_interval = touch_interval
+        self._serializer = serializer or JsonSerializer()
+        self._resave = resave
+        self._save_uninitialized = save_uninitialized
+        self._genid = genid
+        self._hooks = hooks
+        self.now = clock
+        self._codec = Codec(self._serializer, self.lifetimes, max_bytes, clock)
+        self._load: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(self._load_many)
+        self._save: Gather[SessionKey, Swap, Outcome] = Gather(store.save)
+        self._touch: Gather[SessionKey, SessionRecord, None] = Gather(self._touch_many)
+        self._committer = Committer(self._swap, self._codec.rebuild)
+        self._purgers: list[Purger] = []
+
+    async def open(self, session_id: SessionId | None) -> Session:
+        """The session with this id, or a new one: without an id, or when it is unknown or over.
+
+        A new session is not stored before it is committed, and then gets an id of its own.
+        """
+        record = None if session_id is None else await self._live_record(key_of(session_id))
+        return self._session(record)
+
+    async def reload(self, session: Session) -> Session:
+        """The same session as it stands in the store now; a new one when it has ended."""
+        record = session.record and await self._live_record(session.record.key)
+        return self._session(record)
+
+    def needs_store(self, session: Session) -> bool:
+        """Whether `commit` has anything to ask of the store."""
+        if session.record is None:
+            return self._save_uninitialized or bool(session.changes())
+        return session.modified or self._resave or self._is_touch_due(session)
+
+    async def commit(self, session: Session) -> CookieAction:
+        """Store what was done to *session*; says what the browser's cookie should become.
+
+        When the session has ended meanwhile, elsewhere, the changes are dropped: `Keep`.
+        """
+        if session.ended:
+            return await self._end(session)
+        changes = session.changes()
+        if session.record is None:
+            if changes or self._save_uninitialized:
+                return Issue(await self._create(session, changes))
+            return Keep()
+        if changes or session.renewal or self._resave:
+            return await self._update(session, session.record, changes)
+        if self._is_touch_due(session):
+            await self._touch_quietly(session, session.record)
+        return Keep()
+
+    @asynccontextmanager
+    async def transaction(self, session_id: SessionId | None) -> AsyncIterator[Session]:
+        """Open a session outside of a request; commit on leaving, unless by an exception."""
+        session = await self.open(session_id)
+        yield session
+        await self.commit(session)
+
+    async def update(
+        self, session_id: SessionId, function: Callable[[Session], None]
+    ) -> Session | None:
+        """Apply a pure *function* to the newest copy of a session, again until it is stored.
+
+        For what no operation expresses, such as "take one if any is left". None when there is no
+        such session.
+        """
+        record = await self._live_record(key_of(session_id))
+        while record is not None:
+            session = self._session(record)
+            function(session)
+            wanted = self._codec.rebuild(record, Commit(record, session.changes()))
+            match await self._swap(Swap(record, wanted.record)):
+                case Conflict(winner):
+                    record = winner
+                case Saved():
+                    session.settle(*wanted)
+                    return session
+                case Gone():
+                    return None
+        return None
+
+    async def sessions_of(self, user_id: str) -> Sequence[Session]:
+        """The living sessions of a user, newest first."""
+        now = self.now()
+        records = await self.store.find_by_user(user_id)
+        return [self._session(record) for record in records if record.expires_at > now]
+
+    async def revoke(self, *handles: str) -> int:
+        """End these sessions, wherever they are in use; returns how many there were."""
+        return await self._revoke_all(lambda: self.store.find_by_handle(handles))
+
+    async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
+        """End all sessions of a user but those whose handles are in *keep*; returns how many."""
+
+        async def find() -> Sequence[SessionRecord]:
+            records = await self.store.find_by_user(user_id)
+            return [record for record in records if record.handle not in keep]
+
+        return await self._revoke_all(find)
+
+    def purge_every(self, interval: timedelta | float, *, batch: int = 1000) -> Purger:
+        """Delete expired sessions every *interval* (a timedelta or seconds) from now on."""
+        if not isinstance(interval, timedelta):
+            interval = timedelta(seconds=interval)
+        purger = Purger(self.store, interval, batch=batch, clock=self.now, emit=self.emit)
+        self._purgers.append(purger)
+        purger.start()
+        return purger
+
+    async def aclose(self) -> None:
+        """Stop purging and close the store."""
+        for purger in self._purgers:
+            purger.stop()
+        await self.store.aclose()
+
+    def emit(self, event: SessionEvent) -> None:
+        """Tell the hooks of *event*."""
+        emit(self._hooks, event)
+
+    async def _load_many(self, keys: Sequence[SessionKey]) -> Sequence[SessionRecord | None]:
+        found = await self.store.load(keys)
+        return [found.get(key) for key in keys]
+
+    async def _touch_many(self, records: Sequence[SessionRecord]) -> Sequence[None]:
+        await self.store.touch(records)
+        return [None] * len(records)
+
+    async def _swap(self, swap: Swap) -> Outcome:
+        return await self._save((swap.old or swap.new).key, swap)
+
+    async def _live_record(self, key: SessionKey) -> SessionRecord | None:
+        record = await self._load(key, key)
+        return record if record is not None and record.expires_at > self.now() else None
+
+    def _session(self, record: SessionRecord | None) -> Session:
+        document = empty_document()
+        if record is not None:
+            try:
+                document = self._codec.document(record)
+            except SerializationError as error:
+                self.emit(RecordUnreadable(record.handle, str(error)))
+                record = None
+        return Session(
+            record,
+            document,
+            opened_at=self.now(),
+            lifetimes=self.lifetimes,
+            serializer=self._serializer,
+        )
+
+    def _is_touch_due(self, session: Session) -> bool:
+        record = session.record
+        if record is None:
+            return False
+        return session.touched or (
+            self.now() - record.accessed_at >= self.touch_interval // MICROSECOND
+        )
+
+    async def _create(self, session: Session, changes: Update) -> SessionId:
+        for _ in range(MAX_TRIES):
+            session_id = SessionId(self._genid())
+            wanted = self._codec.create(key_of(session_id), changes)
+            if isinstance(await self._swap(Swap(None, wanted.record)), Saved):
+                session.settle(*wanted)
+                self.emit(Created(wanted.record.handle, wanted.record.user_id))
+                return session_id
+        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+
+    async def _update(
+        self, session: Session, record: SessionRecord, changes: Update
+    ) -> CookieAction:
+        if session.renewal is None:
+            action: CookieAction = Keep()
+            result = await self._committer.commit(Commit(record, changes))
+        else:
+            for _ in range(MAX_TRIES):
+                action = Issue(SessionId(self._genid()))
+                result = await self._committer.commit(
+                    Commit(record, changes, key_of(action.session_id), session.renewal)
+                )
+                if not isinstance(result, Conflict):
+                    break
+        match result:
+            case Committed(stored, document):
+                if session.renewal is not None:
+                    self.emit(Renewed(stored.handle, stored.user_id))
+                session.settle(stored, document)
+                return action
+            case Gone():
+                session.destroy()
+                self.emit(CommitDropped(record.handle))
+                return Keep()
+            case Conflict():
+                raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+
+    async def _touch_quietly(self, session: Session, record: SessionRecord) -> None:
+        touched = self._codec.touched(record, session.max_age)
+        try:
+            await self._touch(record.key, touched)
+        except StoreError as error:
+            self.emit(TouchFailed(record.handle, str(error)))
+        else:
+            session.record = touched
+
+    async def _end(self, session: Session) -> CookieAction:
+        record = session.record
+        if record is not None:
+            if await self.store.delete([record.key]):
+                self.emit(Ended(record.handle, record.user_id, "destroyed"))
+            else:
+                # It may live on under another id, given by a request that ran beside this one.
+                await self.revoke(record.handle)
+        return Clear()
+
+    async def _revoke_all(self, find: Find) -> int:
+        """Delete what *find* finds, until it finds nothing: an id may be renewed in between."""
+        count = 0
+        while records := await find():
+            deleted = await self.store.delete([record.key for record in records])
+            for record in records:
+                if record.key in deleted:
+                    count += 1
+                    self.emit(Ended(record.handle, record.user_id, "revoked"))
+        return count

@@ -1,0 +1,59 @@
+"""What a store keeps of a session, and the one verb by which it changes: compare and swap."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from hello_tornado.sessions.ids import SessionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRecord:
+    """One session as a store sees it: opaque data, and the few facts that are compared or indexed.
+
+    Moments are microseconds since 1970. `version` is 1 at creation and grows by one with every
+    swap; a touch leaves it alone.
+    """
+
+    key: SessionKey
+    handle: str
+    version: int
+    user_id: str | None
+    data: bytes
+    created_at: int
+    accessed_at: int
+    expires_at: int
+
+
+class Swap(NamedTuple):
+    """Put `new` where `old` still stands: same key, same version. Without `old`, create.
+
+    When `new` has another key, the session's id was renewed, and the old key dies in the same
+    atomic step.
+    """
+
+    old: SessionRecord | None
+    new: SessionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The new record stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Nothing was written: `current` stands in the way.
+
+    Either a newer version of the old record, or (with the new record's key) a stranger under the
+    id that was to be given out.
+    """
+
+    current: SessionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Nothing was written: the old record no longer exists, and is not to be made again."""
+
+
+Outcome: TypeAlias = Saved | Conflict | Gone

@@ -1,0 +1,145 @@
+"""A dict that records what is done to it, as operations that can be merged with those of others."""
+
+import copy
+from collections.abc import Iterator, MutableMapping
+from typing import Any, Final
+
+from hello_tornado.sessions.changes import (
+    ABSENT,
+    Append,
+    Increment,
+    Operation,
+    Set,
+    Unset,
+    difference,
+    is_count,
+    same,
+)
+from hello_tornado.sessions.serializers import Serializer
+
+MUTABLE: Final = (dict, list, set, tuple)  # a tuple may hold a list
+
+
+class RecordingDict(MutableMapping[str, Any]):
+    """Keys are str; a value that the serializer cannot hold is refused where it is set.
+
+    Nested changes (`session["cart"]["apple"] = 1`) need no flag: what is mutable is copied when it
+    is first handed out, and compared when the operations are asked for.
+    """
+
+    __slots__ = ("_data", "_handed_out", "_operations", "_serializer")
+
+    def __init__(self, data: dict[str, Any], serializer: Serializer) -> None:
+        self._data = data
+        self._serializer = serializer
+        self._handed_out: dict[str, Any] = {}
+        self._operations: dict[str, Operation] = {}
+
+    def operations(self) -> dict[str, Operation]:
+        """What was done so far, nested changes included, as one operation for each key."""
+        operations = dict(self._operations)
+        for key, before in self._handed_out.items():
+            operation = difference(before, self._data[key])
+            if operation is not None:
+                self._serializer.check(key, self._data[key])
+                earlier = operations.get(key)
+                operations[key] = earlier.then(operation) if earlier else operation
+        return operations
+
+    def _stand_on_data(self, stored: dict[str, Any]) -> None:
+        """Nothing was done to *stored* yet. A value that is the same keeps its identity.
+
+        So a list which the handler holds since before a save is still the one in the session.
+        """
+        mine = self._data
+        self._data = {
+            key: mine[key] if key in mine and same(mine[key], value) else copy.deepcopy(value)
+            for key, value in stored.items()
+        }
+        self._handed_out = {
+            key: copy.deepcopy(stored[key]) for key in self._handed_out if key in stored
+        }
+        self._operations = {}
+
+    def _check_writable(self) -> None:
+        """Raise when it is too late for a write."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._data[key]
+        if isinstance(value, MUTABLE) and key not in self._handed_out:
+            self._handed_out[key] = copy.deepcopy(value)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._check_writable()
+        self._serializer.check(key, value)
+        if key in self._data and same(self[key], value):
+            self._data[key] = value
+            return
+        self._handed_out.pop(key, None)
+        self._operate(key, Set(copy.deepcopy(value)))
+        if isinstance(value, MUTABLE):
+            self._handed_out[key] = self._data[key]
+            self._data[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._check_writable()
+        if key not in self._data:
+            raise KeyError(key)
+        self._handed_out.pop(key, None)
+        self._operate(key, Unset())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._data
+
+    def clear(self) -> None:
+        """Remove every key."""
+        for key in list(self._data):
+            del self[key]
+
+    def increment(self, key: str, by: int = 1) -> int:
+        """Count; increments of parallel requests always add up. Returns the sum as known here.
+
+        An absent key counts from 0; `TypeError` when the key holds anything but an int.
+        """
+        self._check_writable()
+        if not is_count(by):
+            raise TypeError(f"increment by a whole number, not by {by!r}")
+        current = self._data.get(key, 0)
+        if not is_count(current):
+            raise TypeError(f"session[{key!r}] is a {type(current).__name__}: it cannot be counted")
+        self._serializer.check(key, current + by)
+        self._operate(key, Increment(by))
+        return int(self._data[key])
+
+    def append(self, key: str, value: Any) -> None:
+        """Add *value* to a list; appends of parallel requests all arrive. An absent key is [].
+
+        `TypeError` when the key holds anything but a list.
+        """
+        self._check_writable()
+        current = self._data.get(key, [])
+        if not isinstance(current, list):
+            raise TypeError(
+                f"session[{key!r}] is a {type(current).__name__}: it cannot be appended to"
+            )
+        self._serializer.check(key, [value])
+        if key in self._handed_out:
+            current.append(value)
+        else:
+            self._operate(key, Append((copy.deepcopy(value),)))
+
+    def _operate(self, key: str, operation: Operation) -> None:
+        value = operation.apply(self._data.get(key, ABSENT))
+        if value is ABSENT:
+            del self._data[key]
+        else:
+            self._data[key] = value
+        earlier = self._operations.get(key)
+        self._operations[key] = earlier.then(operation) if earlier else operation

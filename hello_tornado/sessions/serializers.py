@@ -1,0 +1,160 @@
+"""Session data as bytes and back: JSON, with tags for the Python types that JSON lacks.
+
+A tagged value is an object with one key that begins with "$": {"$date": "2026-11-23"}. A mapping of
+the user's that looks like one gets another "$" in front of its key, and loses it when read.
+"""
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn, Protocol
+from uuid import UUID
+
+from hello_tornado.sessions.errors import SerializationError
+from hello_tornado.sessions.lifetimes import MICROSECOND
+
+MAX_DEPTH = 64
+MAX_INT = 2**63 - 1
+
+
+class Serializer(Protocol):
+    """How sessions become bytes. `JsonSerializer` is one."""
+
+    def check(self, key: str, value: Any, /) -> None:
+        """Raise `SerializationError`, naming the place, unless `dumps` can hold *value*."""
+
+    def dumps(self, document: Mapping[str, Any], /) -> bytes:
+        """The bytes of a document; `SerializationError` for what cannot be held."""
+
+    def loads(self, raw: bytes, /) -> dict[str, Any]:
+        """A new, equal document; `SerializationError` when the bytes make none."""
+
+
+class JsonSerializer:
+    """JSON, and datetime, date, time, timedelta, bytes, set, frozenset, tuple, Decimal, UUID.
+
+    Mappings need str keys; numbers must be finite, ints fit in 64 bits; nesting ends at 64 levels.
+    """
+
+    def check(self, key: str, value: Any, /) -> None:
+        """Raise `SerializationError`, naming the place, for a value that JSON cannot hold."""
+        if not isinstance(key, str):
+            raise SerializationError(f"session key {key!r} is no str, but {_kind(key)}")
+        to_json(value, key)
+
+    def dumps(self, document: Mapping[str, Any], /) -> bytes:
+        """Compact ASCII JSON; lone surrogates survive as escapes."""
+        return json.dumps(to_json(document, ""), separators=(",", ":"), allow_nan=False).encode()
+
+    def loads(self, raw: bytes, /) -> dict[str, Any]:
+        """The document that `dumps` was given."""
+        try:
+            document = json.loads(raw, object_hook=_from_object, parse_constant=_refuse_constant)
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise SerializationError(f"unreadable session data: {type(error).__name__}") from error
+        if not isinstance(document, dict):
+            raise SerializationError(f"session data is no mapping, but {_kind(document)}")
+        return document
+
+
+def to_json(value: Any, path: str) -> Any:
+    """*value* in JSON's own types; *path* names it in the error when it has no such form."""
+    return _to_json(value, path, 1)
+
+
+def _to_json(value: Any, path: str, depth: int) -> Any:
+    kind = type(value)
+    if value is None or kind is bool or kind is str:
+        return value
+    if kind is int:
+        if not -MAX_INT - 1 <= value <= MAX_INT:
+            raise SerializationError(f"{path}: an int beyond 64 bits; store it as str or Decimal")
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise SerializationError(f"{path}: {value} is no number that JSON can hold")
+        return value
+    if depth > MAX_DEPTH:
+        raise SerializationError(f"{path[:80]}: nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        members = {key: _to_json(item, at, depth + 1) for key, item, at in _members(value, path)}
+        return {"$" + key: members[key] for key in members} if _looks_tagged(members) else members
+    if kind is list:
+        return [_to_json(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    tag = _TAGS_BY_TYPE.get(kind)
+    if tag is None:
+        raise SerializationError(f"{path}: {_kind(value)} cannot be stored in a session")
+    return {tag: _to_json(_ENCODERS[tag](value), path, depth + 1)}
+
+
+def _members(value: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any, str]]:
+    for key, item in value.items():
+        if type(key) is not str:
+            raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
+        yield key, item, f"{path}.{key}" if path else key
+
+
+def _looks_tagged(members: Mapping[str, Any]) -> bool:
+    return len(members) == 1 and next(iter(members)).startswith("$")
+
+
+def _from_object(members: dict[str, Any]) -> Any:
+    if not _looks_tagged(members):
+        return members
+    ((tag, value),) = members.items()
+    if tag.startswith("$$"):
+        return {tag[1:]: value}
+    try:
+        return _DECODERS[tag](value)
+    except (KeyError, AttributeError, InvalidOperation, binascii.Error) as error:
+        raise ValueError(f"no value of the kind {tag}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _kind(value: Any) -> str:
+    return f"a value of type {type(value).__qualname__}"
+
+
+_TAGS_BY_TYPE: Mapping[type, str] = {
+    datetime: "$datetime",
+    date: "$date",
+    time: "$time",
+    timedelta: "$timedelta",
+    bytes: "$bytes",
+    set: "$set",
+    frozenset: "$frozenset",
+    tuple: "$tuple",
+    Decimal: "$decimal",
+    UUID: "$uuid",
+}
+_ENCODERS: Mapping[str, Callable[[Any], Any]] = {
+    "$datetime": datetime.isoformat,
+    "$date": date.isoformat,
+    "$time": time.isoformat,
+    "$timedelta": lambda value: value // MICROSECOND,
+    "$bytes": lambda value: base64.b64encode(value).decode("ascii"),
+    "$set": list,
+    "$frozenset": list,
+    "$tuple": list,
+    "$decimal": str,
+    "$uuid": str,
+}
+_DECODERS: Mapping[str, Callable[[Any], Any]] = {
+    "$datetime": datetime.fromisoformat,
+    "$date": date.fromisoformat,
+    "$time": time.fromisoformat,
+    "$timedelta": lambda value: value * MICROSECOND,
+    "$bytes": lambda value: base64.b64decode(value, validate=True),
+    "$set": set,
+    "$frozenset": frozenset,
+    "$tuple": tuple,
+    "$decimal": Decimal,
+    "$uuid": UUID,
+}

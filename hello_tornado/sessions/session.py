@@ -1,0 +1,254 @@
+"""The session a handler sees: a dict that records what was done to it.
+
+Everything here is synchronous and local. The manager acts on `changes()`, `renewal`, `ended` and
+`touched` when the request is committed.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+from hello_tornado.sessions.changes import Operation, Set, Unset, Update
+from hello_tornado.sessions.errors import ResponseStarted, SessionEnded
+from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
+from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.recording import RecordingDict
+from hello_tornado.sessions.serializers import Serializer
+
+Document: TypeAlias = dict[str, Any]
+"""All that a session holds: "data" (the handlers'), "meta" (ours) and "user_id"."""
+
+MAX_USER_ID: Final = 255
+
+
+def empty_document() -> Document:
+    """The document of a session in which nothing was done."""
+    return {"data": {}, "meta": {}, "user_id": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A new id at commit. `restart` also starts the absolute timeout anew."""
+
+    restart: bool = False
+    new_handle: bool = False
+
+    def __or__(self, other: "Renewal | None") -> "Renewal":
+        if other is None:
+            return self
+        return Renewal(self.restart or other.restart, self.new_handle or other.new_handle)
+
+
+class Session(RecordingDict):
+    """A dict of one visitor's values, kept in the store from request to request.
+
+    Keys are str. A value that cannot be stored is refused where it is set. Nested changes
+    (`session["cart"]["apple"] = 1`) are found when the request ends; assigning an equal value
+    changes nothing. In parallel requests of one session, changes of different keys merge, also
+    nested ones; increments and appends add up; of two assignments to one key the later wins.
+    """
+
+    __slots__ = (
+        "_lifetimes",
+        "_meta",
+        "_meta_operations",
+        "_opened_at",
+        "_reset",
+        "_user_id",
+        "ended",
+        "record",
+        "renewal",
+        "response_started",
+        "touched",
+    )
+
+    def __init__(
+        self,
+        record: SessionRecord | None,
+        document: Document,
+        *,
+        opened_at: int,
+        lifetimes: Lifetimes,
+        serializer: Serializer,
+    ) -> None:
+        super().__init__(document["data"], serializer)
+        self._opened_at = opened_at
+        self._lifetimes = lifetimes
+        self.ended = False
+        self.response_started = False
+        self._stand_on(record, document)
+
+    def _stand_on(self, record: SessionRecord | None, document: Document) -> None:
+        self.record = record
+        self._meta: dict[str, Any] = document["meta"]
+        self._user_id: str | None = document["user_id"]
+        self._meta_operations = Update({})
+        self._reset = Update({})
+        self.renewal: Renewal | None = None
+        self.touched = False
+
+    def settle(self, record: SessionRecord | None, document: Document) -> None:
+        """Stand on *document* as it is now stored in *record*: nothing is changed any more."""
+        self._stand_on_data(document["data"])
+        self._stand_on(record, document)
+
+    def __repr__(self) -> str:
+        return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
+
+    def login(self, user_id: str) -> None:
+        """This session is now *user_id*'s: it gets a new id, and its absolute timeout starts anew.
+
+        Data gathered while anonymous is kept; another user's data is not.
+        """
+        self._check_writable()
+        self._check_cookie_can_leave()
+        if not isinstance(user_id, str) or not 0 < len(user_id) <= MAX_USER_ID:
+            raise ValueError(f"a user_id is a str of 1 to {MAX_USER_ID} characters")
+        if self._user_id not in {None, user_id}:
+            self.regenerate()
+        self._user_id = user_id
+        self.renewal = Renewal(restart=True) | self.renewal
+
+    def renew(self) -> None:
+        """A new id for the same session, against fixation; the old id dies in the same moment."""
+        self._check_writable()
+        self._check_cookie_can_leave()
+        self.renewal = Renewal() | self.renewal
+
+    def regenerate(self) -> None:
+        """A new, empty session in the place of this one, under a new id and a new handle."""
+        self._check_writable()
+        self._check_cookie_can_leave()
+        self.settle(self.record, empty_document())
+        self._reset = Update({name: Set(value) for name, value in empty_document().items()})
+        self.renewal = Renewal(restart=True, new_handle=True)
+
+    def destroy(self) -> None:
+        """End this session, for good: logout. It reads as empty now and takes no more writes."""
+        self.settle(self.record, empty_document())
+        self.ended = True
+
+    def touch(self) -> None:
+        """Count this request as use of the session, though `touch_interval` is not over yet."""
+        self.touched = True
+
+    def _check_writable(self) -> None:
+        if self.ended:
+            raise SessionEnded(
+                "this request has destroyed its session; call regenerate() instead of destroy() "
+                "to begin another one in the same request"
+            )
+        if self.record is None:
+            self._check_cookie_can_leave()
+
+    def _check_cookie_can_leave(self) -> None:
+        if self.response_started:
+            raise ResponseStarted(
+                "the headers of this response have left, and a cookie can no longer follow them: "
+                "begin, renew or log in to a session before the first flush()"
+            )
+
+    def flash(self, message: str, category: str = "info") -> None:
+        """Leave a message for the next page that asks for `flashes()`."""
+        self._check_writable()
+        self._operate_meta("flashes", Update({secrets.token_hex(4): Set([category, message])}))
+
+    def flashes(self) -> list[tuple[str, str]]:
+        """The messages left so far, as (category, message), oldest first; each is shown once."""
+        waiting = self._meta.get("flashes", {})
+        if waiting:
+            self._operate_meta("flashes", Update({name: Unset() for name in waiting}))
+        return [(category, message) for category, message in waiting.values()]
+
+    def _operate_meta(self, name: str, operation: Operation) -> None:
+        update = Update({name: operation})
+        self._meta = update.apply(self._meta)
+        self._meta_operations = self._meta_operations.merged_with(update)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the store knows nothing of this session yet."""
+        return self.record is None
+
+    @property
+    def modified(self) -> bool:
+        """Whether this request has changed anything that a commit would store."""
+        return bool(self.changes()) or self.renewal is not None or self.ended
+
+    @property
+    def user_id(self) -> str | None:
+        """Whose session this is, as given to `login()`."""
+        return self._user_id
+
+    @property
+    def handle(self) -> str | None:
+        """Its public name: no secret, and the same after a renewal. None before it is stored."""
+        return None if self.record is None else self.record.handle
+
+    @property
+    def created_at(self) -> datetime:
+        """When it began, or was logged in to; the absolute timeout counts from here."""
+        return datetime_of(self.record.created_at if self.record else self._opened_at)
+
+    @property
+    def accessed_at(self) -> datetime:
+        """When it was last used, as of the last touch or save; the idle timeout counts from it."""
+        return datetime_of(self.record.accessed_at if self.record else self._opened_at)
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends unless it is used again before."""
+        return datetime_of(self._expires_at)
+
+    @property
+    def expires_in(self) -> timedelta:
+        """How long it still lives, counted from when this request opened it."""
+        return (self._expires_at - self._opened_at) * MICROSECOND
+
+    @property
+    def _expires_at(self) -> int:
+        if self.record is None:
+            return self._lifetimes.expires_at(
+                self._opened_at, self._opened_at, max_age_of(self._meta)
+            )
+        return self.record.expires_at
+
+    @property
+    def max_age(self) -> timedelta | None:
+        """This session's own idle timeout; None when it has the manager's.
+
+        Set it to a timedelta or to seconds: the cookie then lives as long. The absolute timeout
+        still holds.
+        """
+        return max_age_of(self._meta)
+
+    @max_age.setter
+    def max_age(self, value: timedelta | float | None) -> None:
+        self._check_writable()
+        if value is None:
+            self._operate_meta("max_age", Unset())
+            return
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        if seconds <= 0:
+            raise ValueError("max_age must be longer than zero; destroy() ends a session")
+        self._operate_meta("max_age", Set(seconds))
+
+    def changes(self) -> Update:
+        """What this request has done to the document so far, nested changes included."""
+        data = self.operations()
+        document: dict[str, Operation] = {}
+        if data:
+            document["data"] = Update(data)
+        if self._meta_operations:
+            document["meta"] = self._meta_operations
+        if self._user_id != (self.record.user_id if self.record and not self._reset else None):
+            document["user_id"] = Set(self._user_id)
+        return self._reset.merged_with(Update(document))
+
+
+def max_age_of(meta: Mapping[str, Any]) -> timedelta | None:
+    """The idle timeout that a session has set for itself."""
+    seconds = meta.get("max_age")
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,69 @@
+"""What a store is, and how to open one by its URL."""
+
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+
+GROUP = "hello_tornado.stores"
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Eight verbs, most of them over many. A store knows no clock, no cookie, no id, no serializer.
+
+    `hello_tornado.sessions.testing.StoreContract` says in tests what each verb promises. A store
+    that cannot be reached raises `StoreUnavailable`.
+    """
+
+    async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
+        """The records under these keys, expired or not; what is not there is left out."""
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        """One outcome for each swap, in order. All keys of one call are distinct."""
+
+    async def touch(self, records: Collection[SessionRecord], /) -> None:
+        """Write `accessed_at` and `expires_at` where key and version stand; never backwards."""
+
+    async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
+        """Remove records; returns the keys of those that were there."""
+
+    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+        """All records of a user, newest `created_at` first."""
+
+    async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
+        """The records that have these handles."""
+
+    async def purge(self, now: int, limit: int, /) -> int:
+        """Delete up to *limit* records with `expires_at <= now`; returns how many."""
+
+    async def aclose(self) -> None:
+        """Let go of connections and threads; may be called twice."""
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names: `memory://`, `sqlite:///var/sessions.db`, or a plug-in's scheme.
+
+    Opening does no I/O; the store connects on first use. Other packages add schemes by an entry
+    point in the group `hello_tornado.stores`: scheme = a callable that takes the URL.
+    """
+    scheme = urlsplit(url).scheme.partition("+")[0]
+    known = {point.name: point for point in entry_points(group=GROUP)}
+    if scheme not in known:
+        raise ConfigurationError(
+            f"no store is known for {scheme or 'a URL without a scheme'}; "
+            f"a store URL begins with one of: {', '.join(f'{name}://' for name in sorted(known))}"
+        )
+    try:
+        factory = known[scheme].load()
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{scheme}:// needs the package {error.name}; install hello-tornado with its extra, "
+            "for example: pip install 'hello-tornado[sql]'"
+        ) from error
+    store: Store = factory(url)
+    return store

@@ -1,0 +1,116 @@
+"""Sessions in this process's memory: the contract in its plainest form, and gone with it."""
+
+import heapq
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+
+
+class MemoryStore:
+    """For tests, and for servers of one process whose people do not mind logging in again."""
+
+    def __init__(self) -> None:
+        self._records: dict[SessionKey, SessionRecord] = {}
+        self._keys_by_user: dict[str, set[SessionKey]] = {}
+        self._keys_by_handle: dict[str, SessionKey] = {}
+        # No entry is later than its record's expiry, and most are earlier: purge looks again.
+        self._expiries: list[tuple[int, SessionKey]] = []
+
+    @classmethod
+    def from_url(cls, url: str) -> "MemoryStore":
+        """The store of `memory://`: a new, empty one each time."""
+        if url.partition("://")[2]:
+            raise ConfigurationError("the memory store takes no path or options: memory://")
+        return cls()
+
+    async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
+        """The records under these keys."""
+        return {key: self._records[key] for key in keys if key in self._records}
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        """One outcome for each swap, in order."""
+        return [self._swap(swap) for swap in swaps]
+
+    def _swap(self, swap: Swap) -> Outcome:
+        old, new = swap
+        if old is not None:
+            standing = self._records.get(old.key)
+            if standing is None:
+                return Gone()
+            if standing.version != old.version:
+                return Conflict(standing)
+        if (old is None or old.key != new.key) and new.key in self._records:
+            return Conflict(self._records[new.key])
+        if old is not None:
+            self._remove(old.key)
+        self._add(new)
+        if old is None or old.key != new.key or new.expires_at < old.expires_at:
+            heapq.heappush(self._expiries, (new.expires_at, new.key))
+        return Saved()
+
+    async def touch(self, records: Collection[SessionRecord], /) -> None:
+        """Later times where key and version stand."""
+        for record in records:
+            standing = self._records.get(record.key)
+            if (
+                standing is not None
+                and standing.version == record.version
+                and standing.accessed_at < record.accessed_at
+                and standing.expires_at <= record.expires_at
+            ):
+                self._records[record.key] = replace(
+                    standing, accessed_at=record.accessed_at, expires_at=record.expires_at
+                )
+
+    async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
+        """Remove records; returns the keys of those that were there."""
+        return {key for key in keys if self._remove(key)}
+
+    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+        """All records of a user, newest first."""
+        found = (self._records[key] for key in self._keys_by_user.get(user_id, ()))
+        return sorted(found, key=lambda record: (-record.created_at, record.key))
+
+    async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
+        """The records that have these handles."""
+        keys = (self._keys_by_handle.get(handle) for handle in handles)
+        return [self._records[key] for key in keys if key is not None]
+
+    async def purge(self, now: int, limit: int, /) -> int:
+        """Delete up to *limit* expired records."""
+        purged = 0
+        while purged < limit and self._expiries and self._expiries[0][0] <= now:
+            _, key = heapq.heappop(self._expiries)
+            record = self._records.get(key)
+            if record is None:
+                continue
+            if record.expires_at <= now:
+                self._remove(key)
+                purged += 1
+            else:
+                heapq.heappush(self._expiries, (record.expires_at, key))
+        return purged
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+    def _add(self, record: SessionRecord) -> None:
+        self._records[record.key] = record
+        self._keys_by_handle[record.handle] = record.key
+        if record.user_id is not None:
+            self._keys_by_user.setdefault(record.user_id, set()).add(record.key)
+
+    def _remove(self, key: SessionKey) -> bool:
+        record = self._records.pop(key, None)
+        if record is None:
+            return False
+        self._keys_by_handle.pop(record.handle, None)
+        if record.user_id is not None:
+            keys = self._keys_by_user[record.user_id]
+            keys.discard(key)
+            if not keys:
+                del self._keys_by_user[record.user_id]
+        return True

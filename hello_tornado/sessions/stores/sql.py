@@ -1,0 +1,274 @@
+"""Sessions in a SQL database: plain functions over a SQLAlchemy connection, the same for all.
+
+The statements use no upsert: a create is an INSERT, a save an UPDATE of exactly one version of
+exactly one row, so that nothing which has ended can come back.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreUnavailable
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.stores.sqlite import SqliteLanes
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column(
+        "key",
+        LargeBinary(32).with_variant(mysql.BINARY(32), "mysql", "mariadb"),
+        primary_key=True,
+    ),
+    Column("handle", String(32), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column(
+        "user_id",
+        String(255).with_variant(
+            mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
+        ),
+    ),
+    Column(
+        "data", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"), nullable=False
+    ),
+    Column("created_at", BigInteger, nullable=False),
+    Column("accessed_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index(None, "expires_at"),
+    Index(None, "user_id"),
+    Index(None, "handle"),
+)
+
+LOAD = select(sessions).where(sessions.c.key.in_(bindparam("keys", expanding=True)))
+LOCK_VERSIONS = (
+    select(sessions.c.key, sessions.c.version)
+    .where(sessions.c.key.in_(bindparam("keys", expanding=True)))
+    .with_for_update()
+)
+CREATE = insert(sessions)
+SAVE = (
+    update(sessions)
+    .where(sessions.c.key == bindparam("old_key"), sessions.c.version == bindparam("old_version"))
+    .values({column.name: bindparam(f"new_{column.name}") for column in sessions.c})
+)
+TOUCH = (
+    update(sessions)
+    .where(
+        sessions.c.key == bindparam("old_key"),
+        sessions.c.version == bindparam("old_version"),
+        sessions.c.accessed_at < bindparam("new_accessed_at"),
+        sessions.c.expires_at <= bindparam("new_expires_at"),
+    )
+    .values(accessed_at=bindparam("new_accessed_at"), expires_at=bindparam("new_expires_at"))
+)
+DELETE = (
+    delete(sessions)
+    .where(sessions.c.key.in_(bindparam("keys", expanding=True)))
+    .returning(sessions.c.key)
+)
+FIND_BY_USER = (
+    select(sessions)
+    .where(sessions.c.user_id == bindparam("user_id"))
+    .order_by(sessions.c.created_at.desc(), sessions.c.key)
+)
+FIND_BY_HANDLE = select(sessions).where(sessions.c.handle.in_(bindparam("handles", expanding=True)))
+EXPIRED = (
+    select(sessions.c.key)
+    .where(sessions.c.expires_at <= bindparam("now"))
+    .order_by(sessions.c.expires_at)
+    .limit(bindparam("limit"))
+)
+PURGE = delete(sessions).where(
+    sessions.c.key.in_(bindparam("keys", expanding=True)),
+    sessions.c.expires_at <= bindparam("now"),
+)
+
+R = TypeVar("R")
+
+
+def load(
+    connection: Connection, keys: Collection[SessionKey]
+) -> Mapping[SessionKey, SessionRecord]:
+    """The records under these keys."""
+    rows = connection.execute(LOAD, {"keys": list(keys)})
+    return {record.key: record for record in map(_record, rows)}
+
+
+def save(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+    """All swaps in one transaction; `IntegrityError` when a new key is already taken."""
+    changes = [(old, new) for old, new in swaps if old is not None]
+    standing: dict[SessionKey, int] = {}
+    if changes:
+        rows = connection.execute(LOCK_VERSIONS, {"keys": sorted(old.key for old, _ in changes)})
+        standing = {SessionKey(bytes(key)): version for key, version in rows}
+    winners = [(old, new) for old, new in changes if standing.get(old.key) == old.version]
+    creates = [new for old, new in swaps if old is None]
+    if winners:
+        connection.execute(SAVE, [_new(new) | _old(old) for old, new in winners])
+    if creates:
+        connection.execute(CREATE, [_columns(new) for new in creates])
+    losers = [old.key for old, _ in changes if standing.get(old.key, old.version) != old.version]
+    current = load(connection, losers) if losers else {}
+
+    def outcome(swap: Swap) -> Outcome:
+        if swap.old is None:
+            return Saved()
+        if swap.old.key in current:
+            return Conflict(current[swap.old.key])
+        return Saved() if swap.old.key in standing else Gone()
+
+    return [outcome(swap) for swap in swaps]
+
+
+def touch(connection: Connection, records: Iterable[SessionRecord]) -> None:
+    """Later times where key and version stand."""
+    ordered = sorted(records, key=lambda record: record.key)
+    if ordered:
+        connection.execute(TOUCH, [_old(record) | _times(record) for record in ordered])
+
+
+def remove(connection: Connection, keys: Collection[SessionKey]) -> Collection[SessionKey]:
+    """Delete records; returns the keys of those that were there."""
+    rows = connection.execute(DELETE, {"keys": sorted(keys)})
+    return {SessionKey(bytes(key)) for (key,) in rows}
+
+
+def find_by_user(connection: Connection, user_id: str) -> Sequence[SessionRecord]:
+    """All records of a user, newest first."""
+    return [_record(row) for row in connection.execute(FIND_BY_USER, {"user_id": user_id})]
+
+
+def find_by_handle(connection: Connection, handles: Collection[str]) -> Sequence[SessionRecord]:
+    """The records that have these handles."""
+    rows = connection.execute(FIND_BY_HANDLE, {"handles": list(handles)})
+    return [_record(row) for row in rows]
+
+
+def purge(connection: Connection, now: int, limit: int) -> int:
+    """Delete up to *limit* expired records, the longest expired first."""
+    expired = connection.execute(EXPIRED, {"now": now, "limit": limit}).scalars().all()
+    if not expired:
+        return 0
+    return connection.execute(PURGE, {"keys": expired, "now": now}).rowcount
+
+
+def _record(row: Row[Any]) -> SessionRecord:
+    return SessionRecord(**row._mapping)  # the columns are the record's fields, by name
+
+
+def _columns(record: SessionRecord) -> dict[str, Any]:
+    return {column.name: getattr(record, column.name) for column in sessions.c}
+
+
+def _new(record: SessionRecord) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in _columns(record).items()}
+
+
+def _times(record: SessionRecord) -> dict[str, Any]:
+    return {"new_accessed_at": record.accessed_at, "new_expires_at": record.expires_at}
+
+
+def _old(record: SessionRecord) -> dict[str, Any]:
+    return {"old_key": record.key, "old_version": record.version}
+
+
+class SqlStore:
+    """A store over one database; `from_url` opens it."""
+
+    def __init__(self, lanes: SqliteLanes) -> None:
+        self._lanes = lanes
+
+    @classmethod
+    def from_url(cls, text: str) -> "SqlStore":
+        """The store of `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`."""
+        url = make_url(text)
+        if not url.database or url.database == ":memory:":
+            raise ConfigurationError(
+                "sqlite:// needs a file: sqlite:///var/sessions.db; "
+                "for sessions that end with the process use memory://"
+            )
+        return cls(SqliteLanes(url, metadata))
+
+    async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
+        """The records under these keys."""
+        return await self._answer(self._lanes.read, load, keys)
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        """One outcome for each swap, in order."""
+        try:
+            return await self._answer(self._lanes.write, save, swaps)
+        except _Taken:
+            return [await self._save_one(swap) for swap in swaps]
+
+    async def _save_one(self, swap: Swap) -> Outcome:
+        try:
+            (outcome,) = await self._answer(self._lanes.write, save, [swap])
+        except _Taken:
+            found = await self.load([swap.new.key])
+            if not found:
+                raise
+            return Conflict(found[swap.new.key])
+        return outcome
+
+    async def touch(self, records: Collection[SessionRecord], /) -> None:
+        """Later times where key and version stand."""
+        await self._answer(self._lanes.write, touch, records)
+
+    async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
+        """Remove records; returns the keys of those that were there."""
+        return await self._answer(self._lanes.write, remove, keys)
+
+    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+        """All records of a user, newest first."""
+        return await self._answer(self._lanes.read, find_by_user, user_id)
+
+    async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
+        """The records that have these handles."""
+        return await self._answer(self._lanes.read, find_by_handle, handles)
+
+    async def purge(self, now: int, limit: int, /) -> int:
+        """Delete up to *limit* expired records."""
+        return await self._answer(self._lanes.write, purge, now, limit)
+
+    async def aclose(self) -> None:
+        """Close the connections, and the threads they live in."""
+        await self._lanes.aclose()
+
+    async def _answer(self, lane: Callable[..., Any], statement: Callable[..., R], *args: Any) -> R:
+        try:
+            result: R = await lane(statement, *args)
+        except IntegrityError as error:
+            raise _Taken(f"a new key is already taken: {error.orig}") from error
+        except (DBAPIError, OSError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise StoreUnavailable(f"the session store failed: {cause}") from error
+        return result
+
+
+class _Taken(StoreError):
+    """A key that was to be created stands already."""

@@ -1,0 +1,138 @@
+"""How SQLite is driven: one thread that reads, one that writes, each with its own connection.
+
+SQLite has one writer at a time, so one thread with group commit loses nothing; and no statement
+ever runs on the event loop, where a cold page or a lock would hold up every request.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, MetaData, NullPool, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BUSY_SECONDS = 3
+
+
+class SqliteLanes:
+    """Runs functions of a connection in the reader's or the writer's thread.
+
+    The file, its directory (mode 0700) and its tables are made when they are missing.
+    """
+
+    def __init__(self, url: URL, metadata: MetaData) -> None:
+        self._url = url
+        self._metadata = metadata
+        self._reader = _Lane(self._connect)
+        self._writer = _Lane(self._connect_and_create)
+
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function* on the reading connection."""
+        await self._writer.connected()  # which makes the tables
+        return await self._reader.run(function, *args, **kwargs)
+
+    async def write(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function* in a transaction of its own, once that is on the disk."""
+        return await self._writer.run(_in_transaction, function, *args, **kwargs)
+
+    async def aclose(self) -> None:
+        """Close both connections and end both threads."""
+        await self._reader.aclose()
+        await self._writer.aclose()
+
+    def _connect(self) -> Connection:
+        return sqlite_engine(self._url).connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def _connect_and_create(self) -> Connection:
+        _make_private_file(Path(str(self._url.database)))
+        connection = self._connect()
+        _in_transaction(connection, self._metadata.create_all)
+        return connection
+
+
+class _Lane:
+    """One thread with one connection, opened when it is first needed."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def connected(self) -> None:
+        """Return when there is a connection."""
+        if self._connection is None:
+            await self.run(lambda _connection: None)
+
+    async def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """The result of *function* with the connection."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessions-sqlite")
+
+        def call() -> R:
+            if self._connection is None:
+                self._connection = self._connect()
+            return function(self._connection, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def aclose(self) -> None:
+        """Close the connection where it was opened, then end the thread."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+
+        def close() -> None:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+                connection.engine.dispose()
+
+        await asyncio.get_running_loop().run_in_executor(thread, close)
+        thread.shutdown()
+
+
+def sqlite_engine(url: URL) -> Engine:
+    """An engine whose connections use WAL, wait for a fsync at each commit, and wait for locks."""
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def _in_transaction(
+    connection: Connection,
+    function: Callable[Concatenate[Connection, P], R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    # The driver's own transactions begin deferred, and would meet SQLITE_BUSY at their first write.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        result = function(connection, *args, **kwargs)
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+    return result
+
+
+def _make_private_file(path: Path) -> None:
+    """Sessions are nobody else's to read; SQLite gives its WAL the mode of the database."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

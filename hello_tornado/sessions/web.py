@@ -1,0 +1,290 @@
+"""Sessions in Tornado's handlers: loaded before the method, stored before the first byte leaves.
+
+Tornado's `finish()` is synchronous, and a store is not. So when there is something to store,
+`finish()` only notes that the response is complete and returns an awaitable; whoever awaits it, at
+the latest `_execute()`, first commits the session and then lets Tornado send. When there is nothing
+to store, `finish()` is Tornado's own. Two private names carry this: `RequestHandler._execute` and
+`_finished`; tests/sessions/test_web.py holds every handler style against each Tornado release.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, cast
+
+from tornado.web import OutputTransform, RequestHandler
+
+from hello_tornado.sessions.cookies import CookiePolicy, Keyring, SignedId
+from hello_tornado.sessions.deferred import Deferred
+from hello_tornado.sessions.errors import (
+    ConfigurationError,
+    SessionEnded,
+    SessionNotLoaded,
+    StoreUnavailable,
+)
+from hello_tornado.sessions.events import CookieRejected
+from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.manager import Clear, CookieAction, Issue, Keep, SessionManager
+from hello_tornado.sessions.session import Session
+
+logger = logging.getLogger("hello_tornado.sessions")
+
+DEFAULT_POLICY: Final = CookiePolicy()
+RETRY_AFTER_SECONDS: Final = 5
+# A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
+RESIGN_AFTER: Final = timedelta(days=1)
+
+
+class SessionMixin(RequestHandler):
+    """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
+
+    The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
+    `session_cookie` (a `CookiePolicy`).
+    """
+
+    _session: Session | None = None
+    _signed: SignedId | None = None
+    _cookie_action: CookieAction = Keep()
+    _deferred: "Deferred | None" = None
+    _is_session_read = False
+    _is_session_dropped = False
+    _is_committed = False
+    _is_sending = False
+    _is_store_down = False
+    _is_executed = False
+
+    async def prepare(self) -> None:
+        """Load the session that the request's cookie names."""
+        self._session = await self._open_session()
+        prepared = super().prepare()
+        if prepared is not None:
+            await prepared
+
+    @property
+    def session(self) -> Session:
+        """This visitor's session; a new, empty one for who has none. `del` follows `unset`."""
+        if self._session is None:
+            name = type(self).__name__
+            raise SessionNotLoaded(
+                f"{name}.session was never loaded: {name}.prepare() must 'await super().prepare()'"
+            )
+        if self._is_session_dropped:
+            raise SessionEnded("this request has dropped its session")
+        self._is_session_read = True
+        return self._session
+
+    @session.setter
+    def session(self, value: None) -> None:
+        if value is not None:
+            raise TypeError("handler.session can only be set to None; change the session instead")
+        del self.session
+
+    @session.deleter
+    def session(self) -> None:
+        if self.session_manager.unset == "destroy":
+            self.session.destroy()
+        else:
+            self._is_session_dropped = True
+
+    @property
+    def session_manager(self) -> SessionManager:
+        """The manager in the application's settings."""
+        manager = self.settings.get("session_manager")
+        if not isinstance(manager, SessionManager):
+            raise ConfigurationError(
+                "the application needs the setting session_manager: "
+                'Application(…, session_manager=SessionManager(open_store("sqlite:///…")))'
+            )
+        return manager
+
+    def get_current_user(self) -> str | None:
+        """The session's `user_id`, so that `current_user` and `@authenticated` work."""
+        if self._session is None and self.get_status() >= 400:
+            return None  # the page of an error that came before prepare()
+        return self.session.user_id
+
+    async def save_session(self) -> None:
+        """Store the session now; what is changed afterwards is stored at the end, as ever."""
+        if self._must_commit():
+            await self._commit_session()
+
+    async def reload_session(self) -> None:
+        """Forget what this request has changed, and read the session from the store again."""
+        self._session = await self.session_manager.reload(self.session)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
+        """Tornado's `finish()`, after the session is stored; may be awaited or not."""
+        if self._finished or not self._must_commit():
+            return self._send(chunk)
+        if chunk is not None:
+            self.write(chunk)
+        self._finished = True  # for the handler the request is over; Tornado has yet to send
+        self._deferred = Deferred(self._commit_then_finish)
+        if self._is_executed:
+            self._deferred.run_in_background()
+        return cast("asyncio.Future[None]", self._deferred)
+
+    def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
+        """Tornado's `flush()`, after the session is stored.
+
+        Unawaited, what is to be flushed leaves with the next flush that is awaited, or at the end.
+        """
+        if not self._headers_written:
+            if self._must_commit():
+                return cast("asyncio.Future[None]", Deferred(self._commit_then_flush))
+            self._write_session_headers()
+            if self._is_store_down:
+                self.set_header("Retry-After", RETRY_AFTER_SECONDS)
+        return super().flush(include_footers)
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Tornado's `send_error()`; a store that does not answer is a 503."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, StoreUnavailable):
+            self._is_store_down = True
+            status_code = 503
+        super().send_error(status_code, **kwargs)
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Tornado's `log_exception()`; a store that does not answer is one line, no traceback."""
+        if isinstance(value, StoreUnavailable):
+            logger.error("%s: %s", self._request_summary(), value)
+        else:
+            super().log_exception(typ, value, tb)
+
+    async def _execute(
+        self, transforms: list[OutputTransform], *args: bytes, **kwargs: bytes
+    ) -> None:
+        await super()._execute(transforms, *args, **kwargs)
+        self._is_executed = True
+        if self._deferred is not None:
+            await self._deferred.run()
+
+    def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
+        self._is_sending = True
+        return super().finish(chunk)
+
+    async def _open_session(self) -> Session:
+        manager = self.session_manager
+        reading = self._policy.read(self.request, self._keyring, manager.now())
+        if reading.rejected is not None:
+            manager.emit(CookieRejected(reading.rejected))
+        opened = [(signed, await manager.open(signed.session_id)) for signed in reading.signed]
+        living = [(signed, session) for signed, session in opened if not session.is_new]
+        if len(living) == 1:
+            ((self._signed, session),) = living
+            return session
+        if living:
+            manager.emit(CookieRejected("ambiguous"))
+        return await manager.open(None)
+
+    @property
+    def _policy(self) -> CookiePolicy:
+        policy: CookiePolicy = self.settings.get("session_cookie", DEFAULT_POLICY)
+        return policy
+
+    @property
+    def _keyring(self) -> Keyring:
+        return Keyring.of(self.settings)
+
+    def _must_commit(self) -> bool:
+        session = self._session
+        if session is None or self._is_session_dropped or self._is_sending:
+            return False
+        if self.get_status() >= 500:
+            return False
+        if self._is_committed:
+            return session.modified and not session.ended
+        return self.session_manager.needs_store(session)
+
+    async def _commit_session(self) -> None:
+        assert self._session is not None  # noqa: S101 - _must_commit() has seen it
+        action = await self.session_manager.commit(self._session)
+        self._is_committed = True
+        if not isinstance(action, Keep):
+            self._cookie_action = action
+
+    async def _commit_then_finish(self) -> "asyncio.Future[None] | None":
+        try:
+            await self._commit_session()
+        except Exception as error:  # noqa: BLE001 - it is handled as if the handler had raised it
+            self._finished = False
+            self._is_sending = True
+            self._handle_request_exception(error)
+            return None
+        finally:
+            self._finished = False
+        return self._send(None)
+
+    async def _commit_then_flush(self) -> "asyncio.Future[None]":
+        if self._must_commit():
+            await self._commit_session()
+        return self.flush()
+
+    def _write_session_headers(self) -> None:
+        """Everything about the session that the browser, and any cache, must know."""
+        if self._session is None:
+            return
+        self._session.response_started = True
+        if self._is_session_read:
+            self._add_to_list_header("Vary", "Cookie")
+        cookie = self._set_cookie_header()
+        if cookie is not None:
+            self.add_header("Set-Cookie", cookie)
+            self.set_header("Cache-Control", "no-store")
+            if not self._is_session_read:
+                self._add_to_list_header("Vary", "Cookie")
+
+    def _set_cookie_header(self) -> str | None:
+        match self._cookie_action:
+            case Issue(session_id):
+                return self._issue(session_id)
+            case Clear():
+                return self._policy.clear(self.request)
+            case Keep() if self._signed is not None and self._is_resign_due(self._signed):
+                return self._issue(self._signed.session_id)
+            case Keep():
+                return None
+
+    def _issue(self, session_id: SessionId) -> str:
+        return self._policy.issue(
+            self.request,
+            self._keyring,
+            session_id,
+            self._session.max_age if self._session is not None else None,
+            self.session_manager.now(),
+        )
+
+    def _is_resign_due(self, signed: SignedId) -> bool:
+        """Whether a browser with a living session needs its cookie anew, though the id is the same.
+
+        That is: always with `rolling`, else when another secret signs now, or with the age of the
+        signature, so that a browser in use never loses a cookie to its `max_age`.
+        """
+        session = self._session
+        if session is None or session.ended or self._is_session_dropped:
+            return False
+        if self.get_status() >= 500:
+            return False
+        manager = self.session_manager
+        lasts = session.max_age or self._policy.max_age
+        resign_after = RESIGN_AFTER if lasts is None else manager.touch_interval
+        return (
+            manager.rolling
+            or signed.key_version != self._keyring.current
+            or (manager.now() - signed.signed_at) * MICROSECOND >= resign_after
+        )
+
+    def _add_to_list_header(self, name: str, value: str) -> None:
+        given = self._headers.get(name)
+        if given is None:
+            self.set_header(name, value)
+        elif value.lower() not in (item.strip().lower() for item in given.split(",")):
+            self.set_header(name, f"{given}, {value}")
