@@ -5,6 +5,7 @@ save, shared likewise, if something changed, and otherwise nothing, or once in a
 a shared touch.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from hello_tornado.sessions.events import (
     Created,
     Ended,
     Hook,
+    Purged,
     RecordUnreadable,
     Renewed,
     SessionEvent,
@@ -206,10 +208,21 @@ class SessionManager:
         """Delete expired sessions every *interval* (a timedelta or seconds) from now on."""
         if not isinstance(interval, timedelta):
             interval = timedelta(seconds=interval)
-        purger = Purger(self.store, interval, batch=batch, clock=self.now, emit=self.emit)
+        purger = Purger(lambda: self.purge(batch=batch), interval, emit=self.emit)
         self._purgers.append(purger)
         purger.start()
         return purger
+
+    async def purge(self, *, batch: int = 1000) -> int:
+        """Delete what has expired by now, *batch* by *batch*; returns how many sessions."""
+        now, total = self.now(), 0
+        while purged := await self.store.purge(now, batch):
+            total += purged
+            if purged < batch:
+                break
+            await asyncio.sleep(0)
+        self.emit(Purged(total))
+        return total
 
     async def aclose(self) -> None:
         """Stop purging and close the store."""

@@ -6,8 +6,9 @@ ever runs on the event loop, where a cold page or a lock would hold up every req
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -54,9 +55,10 @@ class SqliteLanes:
         return sqlite_engine(self._url).connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def _connect_and_create(self) -> Connection:
-        _make_private_file(Path(str(self._url.database)))
+        make_private_file(Path(str(self._url.database)))
         connection = self._connect()
-        _in_transaction(connection, self._metadata.create_all)
+        with begin_immediate(connection):
+            self._metadata.create_all(connection)
         return connection
 
 
@@ -115,24 +117,32 @@ def sqlite_engine(url: URL) -> Engine:
     return engine
 
 
+@contextmanager
+def begin_immediate(connection: Connection) -> Iterator[None]:
+    """A transaction that holds the write lock from its beginning.
+
+    The driver's own begin deferred, and would meet a lock only at their first write.
+    """
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
 def _in_transaction(
     connection: Connection,
     function: Callable[Concatenate[Connection, P], R],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> R:
-    # The driver's own transactions begin deferred, and would meet SQLITE_BUSY at their first write.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        result = function(connection, *args, **kwargs)
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
-    return result
+    with begin_immediate(connection):
+        return function(connection, *args, **kwargs)
 
 
-def _make_private_file(path: Path) -> None:
+def make_private_file(path: Path) -> None:
     """Sessions are nobody else's to read; SQLite gives its WAL the mode of the database."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

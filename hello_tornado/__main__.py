@@ -1,0 +1,5 @@
+"""python -m hello_tornado"""
+
+from hello_tornado.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""The application: routes, settings and what they share, put together in one place."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tornado.web import Application, url
+
+from hello_tornado.handlers.api import (
+    SessionApiHandler,
+    SessionIncrementApiHandler,
+    SessionKeyApiHandler,
+)
+from hello_tornado.handlers.base import NotFoundHandler, SafeStaticFileHandler
+from hello_tornado.handlers.health import HealthHandler, ReadyHandler
+from hello_tornado.handlers.home import HomeHandler
+from hello_tornado.handlers.login import LoginHandler, LogoutHandler
+from hello_tornado.resources import resource
+from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
+from hello_tornado.settings import Settings
+
+STORE_NAMES = {"memory": "this server's memory", "sqlite": "SQLite"}
+
+
+def make_manager(settings: Settings, store: Store, **options: Any) -> SessionManager:
+    """The session manager that the settings describe; *options* go to it as they are."""
+    return SessionManager(
+        store,
+        lifetimes=Lifetimes(**settings.lifetimes.model_dump()),
+        **settings.session.model_dump(),
+        **options,
+    )
+
+
+def make_app(
+    settings: Settings,
+    manager: SessionManager,
+    *,
+    cookie_secret: str | dict[int, str],
+    check: Callable[[], Awaitable[None]],
+) -> Application:
+    """The application over *manager*; *check* raises unless requests can be served."""
+    templates = resource("templates")
+    return Application(
+        [
+            url("/", HomeHandler, name="home"),
+            url("/user/login", LoginHandler, name="login"),
+            url("/user/logout", LogoutHandler, name="logout"),
+            url("/api/session", SessionApiHandler),
+            url("/api/session/([^/]+)", SessionKeyApiHandler),
+            url("/api/session/([^/]+)/increment", SessionIncrementApiHandler),
+            url("/healthz", HealthHandler),
+            url("/readyz", ReadyHandler, {"check": check}),
+        ],
+        cookie_secret=cookie_secret,
+        cross_origin_protection=True,
+        default_handler_class=NotFoundHandler,
+        in_flight=set(),
+        login_url="/user/login",
+        session_cookie=CookiePolicy(**settings.cookie.model_dump()),
+        session_manager=manager,
+        static_handler_class=SafeStaticFileHandler,
+        static_path=str(templates / "static"),
+        store_name=STORE_NAMES.get(settings.store.url.partition(":")[0], "a store"),
+        template_path=str(templates),
+    )

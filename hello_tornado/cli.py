@@ -1,0 +1,167 @@
+"""The command line. Without a command it serves."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hello_tornado import migrate
+from hello_tornado.app import make_manager
+from hello_tornado.problem import Problem
+from hello_tornado.secret import cookie_secret, new_secret, write_secret
+from hello_tornado.server import serve as serve_until_stopped
+from hello_tornado.sessions import open_store
+from hello_tornado.sessions.errors import SessionError
+from hello_tornado.sessions.manager import SessionManager
+from hello_tornado.settings import Loaded, SettingsError, load_settings
+
+cli = typer.Typer(
+    help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+)
+database = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
+config = typer.Typer(help="The settings in force.", no_args_is_help=True)
+cli.add_typer(database, name="db")
+cli.add_typer(config, name="config")
+
+console = Console(highlight=False, soft_wrap=True)
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
+]
+Revision = Annotated[str, typer.Argument(help="A revision of the schema.")]
+
+
+@cli.callback(invoke_without_command=True)
+def default(
+    context: typer.Context,
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks and debug logs.")] = False,
+) -> None:
+    """Serve, unless a command is given."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if context.invoked_subcommand is None:
+        serve()
+
+
+@cli.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="0 takes any free port.")] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Serve until Ctrl+C or SIGTERM."""
+    loaded = _load(settings) if port is None else _load(settings, server={"port": port})
+    asyncio.run(serve_until_stopped(loaded, console))
+
+
+@database.command()
+def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
+    """Bring the schema up to date; SQLite is backed up first when it holds sessions."""
+    url = _load(settings).settings.store.url
+    _tell_backup(migrate.upgrade(url, revision))
+    console.print(f"the schema is {migrate.state(url).current}")
+
+
+@database.command()
+def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
+    """Take the schema back to a revision; "base" removes it, and all sessions."""
+    url = _load(settings).settings.store.url
+    _tell_backup(migrate.downgrade(url, revision))
+    console.print(f"the schema is {migrate.state(url).current or 'gone'}")
+
+
+@database.command()
+def current(settings: SettingsFile = None) -> None:
+    """Show the schema that the database has, and the one that this program needs."""
+    schema = migrate.state(_load(settings).settings.store.url)
+    console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
+
+
+@database.command()
+def check(settings: SettingsFile = None) -> None:
+    """Fail unless the schema is current and the tables are as the code describes them."""
+    url = _load(settings).settings.store.url
+    migrate.state(url).check()
+    if differences := migrate.differences(url):
+        raise Problem(f"the tables differ from the code: {differences}", "restore a backup")
+    console.print("the schema is current")
+
+
+@cli.command()
+def purge(settings: SettingsFile = None) -> None:
+    """Delete expired sessions now."""
+
+    async def run(manager: SessionManager, batch: int) -> int:
+        try:
+            return await manager.purge(batch=batch)
+        finally:
+            await manager.aclose()
+
+    given = _load(settings).settings
+    manager = make_manager(given, open_store(given.store.url), hooks=())
+    console.print(f"{asyncio.run(run(manager, given.purge.batch))} expired sessions deleted")
+
+
+@cli.command()
+def secret(
+    write: Annotated[Path | None, typer.Option(help="Put it in this new file, mode 0600.")] = None,
+) -> None:
+    """Make a fresh cookie secret."""
+    if write is None:
+        console.print(new_secret())
+    else:
+        write_secret(write)
+        console.print(f"{write} holds a fresh secret")
+
+
+@config.command("show")
+def show_config(settings: SettingsFile = None) -> None:
+    """Every setting, its value, and where that came from; secrets stay hidden."""
+    loaded = _load(settings)
+    table = Table("setting", "value", "from", box=None, pad_edge=False)
+    for name, value, origin in loaded.rows():
+        table.add_row(name, value, origin)
+    console.print(table)
+
+
+@config.command("check")
+def check_config(settings: SettingsFile = None) -> None:
+    """Fail unless a server could start with these settings."""
+    given = _load(settings).settings
+    cookie_secret(given)
+    open_store(given.store.url)
+    if migrate.has_schema(given.store.url):
+        migrate.state(given.store.url).check()
+    console.print("the settings are good")
+
+
+def _load(path: Path | None, **overrides: Any) -> Loaded:
+    return load_settings(path, **overrides)
+
+
+def _tell_backup(backup: Path | None) -> None:
+    if backup is not None:
+        console.print(f"the database as it was is kept in {backup}")
+
+
+def main() -> None:
+    """Run a command; a problem is told in two lines, and the exit code is 2."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        cli()
+    except (Problem, SettingsError, SessionError) as problem:
+        if "--debug" in sys.argv:
+            raise
+        errors.print(f"error: {problem}", markup=False)
+        if isinstance(problem, Problem):
+            errors.print(f"cure:  {problem.cure}", markup=False)
+        sys.exit(2)

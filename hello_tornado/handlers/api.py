@@ -1,0 +1,131 @@
+"""The key-value pairs of one's own session as JSON."""
+
+import json
+from http import HTTPStatus
+from typing import Any, Final, NoReturn
+
+from tornado.web import HTTPError
+
+from hello_tornado.handlers.base import EXPLANATIONS, BaseHandler
+from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
+from hello_tornado.sessions.serializers import to_json
+
+MAX_KEY: Final = 200
+
+
+class Refused(HTTPError):
+    """A request that cannot be carried out, with the reason for whoever sent it."""
+
+    def __init__(self, status_code: int, message: str) -> None:
+        super().__init__(status_code)
+        self.message = message
+
+
+class SessionApiHandler(BaseHandler):
+    """GET /api/session"""
+
+    def get(self) -> None:
+        """The session as it is."""
+        self._write_session()
+
+    async def _save_and_write(self) -> None:
+        try:
+            await self.save_session()
+        except SessionTooLarge as error:
+            await self.reload_session()
+            raise Refused(413, str(error)) from error
+        if self.session.ended:
+            raise Refused(409, "the session has ended meanwhile; nothing was stored")
+        self._write_session()
+
+    def _write_session(self) -> None:
+        session = self.session
+        self._write_json(
+            {
+                "handle": session.handle,
+                "user": session.user_id,
+                "data": to_json(dict(session), "data"),
+                "created_at": session.created_at.isoformat(),
+                "accessed_at": session.accessed_at.isoformat(),
+                "expires_at": session.expires_at.isoformat(),
+                "expires_in": int(session.expires_in.total_seconds()),
+            }
+        )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """JSON, like everything here."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        message = EXPLANATIONS.get(status_code, HTTPStatus(status_code).phrase)
+        if isinstance(error, Refused):
+            message = error.message
+        self._write_json({"error": {"status": status_code, "message": message}})
+
+    def _write_json(self, document: dict[str, Any]) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(json.dumps(document))
+
+    def _body(self) -> Any:
+        """The value in the request's body; `Refused` says what is wrong with it."""
+        try:
+            return json.loads(self.request.body, parse_constant=_refuse_constant)
+        except UnicodeDecodeError as error:
+            raise Refused(400, "the body is not UTF-8") from error
+        except json.JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise Refused(400, f"the body is no JSON: {error.msg} at {where}") from error
+        except (ValueError, RecursionError) as error:
+            raise Refused(400, f"the body is no JSON that can be stored: {error}") from error
+
+
+class SessionKeyApiHandler(SessionApiHandler):
+    """PUT and DELETE /api/session/KEY"""
+
+    get = BaseHandler._unimplemented_method
+
+    async def put(self, key: str) -> None:
+        """The body becomes the value of the key."""
+        checked = _checked(key)
+        try:
+            self.session[checked] = self._body()
+        except SerializationError as error:
+            raise Refused(400, str(error)) from error
+        await self._save_and_write()
+
+    async def delete(self, key: str) -> None:
+        """The key is gone afterwards, whether it was there or not."""
+        self.session.pop(_checked(key), None)
+        await self._save_and_write()
+
+
+class SessionIncrementApiHandler(SessionApiHandler):
+    """POST /api/session/KEY/increment"""
+
+    get = BaseHandler._unimplemented_method
+
+    async def post(self, key: str) -> None:
+        """The key grows by `{"by": n}`, or by 1."""
+        checked = _checked(key)
+        body = self._body() if self.request.body else {}
+        if not isinstance(body, dict) or not body.keys() <= {"by"}:
+            raise Refused(400, 'the body is {"by": n}, or empty for 1')
+        by = body.get("by", 1)
+        if type(by) is not int:
+            raise Refused(400, '"by" is a whole number')
+        try:
+            self.session.increment(checked, by)
+        except TypeError as error:
+            raise Refused(409, str(error)) from error
+        except SerializationError as error:
+            raise Refused(400, str(error)) from error
+        await self._save_and_write()
+
+
+def _checked(key: str) -> str:
+    if not key.isprintable() or len(key) > MAX_KEY:
+        raise Refused(400, f"a key has 1 to {MAX_KEY} printable characters")
+    return key
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

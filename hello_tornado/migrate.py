@@ -1,0 +1,184 @@
+"""The database's schema: which one it has, which one this code needs, and the way between."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic import command, context
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from hello_tornado.problem import Problem
+from hello_tornado.resources import resource
+from hello_tornado.sessions.stores.sql import metadata, sessions
+from hello_tornado.sessions.stores.sqlite import begin_immediate, make_private_file, sqlite_engine
+
+VERSION_TABLE = "hello_tornado_alembic_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Where a database stands: its revision, ours, and whether we know its revision at all."""
+
+    current: str | None
+    head: str
+    is_known: bool
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this code can serve on it."""
+        return self.current == self.head
+
+    def check(self) -> None:
+        """Raise `Problem`, naming the command, unless this code can serve on it."""
+        if self.is_current:
+            return
+        if not self.is_known:
+            raise Problem(
+                f"the database has the schema {self.current}, which is newer than this program's "
+                f"{self.head}",
+                "start the newer program, or restore the backup from before its upgrade",
+            )
+        raise Problem(
+            f"the database has {f'the schema {self.current}' if self.current else 'no schema'}, "
+            f"this program needs {self.head}",
+            "run: python -m hello_tornado db upgrade",
+        )
+
+
+def has_schema(url: str) -> bool:
+    """Whether the store of this URL is a database with a schema."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def state(url: str) -> Schema:
+    """Where the database stands."""
+    with transaction(url) as connection:
+        return _state(connection)
+
+
+def upgrade(url: str, revision: str = "head") -> Path | None:
+    """Bring the schema up to *revision*; returns the backup, if there was data to back up.
+
+    Tables that the library has made by itself (SQLite) are taken over as they are.
+    """
+    with transaction(url) as connection:
+        before = _state(connection)
+        if before.current == revision or (revision == "head" and before.is_current):
+            return None
+        if not before.is_known:
+            before.check()
+        if before.current is None and inspect(connection).has_table(sessions.name):
+            _adopt(connection)
+            return None
+        backup = _back_up(connection, before.current)
+        command.upgrade(_config(connection), revision)
+        return backup
+
+
+def downgrade(url: str, revision: str) -> Path | None:
+    """Take the schema back to *revision* ("base": no tables at all); returns the backup."""
+    with transaction(url) as connection:
+        backup = _back_up(connection, _state(connection).current)
+        command.downgrade(_config(connection), revision)
+        return backup
+
+
+def differences(url: str) -> list[Any]:
+    """In what the database's tables differ from the ones that the code describes."""
+    with transaction(url) as connection:
+        return list(compare_metadata(_migration_context(connection), metadata))
+
+
+def run_migrations(connection: Connection) -> None:
+    """Called by migrations/env.py inside Alembic."""
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        version_table=VERSION_TABLE,
+        render_as_batch=True,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[Connection]:
+    """A connection in one transaction that keeps others out until all of it is done."""
+    target = make_url(url)
+    if not has_schema(url):
+        raise Problem(
+            f"a {target.get_backend_name()} store has no schema",
+            "db commands are for SQL databases; name one in store.url",
+        )
+    make_private_file(Path(str(target.database)))
+    engine = sqlite_engine(target)
+    try:
+        connected = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with connected as connection, begin_immediate(connection):
+            yield connection
+    except DBAPIError as error:
+        raise Problem(
+            f"the database {shown(target)} failed: {error.orig}",
+            "check that the file is a SQLite database, and that you may write it and its directory",
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def shown(url: str | URL) -> str:
+    """A URL as it may be shown: without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _migration_context(connection: Connection) -> MigrationContext:
+    return MigrationContext.configure(
+        connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+    )
+
+
+def _state(connection: Connection) -> Schema:
+    scripts = ScriptDirectory(str(resource("migrations")))
+    current = _migration_context(connection).get_current_revision()
+    known = {script.revision for script in scripts.walk_revisions()}
+    return Schema(current, str(scripts.get_current_head()), current is None or current in known)
+
+
+def _adopt(connection: Connection) -> None:
+    if found := compare_metadata(_migration_context(connection), metadata):
+        raise Problem(
+            f"there is a table {sessions.name} that is not ours: {found[0]}",
+            "name another database in store.url",
+        )
+    command.stamp(_config(connection), "head")
+
+
+def _back_up(connection: Connection, current: str | None) -> Path | None:
+    """A copy of the database beside it, when it holds sessions."""
+    if not inspect(connection).has_table(sessions.name):
+        return None
+    if connection.execute(text("SELECT 1 FROM sessions LIMIT 1")).first() is None:
+        return None
+    source = Path(str(connection.engine.url.database))
+    backup = source.with_name(f"{source.name}.{current}.backup")
+    make_private_file(backup)
+    with sqlite3.connect(source) as reading, sqlite3.connect(backup) as writing:
+        reading.backup(writing)
+    reading.close()
+    writing.close()
+    return backup

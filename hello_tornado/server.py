@@ -1,0 +1,151 @@
+"""The server's life: check, announce, listen, and on a signal finish what is begun."""
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rich.console import Console
+from tornado import version as tornado_version
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from hello_tornado import __version__, migrate
+from hello_tornado.app import STORE_NAMES, make_app, make_manager
+from hello_tornado.handlers.base import words
+from hello_tornado.problem import Problem
+from hello_tornado.secret import cookie_secret
+from hello_tornado.sessions import SessionManager, open_store
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.settings import Loaded, Settings
+
+logger = logging.getLogger("hello_tornado.server")
+
+DRAIN_SECONDS = 10
+MAX_HEADER_BYTES = 16 * 1024
+MAX_BODY_BYTES = 1024 * 1024
+HEADER_SECONDS = 60
+BODY_SECONDS = 15
+NO_SESSION = SessionKey(bytes(32))
+
+
+async def serve(loaded: Loaded, console: Console) -> None:
+    """Serve until SIGTERM or SIGINT, then let the requests in flight end; `Problem` if it cannot."""
+    settings = loaded.settings
+    secret = cookie_secret(settings)
+    backup = prepare_schema(settings)
+    sockets = _listen(settings)
+    manager = make_manager(settings, open_store(settings.store.url))
+    check = readiness(settings, manager)
+    app = make_app(settings, manager, cookie_secret=secret, check=check)
+    server = HTTPServer(
+        app,
+        max_header_size=MAX_HEADER_BYTES,
+        max_body_size=MAX_BODY_BYTES,
+        idle_connection_timeout=HEADER_SECONDS,
+        body_timeout=BODY_SECONDS,
+    )
+    try:
+        await check()
+        manager.purge_every(settings.purge.every, batch=settings.purge.batch)
+        server.add_sockets(sockets)
+        announce(loaded, sockets[0], console)
+        if backup is not None:
+            console.print(f"   backup    {backup}, from before the upgrade of the schema")
+        await _stop_signal()
+        console.print("stopping: finishing the requests in flight")
+        await _drain(server, app)
+    finally:
+        await manager.aclose()
+
+
+def prepare_schema(settings: Settings) -> Any:
+    """Upgrade a SQLite store; of any other database only check that it fits."""
+    url = settings.store.url
+    if not migrate.has_schema(url):
+        return None
+    return migrate.upgrade(url)
+
+
+def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Awaitable[None]]:
+    """A check that raises unless the store answers and its schema is ours."""
+
+    async def check() -> None:
+        await manager.store.load([NO_SESSION])
+        if migrate.has_schema(settings.store.url):
+            loop = asyncio.get_running_loop()
+            schema = await loop.run_in_executor(None, migrate.state, settings.store.url)
+            schema.check()
+
+    return check
+
+
+def announce(loaded: Loaded, listening: socket.socket, console: Console) -> None:
+    """Say where the server is and how it was set up."""
+    settings = loaded.settings
+    host, port = listening.getsockname()[:2]
+    shown_host = f"[{host}]" if ":" in host else host
+    schema = (
+        f"  schema {migrate.state(settings.store.url).current}"
+        if migrate.has_schema(settings.store.url)
+        else ""
+    )
+    lifetimes, cookie = settings.lifetimes, settings.cookie
+    limits = [
+        f"{words(lifetimes.idle)} idle" if lifetimes.idle else "no idle timeout",
+        f"{words(lifetimes.absolute)} at most" if lifetimes.absolute else "no absolute timeout",
+    ]
+    flags = [
+        cookie.name,
+        "HttpOnly" if cookie.http_only else "readable by scripts",
+        f"SameSite={cookie.same_site.title()}",
+        f"Secure={cookie.secure}".lower().replace("secure", "Secure"),
+        f"Max-Age={int(cookie.max_age.total_seconds())}" if cookie.max_age else "until closed",
+    ]
+    name = STORE_NAMES.get(settings.store.url.partition(":")[0], "store")
+    console.print(f"hello_tornado {__version__}, Tornado {tornado_version}")
+    console.print(f"   listening http://{shown_host}:{port}/  (Ctrl+C stops)")
+    console.print(f"   sessions  {name} {migrate.shown(settings.store.url)}{schema}")
+    console.print(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
+    console.print(f"   cookie    {'  '.join(flags)}")
+    console.print(f"   settings  {', '.join(loaded.sources) or 'defaults'}")
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    host, port = settings.server.host, settings.server.port
+    try:
+        return bind_sockets(port, host)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Problem(
+                f"{host}:{port} is already in use",
+                "use --port 0 for any free port, or set server.port",
+            ) from error
+        raise Problem(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            "set server.host to an address of this machine and server.port to one you may use",
+        ) from error
+
+
+async def _stop_signal() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _drain(server: HTTPServer, app: Application) -> None:
+    """Accept no more, wait for the requests in flight, then close what is left."""
+    server.stop()
+    in_flight = app.settings["in_flight"]
+    deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+    while in_flight and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.02)
+    if in_flight:
+        logger.warning("%d requests did not end in %d s", len(in_flight), DRAIN_SECONDS)
+    await server.close_all_connections()

@@ -1,0 +1,45 @@
+"""The table of sessions."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+MARIADB = ("mysql", "mariadb")
+
+
+def upgrade() -> None:
+    """Create the table of sessions and its three indexes."""
+    op.create_table(
+        "sessions",
+        sa.Column(
+            "key", sa.LargeBinary(32).with_variant(mysql.BINARY(32), *MARIADB), nullable=False
+        ),
+        sa.Column("handle", sa.String(32), nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column(
+            "user_id",
+            sa.String(255).with_variant(
+                mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), *MARIADB
+            ),
+        ),
+        sa.Column(
+            "data", sa.LargeBinary().with_variant(mysql.LONGBLOB(), *MARIADB), nullable=False
+        ),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("accessed_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("key", name="pk_sessions"),
+    )
+    op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"])
+    op.create_index("ix_sessions_user_id", "sessions", ["user_id"])
+    op.create_index("ix_sessions_handle", "sessions", ["handle"])
+
+
+def downgrade() -> None:
+    """Drop the table of sessions, and everybody's session with it."""
+    op.drop_table("sessions")

@@ -1,0 +1,27 @@
+"""What all tests share: a clock that stands still until it is told to move."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.testing import NOW
+
+
+@dataclass
+class Clock:
+    """The moment now, moved by hand."""
+
+    now: int = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration) // MICROSECOND
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
