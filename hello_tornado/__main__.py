@@ -1,4 +1,4 @@
-"""python -m hello_tornado"""
+"""What `python -m hello_tornado` runs."""
 
 from hello_tornado.cli import main
 

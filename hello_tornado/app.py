@@ -10,7 +10,7 @@ from hello_tornado.handlers.api import (
     SessionIncrementApiHandler,
     SessionKeyApiHandler,
 )
-from hello_tornado.handlers.base import NotFoundHandler, SafeStaticFileHandler
+from hello_tornado.handlers.base import InFlight, NotFoundHandler, SafeStaticFileHandler
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
 from hello_tornado.handlers.login import LoginHandler, LogoutHandler
@@ -54,7 +54,7 @@ def make_app(
         cookie_secret=cookie_secret,
         cross_origin_protection=True,
         default_handler_class=NotFoundHandler,
-        in_flight=set(),
+        in_flight=InFlight(),
         login_url="/user/login",
         session_cookie=CookiePolicy(**settings.cookie.model_dump()),
         session_manager=manager,

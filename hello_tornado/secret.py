@@ -1,4 +1,4 @@
-"""The secret that signs the cookies: read from the settings or its file, made when there is none."""
+"""The secret that signs the cookies: from the settings, or from a file that is made once."""
 
 import os
 import secrets
@@ -53,7 +53,7 @@ def write_secret(path: Path) -> None:
             f"{path} is there already, and a new secret would end every session",
             "name another file, or delete this one if that is what you want",
         ) from None
-    with open(descriptor, "w", encoding="ascii") as file:
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(new_secret() + "\n")
 
 

@@ -16,7 +16,7 @@ from tornado.web import Application
 
 from hello_tornado import __version__, migrate
 from hello_tornado.app import STORE_NAMES, make_app, make_manager
-from hello_tornado.handlers.base import words
+from hello_tornado.handlers.base import InFlight, words
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
 from hello_tornado.sessions import SessionManager, open_store
@@ -34,7 +34,7 @@ NO_SESSION = SessionKey(bytes(32))
 
 
 async def serve(loaded: Loaded, console: Console) -> None:
-    """Serve until SIGTERM or SIGINT, then let the requests in flight end; `Problem` if it cannot."""
+    """Serve until SIGTERM or SIGINT, then let the requests in flight end."""
     settings = loaded.settings
     secret = cookie_secret(settings)
     backup = prepare_schema(settings)
@@ -142,10 +142,9 @@ async def _stop_signal() -> None:
 async def _drain(server: HTTPServer, app: Application) -> None:
     """Accept no more, wait for the requests in flight, then close what is left."""
     server.stop()
-    in_flight = app.settings["in_flight"]
-    deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
-    while in_flight and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(0.02)
-    if in_flight:
+    in_flight: InFlight = app.settings["in_flight"]
+    try:
+        await asyncio.wait_for(in_flight.none_left.wait(), DRAIN_SECONDS)
+    except TimeoutError:
         logger.warning("%d requests did not end in %d s", len(in_flight), DRAIN_SECONDS)
     await server.close_all_connections()

@@ -1,5 +1,7 @@
 """What all pages share: their session, their look, their headers, and how errors read."""
 
+import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,6 +31,29 @@ EXPLANATIONS: Final = {
 UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
+class InFlight:
+    """The requests that are begun and not yet answered."""
+
+    def __init__(self) -> None:
+        self._handlers: set[RequestHandler] = set()
+        self.none_left = asyncio.Event()
+        self.none_left.set()
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def begin(self, handler: RequestHandler) -> None:
+        """*handler* has taken a request on."""
+        self._handlers.add(handler)
+        self.none_left.clear()
+
+    def end(self, handler: RequestHandler) -> None:
+        """*handler* has answered."""
+        self._handlers.discard(handler)
+        if not self._handlers:
+            self.none_left.set()
+
+
 class SafeHeaders(RequestHandler):
     """Sends the security headers with every response, errors included."""
 
@@ -40,16 +65,20 @@ class SafeHeaders(RequestHandler):
 
 
 class BaseHandler(SessionMixin, SafeHeaders):
-    """A page with a session."""
+    """A page with a session. HEAD is answered wherever GET is, by Tornado without the body."""
+
+    def head(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
+        """As GET."""
+        return self.get(*args, **kwargs)
 
     async def prepare(self) -> None:
         """Count the request as in flight, and load its session."""
-        self.settings["in_flight"].add(self)
+        self.settings["in_flight"].begin(self)
         await super().prepare()
 
     def on_finish(self) -> None:
         """The response is complete."""
-        self.settings["in_flight"].discard(self)
+        self.settings["in_flight"].end(self)
 
     def get_template_namespace(self) -> dict[str, Any]:
         """What every template may name."""

@@ -21,14 +21,16 @@ Call = Callable[[Sequence[Q]], Awaitable[Sequence[A]]]
 class Gather(Generic[K, Q, A]):
     """Turns single questions into calls of *call*, which takes many and answers in their order.
 
-    At most *lanes* calls are under way at a time, each with at most *limit* questions. Questions
-    under one key are one question. When a batch fails it is asked again one by one, so that one
+    At most *lanes* calls are under way at a time, each with at most *limit* questions, whose keys
+    are distinct. Questions that wait under one key are one question if they are *shared*, and else
+    take turns. When a batch fails it is asked again one by one, so that one
     bad row never fails its neighbours; not so after `StoreUnavailable`, when nobody knows what was
     written.
     """
 
-    def __init__(self, call: Call[Q, A], *, lanes: int = 1, limit: int = 256) -> None:
+    def __init__(self, call: Call[Q, A], *, shared: bool, lanes: int = 1, limit: int = 256) -> None:
         self._call = call
+        self._is_shared = shared
         self._free_lanes = lanes
         self._limit = limit
         self._waiting: dict[K, tuple[Q, asyncio.Future[A]]] = {}
@@ -36,6 +38,8 @@ class Gather(Generic[K, Q, A]):
 
     async def __call__(self, key: K, question: Q) -> A:
         """The answer to *question*. Cancelling one caller leaves the others their answer."""
+        while key in self._waiting and not self._is_shared:
+            await asyncio.wait([self._waiting[key][1]])
         if key not in self._waiting:
             self._waiting[key] = question, asyncio.get_running_loop().create_future()
             if self._free_lanes:

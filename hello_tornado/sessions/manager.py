@@ -112,9 +112,11 @@ class SessionManager:
         self._hooks = hooks
         self.now = clock
         self._codec = Codec(self._serializer, self.lifetimes, max_bytes, clock)
-        self._load: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(self._load_many)
-        self._save: Gather[SessionKey, Swap, Outcome] = Gather(store.save)
-        self._touch: Gather[SessionKey, SessionRecord, None] = Gather(self._touch_many)
+        self._load: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(
+            self._load_many, shared=True
+        )
+        self._save: Gather[SessionKey, Swap, Outcome] = Gather(store.save, shared=False)
+        self._touch: Gather[SessionKey, SessionRecord, None] = Gather(self._touch_many, shared=True)
         self._committer = Committer(self._swap, self._codec.rebuild)
         self._purgers: list[Purger] = []
 

@@ -63,7 +63,7 @@ def _promise(
 
         asyncio.run(scenario())
 
-    del run.__wrapped__  # type: ignore[attr-defined]  # or pytest would look for a fixture "store"
+    del run.__wrapped__  # or pytest would look for a fixture "store"
     return run
 
 

@@ -41,6 +41,8 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.calls: list[str] = []
         self.saves_done = 0
+        self.save_begun = asyncio.Event()
+        self.save_done = asyncio.Event()
         self.is_down = False
 
     def _reached(self, verb: str) -> None:
@@ -54,9 +56,12 @@ class SlowStore(MemoryStore):
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
         self._reached("save")
+        self.save_begun.set()
+        self.save_done.clear()
         await some_turns()
         outcomes = await super().save(swaps)
         self.saves_done += 1
+        self.save_done.set()
         return outcomes
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
@@ -652,12 +657,11 @@ async def test_a_client_that_is_gone_does_not_undo_its_request(
     stream = IOStream(socket.socket())
     await stream.connect(("127.0.0.1", http_port))
     request = f"GET /write HTTP/1.1\r\nHost: localhost\r\nCookie: {browser.cookie}\r\n\r\n"
+    store.save_begun.clear()
     await stream.write(request.encode())
-    while store.calls[-1] != "save" or len(store.calls) < 3:
-        await asyncio.sleep(0)
+    await store.save_begun.wait()
     stream.close()
-    while store.saves_done < 2:
-        await asyncio.sleep(0.001)
+    await store.save_done.wait()
     assert await browser.data() == {"n": 2}
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 

@@ -1,0 +1,228 @@
+"""What must hold in every order in which the store calls of two requests can happen."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from schedules import GatedStore, Scenario, Schedule, every_schedule
+
+from hello_tornado.sessions import Lifetimes, Session, SessionManager, Store, open_store
+from hello_tornado.sessions.ids import SessionId, key_of
+from hello_tornado.sessions.manager import Clear, Issue, Keep
+from hello_tornado.sessions.testing import NOW
+
+MakeStore = Callable[[], Store]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
+    numbers = itertools.count()
+    if request.param == "memory":
+        return lambda: open_store("memory://")
+    return lambda: open_store(f"sqlite:///{tmp_path}/{next(numbers)}.db")
+
+
+class Visitors:
+    """A person with a stored session, and two requests of theirs that come at once.
+
+    In one process they share a manager; in two, only the store.
+    """
+
+    def __init__(self, store: GatedStore, processes: int) -> None:
+        self.gate = store
+        self.store = cast("Store", store)
+        self.now = NOW
+        managers = [
+            SessionManager(self.store, clock=lambda: self.now, lifetimes=Lifetimes(), hooks=())
+            for _ in range(processes)
+        ]
+        self.first, self.second = managers[0], managers[-1]
+
+    async def log_in(self, **data: Any) -> None:
+        session = await self.first.open(None)
+        session.update(data)
+        session.login("ada")
+        action = await self.first.commit(session)
+        assert isinstance(action, Issue)
+        self.session_id = action.session_id
+
+    async def request(self, manager: SessionManager, handler: Callable[[Session], object]) -> Any:
+        await self.gate.moment("arrive")
+        session = await manager.open(self.session_id)
+        if session.is_new:
+            return None
+        await self.gate.moment("handle")
+        handler(session)
+        return await manager.commit(session)
+
+    async def update(self, manager: SessionManager, function: Callable[[Session], None]) -> None:
+        await self.gate.moment("arrive")
+        await manager.update(self.session_id, function)
+
+    async def data(self, session_id: SessionId | None = None) -> dict[str, Any] | None:
+        session = await self.second.open(session_id or self.session_id)
+        return None if session.is_new else dict(session)
+
+    async def descendants(self) -> int:
+        return len(await self.second.sessions_of("ada"))
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two processes"])
+def processes(request: pytest.FixtureRequest) -> int:
+    count: int = request.param
+    return count
+
+
+def explore(make_store: MakeStore, scenario: Scenario) -> list[Schedule]:
+    async def run() -> list[Schedule]:
+        return [schedule async for schedule in every_schedule(make_store, scenario)]
+
+    schedules = asyncio.run(run())
+    assert len({tuple(schedule.taken) for schedule in schedules}) == len(schedules) > 1
+    return schedules
+
+
+def test_a_save_never_brings_back_what_was_logged_out(
+    make_store: MakeStore, processes: int
+) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in()
+        _, logout = await schedule.run(
+            store,
+            visitors.request(visitors.first, lambda session: session.update(a=1)),
+            visitors.request(visitors.second, Session.destroy),
+        )
+        assert isinstance(logout, Clear)
+        assert await visitors.data() is None
+        assert await visitors.descendants() == 0
+
+    explore(make_store, scenario)
+
+
+def test_a_logout_also_ends_what_was_renewed_beside_it(
+    make_store: MakeStore, processes: int
+) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in()
+        _, logout = await schedule.run(
+            store,
+            visitors.request(visitors.first, Session.renew),
+            visitors.request(visitors.second, Session.destroy),
+        )
+        # A logout that comes with an id which is dead by then finds nothing that it could end.
+        assert await visitors.descendants() == (1 if logout is None else 0)
+
+    explore(make_store, scenario)
+
+
+def test_of_two_renewals_one_lives(make_store: MakeStore, processes: int) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in(a=1)
+        actions = await schedule.run(
+            store,
+            visitors.request(visitors.first, Session.renew),
+            visitors.request(visitors.second, Session.renew),
+        )
+        issued = [action.session_id for action in actions if isinstance(action, Issue)]
+        assert [action for action in actions if not isinstance(action, Issue)] in ([Keep()], [None])
+        assert await visitors.data() is None
+        assert await visitors.data(issued[0]) == {"a": 1}
+        assert await visitors.descendants() == 1
+
+    explore(make_store, scenario)
+
+
+def test_what_is_saved_beside_a_renewal_is_in_it_or_nowhere(
+    make_store: MakeStore, processes: int
+) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in()
+        renewal, _ = await schedule.run(
+            store,
+            visitors.request(visitors.first, Session.renew),
+            visitors.request(visitors.second, lambda session: session.update(a=1)),
+        )
+        assert isinstance(renewal, Issue)
+        assert await visitors.data() is None
+        assert await visitors.data(renewal.session_id) in ({}, {"a": 1})
+        assert await visitors.descendants() == 1
+
+    explore(make_store, scenario)
+
+
+def test_a_touch_beside_a_purge_keeps_all_or_creates_nothing(
+    make_store: MakeStore, processes: int
+) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in(a=1)
+        visitors.now += 3_600_000_000 - 1  # the last microsecond of its life
+        opened = await visitors.first.open(visitors.session_id)
+        visitors.now += 1
+        _, purged = await schedule.run(
+            store, visitors.first.commit(opened), visitors.second.purge()
+        )
+        assert await visitors.data() == ({"a": 1} if purged == 0 else None)
+        assert len(await visitors.store.load([key_of(visitors.session_id)])) == 1 - purged
+
+    explored = explore(make_store, scenario)
+    assert {tuple(schedule.trace) for schedule in explored} == {
+        ("touch", "purge"),
+        ("purge", "touch"),
+    }
+
+
+def test_nothing_of_two_saves_is_lost(make_store: MakeStore, processes: int) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in(n=1, cart={})
+
+        def handler(key: str) -> Callable[[Session], None]:
+            def handle(session: Session) -> None:
+                session.increment("n")
+                session.append("all", key)
+                session["cart"][key] = True
+                session[key] = True
+
+            return handle
+
+        await schedule.run(
+            store,
+            visitors.request(visitors.first, handler("a")),
+            visitors.request(visitors.second, handler("b")),
+        )
+        data = await visitors.data()
+        assert data is not None
+        assert sorted(data.pop("all")) == ["a", "b"]
+        assert data == {"n": 3, "cart": {"a": True, "b": True}, "a": True, "b": True}
+
+    explore(make_store, scenario)
+
+
+def test_a_pure_function_is_applied_exactly_once_each(
+    make_store: MakeStore, processes: int
+) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in(left=1)
+
+        def take_one(session: Session) -> None:
+            if session["left"] > 0:
+                session["left"] -= 1
+                session.increment("taken")
+
+        await schedule.run(
+            store,
+            visitors.update(visitors.first, take_one),
+            visitors.update(visitors.second, take_one),
+        )
+        assert await visitors.data() == {"left": 0, "taken": 1}
+
+    explore(make_store, scenario)
