@@ -176,7 +176,10 @@ class SessionManager:
         while record is not None:
             session = self._session(record)
             function(session)
-            wanted = self._codec.rebuild(record, Commit(record, session.changes()))
+            changes = session.changes()
+            if not changes:
+                return session
+            wanted = self._codec.rebuild(record, Commit(record, changes))
             match await self._swap(Swap(record, wanted.record)):
                 case Conflict(winner):
                     record = winner

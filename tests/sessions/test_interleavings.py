@@ -58,9 +58,10 @@ class Visitors:
         handler(session)
         return await manager.commit(session)
 
-    async def update(self, manager: SessionManager, function: Callable[[Session], None]) -> None:
+    async def update(self, manager: SessionManager, function: Callable[[Session], None]) -> Any:
         await self.gate.moment("arrive")
-        await manager.update(self.session_id, function)
+        session = await manager.update(self.session_id, function)
+        return dict(session or {})
 
     async def data(self, session_id: SessionId | None = None) -> dict[str, Any] | None:
         session = await self.second.open(session_id or self.session_id)
@@ -213,16 +214,21 @@ def test_a_pure_function_is_applied_exactly_once_each(
         visitors = Visitors(store, processes)
         await visitors.log_in(left=1)
 
-        def take_one(session: Session) -> None:
-            if session["left"] > 0:
-                session["left"] -= 1
-                session.increment("taken")
+        def taking(name: str) -> Callable[[Session], None]:
+            def take_one(session: Session) -> None:
+                if session["left"] > 0:
+                    session["left"] -= 1
+                    session.append("takers", name)
 
-        await schedule.run(
+            return take_one
+
+        told = await schedule.run(
             store,
-            visitors.update(visitors.first, take_one),
-            visitors.update(visitors.second, take_one),
+            visitors.update(visitors.first, taking("a")),
+            visitors.update(visitors.second, taking("b")),
         )
-        assert await visitors.data() == {"left": 0, "taken": 1}
+        data = await visitors.data()
+        assert data in ({"left": 0, "takers": ["a"]}, {"left": 0, "takers": ["b"]})
+        assert told == [data, data], "each is told what stands"
 
     explore(make_store, scenario)

@@ -1,0 +1,125 @@
+"""Questions that come together travel together."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.gather import Gather
+
+pytestmark = pytest.mark.gen_test
+
+
+class Doubler:
+    """Doubles numbers, many at once, when it is let to; knows what it was asked."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.is_asked = asyncio.Event()
+        self.under_way = 0
+        self.most_under_way = 0
+
+    async def __call__(self, numbers: Sequence[int]) -> Sequence[int]:
+        self.batches.append(list(numbers))
+        self.is_asked.set()
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await self.may_answer.wait()
+        self.under_way -= 1
+        if -1 in numbers:
+            raise ZeroDivisionError
+        if -2 in numbers:
+            raise StoreUnavailable("away")
+        return [2 * number for number in numbers]
+
+
+async def asked(gather: Gather[int, int, int], *numbers: int) -> list[int | BaseException]:
+    return await asyncio.gather(*(gather(n, n) for n in numbers), return_exceptions=True)
+
+
+async def test_a_lone_question_goes_at_once() -> None:
+    call = Doubler()
+    assert await Gather(call, shared=True)(1, 1) == 2
+    assert call.batches == [[1]]
+
+
+async def test_questions_of_one_moment_are_one_call() -> None:
+    call = Doubler()
+    assert await asked(Gather(call, shared=True), 1, 2, 3) == [2, 4, 6]
+    assert call.batches == [[1, 2, 3]]
+
+
+async def test_what_comes_while_a_call_is_under_way_waits_for_the_next() -> None:
+    call = Doubler()
+    call.may_answer.clear()
+    gather = Gather[int, int, int](call, shared=True)
+    first = asyncio.ensure_future(gather(1, 1))
+    await call.is_asked.wait()
+    rest = asyncio.ensure_future(asked(gather, 2, 3, 4))
+    await asyncio.sleep(0)
+    call.may_answer.set()
+    assert (await first, await rest) == (2, [4, 6, 8])
+    assert call.batches == [[1], [2, 3, 4]]
+    assert call.most_under_way == 1
+
+
+async def test_a_call_carries_at_most_its_limit() -> None:
+    call = Doubler()
+    assert len(await asked(Gather(call, shared=True, limit=4), *range(10))) == 10
+    assert [len(batch) for batch in call.batches] == [4, 4, 2]
+
+
+async def test_two_lanes_are_two_calls_at_a_time() -> None:
+    call = Doubler()
+    call.may_answer.clear()
+    gather = Gather[int, int, int](call, shared=True, lanes=2, limit=1)
+    answers = asyncio.ensure_future(asked(gather, *range(6)))
+    await call.is_asked.wait()
+    call.may_answer.set()
+    assert await answers == [0, 2, 4, 6, 8, 10]
+    assert call.most_under_way == 2
+
+
+async def test_a_shared_question_is_asked_once() -> None:
+    call = Doubler()
+    assert await asked(Gather(call, shared=True), 5, 5, 5) == [10, 10, 10]
+    assert call.batches == [[5]]
+
+
+async def test_questions_that_are_not_shared_take_turns_under_their_key() -> None:
+    call = Doubler()
+    gather = Gather[str, int, int](call, shared=False)
+    assert await asyncio.gather(gather("k", 1), gather("k", 2), gather("other", 3)) == [2, 4, 6]
+    assert call.batches == [[1, 3], [2]]
+
+
+async def test_a_bad_question_does_not_fail_its_neighbours() -> None:
+    call = Doubler()
+    one, bad, two = await asked(Gather(call, shared=True), 1, -1, 2)
+    assert (one, two) == (2, 4)
+    assert isinstance(bad, ZeroDivisionError)
+    assert call.batches == [[1, -1, 2], [1], [-1], [2]]
+
+
+async def test_after_an_unknown_outcome_nothing_is_asked_again() -> None:
+    call = Doubler()
+    answers = await asked(Gather(call, shared=True), 1, -2)
+    assert [type(answer) for answer in answers] == [StoreUnavailable, StoreUnavailable]
+    assert call.batches == [[1, -2]]
+
+
+async def test_a_caller_that_leaves_does_not_take_the_answer_with_it() -> None:
+    call = Doubler()
+    call.may_answer.clear()
+    gather = Gather[int, int, int](call, shared=True)
+    leaving, staying = asyncio.ensure_future(gather(1, 1)), asyncio.ensure_future(gather(1, 1))
+    await call.is_asked.wait()
+    leaving.cancel()
+    call.may_answer.set()
+    assert await staying == 2
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert await gather(2, 2) == 4
