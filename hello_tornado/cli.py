@@ -49,6 +49,8 @@ def default(
         level=logging.DEBUG if debug else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if not debug:
+        logging.getLogger("alembic").setLevel(logging.WARNING)
     if context.invoked_subcommand is None:
         serve()
 

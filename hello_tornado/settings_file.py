@@ -1,0 +1,101 @@
+"""Reading settings.yaml strictly: every value keeps its place in the file, for the errors."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+
+class Place(NamedTuple):
+    """Where something stands in the file; both numbers count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass
+class SettingsFile:
+    """What a file says: the data, where each key and value stands, and what is wrong with it."""
+
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, Place] = field(default_factory=dict)
+    values: dict[str, Place] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def complain(self, place: Place, message: str) -> None:
+        """Note a problem, as file:line:column."""
+        self.problems.append(f"{self.name}:{place.line}:{place.column}: {message}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its surprises: `no` is no boolean, 010 is not 8 and 1:30 is not 90."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|false", "tf"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?[0-9]+\.[0-9]+", "-+0123456789"),
+    ("null", r"~|null|", ["~", "n", ""]),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first)
+    )
+
+
+def read_settings_file(path: Path) -> SettingsFile:
+    """The file's settings, with all that is wrong with it; never raises for what it says."""
+    file = SettingsFile(str(path))
+    try:
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return file
+        if isinstance(node, yaml.MappingNode):
+            file.data = _mapping(loader, node, "", file)
+        else:
+            file.complain(_place(node.start_mark), "settings are a mapping of names to values")
+    except yaml.MarkedYAMLError as error:
+        file.complain(_place(error.problem_mark), _explained(error))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        file.problems.append(f"{path}: this is no YAML: {error}".replace("\n", " "))
+    except OSError as error:
+        file.problems.append(f"{path}: cannot be read: {error.strerror}")
+    return file
+
+
+def _mapping(
+    loader: _Loader, node: yaml.MappingNode, path: str, file: SettingsFile
+) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        name = f"{path}.{key}" if path else key
+        here = _place(key_node.start_mark)
+        if key in data:
+            file.complain(here, f"{name} is given twice (first on line {file.keys[name].line})")
+            continue
+        file.keys[name] = here
+        file.values[name] = _place(value_node.start_mark)
+        if isinstance(value_node, yaml.MappingNode):
+            data[key] = _mapping(loader, value_node, name, file)
+        else:
+            data[key] = loader.construct_object(value_node, deep=True)
+    return data
+
+
+def _place(mark: yaml.Mark | None) -> Place:
+    return Place(1, 1) if mark is None else Place(mark.line + 1, mark.column + 1)
+
+
+def _explained(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or "this is no YAML"
+    if "'\\t'" in problem:
+        return "YAML takes no tabs here; indent with blanks"
+    if "could not determine a constructor for the tag" in problem:
+        return "tags (words that begin with !) are not allowed here"
+    return f"{problem} ({error.context})" if error.context else problem

@@ -1,0 +1,115 @@
+"""SQLite against the memory store as its model, through any sequence of calls."""
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from hello_tornado.sessions import Store, open_store
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.stores.memory import MemoryStore
+from hello_tornado.sessions.testing import NOW, make_record
+
+KEYS = [SessionKey(bytes([number]) * 32) for number in range(6)]
+USERS = st.sampled_from([None, "ada", "Ada", "bob"])
+MOMENTS = st.integers(NOW - 3, NOW + 3)
+INDEX = st.integers(0, len(KEYS) - 1)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Every answer of the store must be the model's, and every record that it keeps."""
+
+    known = Bundle("known")
+    settings: ClassVar[Any]
+
+    @initialize()
+    def open_stores(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.directory = tempfile.TemporaryDirectory()
+        self.model: Store = MemoryStore()
+        self.store = open_store(f"sqlite:///{Path(self.directory.name)}/sessions.db")
+        self.handles: list[str] = []
+
+    def run(self, call: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(call)
+
+    def both(self, verb: str, *args: Any) -> Any:
+        """The answer, which has to be the same."""
+        theirs = self.run(getattr(self.store, verb)(*args))
+        ours = self.run(getattr(self.model, verb)(*args))
+        assert theirs == ours, verb
+        return ours
+
+    @rule(target=known, index=INDEX, user=USERS, expires=MOMENTS)
+    def create(self, index: int, user: str | None, expires: int) -> SessionRecord:
+        record = make_record(key=KEYS[index], user_id=user, expires_at=expires)
+        self.handles.append(record.handle)
+        self.both("save", [Swap(None, record)])
+        return record
+
+    @rule(target=known, old=known, user=USERS, expires=MOMENTS, created=MOMENTS)
+    def save(
+        self, old: SessionRecord, user: str | None, expires: int, created: int
+    ) -> SessionRecord:
+        new = replace(
+            old, version=old.version + 1, user_id=user, expires_at=expires, created_at=created
+        )
+        self.both("save", [Swap(old, new)])
+        return new
+
+    @rule(target=known, old=known, index=INDEX)
+    def renew(self, old: SessionRecord, index: int) -> SessionRecord:
+        new = replace(old, version=old.version + 1, key=KEYS[index])
+        self.both("save", [Swap(old, new)])
+        return new
+
+    @rule(swaps=st.dictionaries(known.map(lambda record: record.key), known, max_size=4))
+    def save_many(self, swaps: dict[SessionKey, SessionRecord]) -> None:
+        olds = {record.key: record for record in swaps.values()}.values()
+        self.both("save", [Swap(old, replace(old, version=old.version + 1)) for old in olds])
+
+    @rule(old=known, accessed=MOMENTS, expires=MOMENTS)
+    def touch(self, old: SessionRecord, accessed: int, expires: int) -> None:
+        self.both("touch", [replace(old, accessed_at=accessed, expires_at=expires)])
+
+    @rule(indexes=st.sets(INDEX))
+    def delete(self, indexes: set[int]) -> None:
+        self.both("delete", [KEYS[index] for index in indexes])
+
+    @rule(now=MOMENTS)
+    def purge(self, now: int) -> None:
+        self.both("purge", now, 100)
+
+    @rule()
+    def reopen(self) -> None:
+        """Nothing of what was answered is lost with the connections."""
+        self.run(self.store.aclose())
+
+    @invariant()
+    def all_is_the_same(self) -> None:
+        self.both("load", KEYS)
+        for user in ("ada", "Ada", "bob"):
+            self.both("find_by_user", user)
+        for handle in self.handles[-3:]:
+            self.both("find_by_handle", [handle])
+
+    def teardown(self) -> None:
+        self.run(self.store.aclose())
+        self.loop.close()
+        self.directory.cleanup()
+
+
+TestSqliteAgainstTheModel = StoreMachine.TestCase
+TestSqliteAgainstTheModel.settings = settings(
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)

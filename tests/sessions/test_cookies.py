@@ -1,0 +1,218 @@
+"""The cookie: what is read from the header, what is written, what is refused."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.web import create_signed_value, decode_signed_value
+
+from hello_tornado.sessions import CookiePolicy
+from hello_tornado.sessions.cookies import Keyring
+from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.ids import SessionId, new_session_id
+from hello_tornado.sessions.testing import NOW
+
+SECRET = "a secret of the tests, long enough for anyone"
+KEYRING = Keyring.of({"cookie_secret": SECRET})
+ID = new_session_id()
+POLICY = CookiePolicy()
+
+
+class Connection:
+    """As much of a connection as a request asks for."""
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+        self.remote_ip = "127.0.0.1"
+
+    context: Any = property(lambda self: self)
+
+
+def request(*cookies: str, protocol: str = "http") -> HTTPServerRequest:
+    headers = HTTPHeaders({"Host": "localhost"})
+    for cookie in cookies:
+        headers.add("Cookie", cookie)
+    connection: Any = Connection(protocol)
+    start_line = RequestStartLine("GET", "/", "HTTP/1.1")
+    return HTTPServerRequest(headers=headers, connection=connection, start_line=start_line)
+
+
+def ids(*cookies: str, policy: CookiePolicy = POLICY, protocol: str = "http") -> list[SessionId]:
+    reading = policy.read(request(*cookies, protocol=protocol), KEYRING, NOW)
+    return [signed.session_id for signed in reading.signed]
+
+
+def rejected(*cookies: str) -> str | None:
+    return POLICY.read(request(*cookies), KEYRING, NOW).rejected
+
+
+VALUE = KEYRING.sign("session", ID, NOW)
+
+
+def test_what_was_issued_is_read() -> None:
+    header = POLICY.issue(request(), KEYRING, ID, None, NOW)
+    assert header == f"session={VALUE}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"
+    assert ids(header.partition(";")[0]) == [ID]
+    assert ids(f"a=b; session={VALUE} ;c=d") == [ID]
+
+
+def test_over_https_it_is_a_host_cookie() -> None:
+    header = POLICY.issue(request(protocol="https"), KEYRING, ID, None, NOW)
+    name, _, rest = header.partition("=")
+    assert name == "__Host-session"
+    assert rest.endswith("; Max-Age=3600; Path=/; HttpOnly; Secure; SameSite=Lax")
+    assert ids(header.partition(";")[0], protocol="https") == [ID]
+    assert ids(header.partition(";")[0]) == []
+    assert ids(f"session={VALUE}", protocol="https") == []
+
+
+def test_every_attribute_is_written_and_cleared_alike() -> None:
+    policy = CookiePolicy(
+        name="sid",
+        max_age=None,
+        http_only=False,
+        secure=True,
+        same_site="none",
+        domain="example.org",
+        path="/app",
+        partitioned=True,
+        priority="high",
+    )
+    attributes = "Path=/app; Domain=example.org; Secure; SameSite=None; Partitioned; Priority=High"
+    assert policy.issue(request(), KEYRING, ID, None, NOW).endswith(f"; {attributes}")
+    assert policy.issue(request(), KEYRING, ID, timedelta(days=30), NOW).endswith(
+        f"; Max-Age=2592000; {attributes}"
+    )
+    assert policy.clear(request()) == (
+        f"sid=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; {attributes}"
+    )
+
+
+@pytest.mark.parametrize(("protocol", "same_site"), [("http", "Lax"), ("https", "None")])
+def test_same_site_auto_follows_the_request(protocol: str, same_site: str) -> None:
+    header = CookiePolicy(same_site="auto").clear(request(protocol=protocol))
+    assert header.endswith(f"SameSite={same_site}")
+
+
+@pytest.mark.parametrize("place", range(len(VALUE)))
+def test_no_byte_can_be_changed_and_no_end_cut_off(place: int) -> None:
+    for other in {"0", "a", "|", ":", "=", "%", " ", "\xa0", ";"} - {VALUE[place]}:
+        assert ids(f"session={VALUE[:place]}{other}{VALUE[place + 1 :]}") == []
+    assert ids(f"session={VALUE[:place]}") == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        '""',
+        f'"{VALUE}"',
+        VALUE.replace("|", "\\174"),
+        "2|",
+        "2|-1:0|",
+        "2|1:0|" + "9" * 9_999 + ":x|",
+        "3|" + VALUE[2:],
+        "2|3:999|10:1795447556|7:session|4:eHl6|00",
+        create_signed_value(SECRET, "session", ID, version=1).decode(),
+        create_signed_value(SECRET, "other", ID).decode(),
+        create_signed_value("another secret", "session", ID).decode(),
+        create_signed_value(SECRET, "session", b"\xff\xfe").decode(),
+        create_signed_value(SECRET, "session", "x" * 400).decode(),
+        "x" * 60_000,
+    ],
+)
+def test_what_is_not_ours_is_rejected(value: str) -> None:
+    assert ids(f"session={value}") == []
+    assert rejected(f"session={value}") == "not ours"
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["\xa0session=", "\x85session=", "Session=", "session =", "=session=", "xsession=", "session"],
+)
+def test_a_name_is_read_to_the_letter(cookie: str) -> None:
+    assert ids(cookie + VALUE) == []
+    assert rejected(cookie + VALUE) is None
+
+
+def test_of_several_cookies_each_that_verifies_is_a_candidate() -> None:
+    other = new_session_id()
+    second = KEYRING.sign("session", other, NOW)
+    assert ids(f"session={VALUE}; session={VALUE}") == [ID]
+    assert ids(f"session=forged; session={VALUE}") == [ID]
+    assert ids(f"session={VALUE}; session={second}") == [ID, other]
+    assert ids(f"session={VALUE}", f"session={second}") == [ID, other]
+    assert rejected("; ".join(["session=x"] * 4)) == "not ours"
+    assert rejected("; ".join([f"session={VALUE}"] * 5)) == "too many"
+
+
+def test_secrets_rotate() -> None:
+    old = Keyring.of({"cookie_secret": {1: SECRET}})
+    both = Keyring.of({"cookie_secret": {1: SECRET, 2: "b" * 40}})
+    pinned = Keyring.of({"cookie_secret": {1: SECRET, 2: "b" * 40}, "key_version": 1})
+    new = Keyring.of({"cookie_secret": {2: "b" * 40}})
+    value = old.sign("session", ID, NOW)
+    assert (both.current, pinned.current, new.current) == (2, 1, 2)
+    found = both.verify("session", value, NOW)
+    assert found is not None
+    assert (found.session_id, found.key_version, found.signed_at) == (ID, 1, NOW)
+    assert new.verify("session", value, NOW) is None
+    assert new.verify("session", both.sign("session", ID, NOW), NOW) is not None
+    zeroth = Keyring.of({"cookie_secret": {0: SECRET, 1: "b" * 40}})
+    assert zeroth.verify("session", VALUE, NOW) is not None, "a single secret is version 0"
+
+
+def test_a_signature_grows_too_old_only_after_all_lifetimes() -> None:
+    day = timedelta(days=1) // timedelta(microseconds=1)
+    assert KEYRING.verify("session", VALUE, NOW + 399 * day) is not None
+    assert KEYRING.verify("session", VALUE, NOW + 401 * day) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "cookie_secret: a random string"),
+        ({"cookie_secret": ""}, "cookie_secret: a random string"),
+        ({"cookie_secret": {}}, "cookie_secret: a random string"),
+        ({"cookie_secret": {1: "x"}, "key_version": 2}, "key_version 2 names no secret"),
+    ],
+)
+def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Keyring.of(settings)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": ""},
+        {"name": "a b"},
+        {"name": "a;b"},
+        {"path": "app"},
+        {"path": "/;x"},
+        {"domain": "a;b"},
+        {"domain": ""},
+        {"max_age": timedelta(0)},
+        {"secure": False, "same_site": "none"},
+        {"secure": False, "partitioned": True},
+        {"name": "__Host-sid", "domain": "example.org"},
+        {"name": "__Host-sid", "path": "/app"},
+        {"name": "__Host-sid", "secure": False},
+    ],
+)
+def test_what_browsers_refuse_is_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        CookiePolicy(**options)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=60).map(lambda text: (VALUE + text).encode()))
+def test_we_accept_nothing_that_tornado_does_not(raw: bytes) -> None:
+    value = raw.decode("latin-1")
+    ours = KEYRING.verify("session", value, NOW)
+    theirs = decode_signed_value(
+        SECRET, "session", value, max_age_days=400, clock=lambda: NOW / 1e6, min_version=2
+    )
+    assert ours is None or ours.session_id.encode() == theirs
