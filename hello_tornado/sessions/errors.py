@@ -3,7 +3,8 @@
 SessionError
  ├─ ConfigurationError    an option or a URL that cannot work
  ├─ SessionNotLoaded      the session was read before `prepare()` had loaded it
- ├─ SessionEnded          a write to a session that this request has destroyed
+ ├─ SessionEnded          a write to a session that is over
+ ├─ ReadOnly              a write to a session that can only be read here
  ├─ ResponseStarted       a change that can no longer reach the browser or the store
  ├─ SerializationError    a value that cannot be stored, or bytes that cannot be read
  ├─ SessionTooLarge       more data than `max_bytes`
@@ -27,7 +28,11 @@ class SessionNotLoaded(SessionError):
 
 
 class SessionEnded(SessionError):
-    """A write to a session that this request has destroyed."""
+    """A write to a session that is over."""
+
+
+class ReadOnly(SessionError):
+    """A write to a session that can only be read here; the message says how to write."""
 
 
 class ResponseStarted(SessionError):

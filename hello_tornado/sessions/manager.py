@@ -133,6 +133,11 @@ class SessionManager:
         record = session.record and await self._live_record(session.record.key)
         return self._session(record)
 
+    async def is_living(self, session: Session) -> bool:
+        """Whether the store still has this session, under the id by which it was opened."""
+        record = session.record
+        return record is not None and await self._live_record(record.key) is not None
+
     def needs_store(self, session: Session) -> bool:
         """Whether `commit` has anything to ask of the store."""
         if session.record is None:
@@ -159,8 +164,13 @@ class SessionManager:
 
     @asynccontextmanager
     async def transaction(self, session_id: SessionId | None) -> AsyncIterator[Session]:
-        """Open a session outside of a request; commit on leaving, unless by an exception."""
+        """Open a session outside of a request; commit on leaving, unless by an exception.
+
+        No session begins here: without a living one it is empty, `ended`, and refuses writes.
+        """
         session = await self.open(session_id)
+        if session.is_new:
+            session.destroy()
         yield session
         await self.commit(session)
 

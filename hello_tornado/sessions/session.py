@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from hello_tornado.sessions.changes import Operation, Set, Unset, Update
-from hello_tornado.sessions.errors import ResponseStarted, SessionEnded
+from hello_tornado.sessions.errors import ReadOnly, ResponseStarted, SessionEnded
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.recording import RecordingDict
@@ -58,6 +58,7 @@ class Session(RecordingDict):
         "_reset",
         "_user_id",
         "ended",
+        "read_only",
         "record",
         "renewal",
         "response_started",
@@ -77,6 +78,7 @@ class Session(RecordingDict):
         self._opened_at = opened_at
         self._lifetimes = lifetimes
         self.ended = False
+        self.read_only: str | None = None
         self.response_started = False
         self._stand_on(record, document)
 
@@ -137,9 +139,11 @@ class Session(RecordingDict):
     def _check_writable(self) -> None:
         if self.ended:
             raise SessionEnded(
-                "this request has destroyed its session; call regenerate() instead of destroy() "
-                "to begin another one in the same request"
+                "this session has ended; to begin another one in the request that ends it, "
+                "call regenerate() instead of destroy()"
             )
+        if self.read_only is not None:
+            raise ReadOnly(self.read_only)
         if self.record is None:
             self._check_cookie_can_leave()
 

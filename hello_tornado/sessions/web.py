@@ -24,7 +24,6 @@ from hello_tornado.sessions.errors import (
     StoreUnavailable,
 )
 from hello_tornado.sessions.events import CookieRejected
-from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import Clear, CookieAction, Issue, Keep, SessionManager
 from hello_tornado.sessions.session import Session
@@ -101,6 +100,8 @@ class SessionMixin(RequestHandler):
 
     def get_current_user(self) -> str | None:
         """The session's `user_id`, so that `current_user` and `@authenticated` work."""
+        if self._is_session_dropped:
+            return None
         if self._session is None and self.get_status() >= 400:
             return None  # the page of an error that came before prepare()
         return self.session.user_id
@@ -202,14 +203,37 @@ class SessionMixin(RequestHandler):
             return False
         if self._is_committed:
             return session.modified and not session.ended
-        return self.session_manager.needs_store(session)
+        return self.session_manager.needs_store(session) or self._is_resign_due(session)
 
     async def _commit_session(self) -> None:
         assert self._session is not None  # noqa: S101 - _must_commit() has seen it
+        is_resign_due = not self._is_committed and self._is_resign_due(self._session)
         action = await self.session_manager.commit(self._session)
         self._is_committed = True
         if not isinstance(action, Keep):
             self._cookie_action = action
+        elif is_resign_due and await self.session_manager.is_living(self._session):
+            assert self._signed is not None  # noqa: S101 - or nothing would be due
+            self._cookie_action = Issue(self._signed.session_id)
+
+    def _is_resign_due(self, session: Session) -> bool:
+        """Whether a browser with a living session needs its cookie anew, though the id is the same.
+
+        That is: always with `rolling`, else when another secret signs now, or with the age of the
+        signature, so that a browser in use never loses a cookie to its `max_age`. Whether the
+        session still lives is asked before the cookie is sent, lest it overwrite the newer one of
+        a login that ran beside this request.
+        """
+        signed, manager = self._signed, self.session_manager
+        if signed is None or session.ended:
+            return False
+        lasts = session.max_age or self._policy.max_age
+        resign_after = RESIGN_AFTER if lasts is None else manager.touch_interval
+        return (
+            manager.rolling
+            or signed.key_version != self._keyring.current
+            or (manager.now() - signed.signed_at) * MICROSECOND >= resign_after
+        )
 
     async def _commit_then_finish(self) -> "asyncio.Future[None] | None":
         try:
@@ -245,42 +269,17 @@ class SessionMixin(RequestHandler):
     def _set_cookie_header(self) -> str | None:
         match self._cookie_action:
             case Issue(session_id):
-                return self._issue(session_id)
+                return self._policy.issue(
+                    self.request,
+                    self._keyring,
+                    session_id,
+                    self._session.max_age if self._session is not None else None,
+                    self.session_manager.now(),
+                )
             case Clear():
                 return self._policy.clear(self.request)
-            case Keep() if self._signed is not None and self._is_resign_due(self._signed):
-                return self._issue(self._signed.session_id)
             case Keep():
                 return None
-
-    def _issue(self, session_id: SessionId) -> str:
-        return self._policy.issue(
-            self.request,
-            self._keyring,
-            session_id,
-            self._session.max_age if self._session is not None else None,
-            self.session_manager.now(),
-        )
-
-    def _is_resign_due(self, signed: SignedId) -> bool:
-        """Whether a browser with a living session needs its cookie anew, though the id is the same.
-
-        That is: always with `rolling`, else when another secret signs now, or with the age of the
-        signature, so that a browser in use never loses a cookie to its `max_age`.
-        """
-        session = self._session
-        if session is None or session.ended or self._is_session_dropped:
-            return False
-        if self.get_status() >= 500:
-            return False
-        manager = self.session_manager
-        lasts = session.max_age or self._policy.max_age
-        resign_after = RESIGN_AFTER if lasts is None else manager.touch_interval
-        return (
-            manager.rolling
-            or signed.key_version != self._keyring.current
-            or (manager.now() - signed.signed_at) * MICROSECOND >= resign_after
-        )
 
     def _add_to_list_header(self, name: str, value: str) -> None:
         given = self._headers.get(name)

@@ -22,10 +22,14 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         """Store the session, so that its cookie rides on the 101; then open the socket."""
         await self.save_session()
         self._is_sending = True  # Tornado detaches the connection right after finish()
+        self.session.read_only = (
+            "an open socket's session changes message by message: "
+            "async with self.session_transaction() as session: ..."
+        )
         await super().get(*args, **kwargs)
 
     def session_transaction(self) -> AbstractAsyncContextManager[Session]:
-        """The session as it stands now, stored on leaving; a new one when it has ended."""
+        """The session as it stands now, stored on leaving; one that refuses writes if it ended."""
         return self.session_manager.transaction(self._session_id)
 
     @property

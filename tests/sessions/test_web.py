@@ -20,7 +20,12 @@ from tornado.web import Application, Finish, HTTPError, RequestHandler, authenti
 from tornado.websocket import websocket_connect
 
 from hello_tornado.sessions import SessionManager, SessionMixin, WebSocketSessionMixin
-from hello_tornado.sessions.errors import ResponseStarted, SessionNotLoaded, StoreUnavailable
+from hello_tornado.sessions.errors import (
+    ReadOnly,
+    ResponseStarted,
+    SessionNotLoaded,
+    StoreUnavailable,
+)
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
@@ -229,6 +234,13 @@ class Untouched(SessionMixin, RequestHandler):
         self.write("no session needed")
 
 
+class Waiting(Counting):
+    async def get(self) -> None:
+        self.application.settings["is_waiting"].set()
+        await self.application.settings["may_go_on"].wait()
+        self.write("at last")
+
+
 class Login(Counting):
     def get(self) -> None:
         self.session.login("ada")
@@ -292,8 +304,12 @@ class Socket(WebSocketSessionMixin):
         self.write_message(json.dumps(dict(self.session)))
 
     async def on_message(self, message: str | bytes) -> None:
-        async with self.session_transaction() as session:
-            self.write_message(str(session.increment("messages")))
+        try:
+            self.session["lost"] = True
+        except ReadOnly:
+            async with self.session_transaction() as session:
+                answer = "ended" if session.ended else session.increment("messages")
+            self.write_message(str(answer))
 
 
 class CountingSocket(Socket):
@@ -324,6 +340,7 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/not-modified": NotModified,
     "/read": Reading,
     "/untouched": Untouched,
+    "/waiting": Waiting,
     "/login": Login,
     "/logout": Logout,
     "/private": Private,
@@ -368,6 +385,8 @@ def app(store: SlowStore, tmp_path: Any) -> Application:
         login_url="/login",
         after_finish=[],
         errors=[],
+        is_waiting=asyncio.Event(),
+        may_go_on=asyncio.Event(),
     )
 
 
@@ -541,6 +560,52 @@ async def test_login_renews_the_id_and_the_old_one_is_dead(browser: Browser) -> 
 
 
 @pytest.mark.gen_test
+async def test_a_cookie_in_use_is_signed_anew_before_it_grows_old(
+    browser: Browser, app: Application, clock: Any, store: SlowStore
+) -> None:
+    app.settings["session_manager"] = SessionManager(store, clock=clock)
+    await browser.get("/write")
+    clock.advance(seconds=59)
+    assert "Set-Cookie" not in (await browser.get("/read")).headers
+    before = browser.cookie
+    clock.advance(seconds=1)
+    assert "Max-Age=3600" in (await browser.get("/read")).headers["Set-Cookie"]
+    assert browser.cookie != before
+    assert "Set-Cookie" not in (await browser.get("/read")).headers
+    assert await browser.data() == {"n": 1}
+
+
+@pytest.mark.gen_test
+async def test_a_cookie_signed_with_an_old_secret_is_signed_anew(
+    browser: Browser, app: Application
+) -> None:
+    app.settings["cookie_secret"] = {1: SECRET}
+    await browser.get("/write")
+    app.settings["cookie_secret"] = {1: SECRET, 2: "another secret, just as long as the first"}
+    assert (await browser.get("/read")).headers["Set-Cookie"].startswith("session=2|1:2|")
+    assert "Set-Cookie" not in (await browser.get("/read")).headers
+    del app.settings["cookie_secret"][1]
+    assert await browser.data() == {"n": 1}
+
+
+@pytest.mark.gen_test
+async def test_a_cookie_signed_anew_never_overwrites_that_of_a_login_beside_it(
+    browser: Browser, app: Application
+) -> None:
+    app.settings["session_manager"].rolling = True
+    assert "Set-Cookie" in (await browser.get("/write")).headers
+    assert "Set-Cookie" in (await browser.get("/untouched")).headers
+    old = browser.cookie
+    slow = asyncio.ensure_future(browser.get("/waiting"))
+    await app.settings["is_waiting"].wait()
+    assert "Set-Cookie" in (await browser.get("/login")).headers
+    app.settings["may_go_on"].set()
+    assert "Set-Cookie" not in (await slow).headers
+    assert browser.cookie != old
+    assert (await browser.get("/private")).body == b"private to ada"
+
+
+@pytest.mark.gen_test
 async def test_authenticated_sends_strangers_to_the_login(browser: Browser) -> None:
     response = await browser.get("/private")
     assert response.code == 302
@@ -682,7 +747,7 @@ async def test_a_cookie_rides_on_the_101_of_a_websocket(browser: Browser, store:
 
 @pytest.mark.gen_test
 async def test_a_websocket_reads_the_session_and_writes_message_by_message(
-    browser: Browser,
+    browser: Browser, store: SlowStore
 ) -> None:
     await browser.get("/write")
     request = HTTPRequest(
@@ -693,5 +758,9 @@ async def test_a_websocket_reads_the_session_and_writes_message_by_message(
     await browser.get("/write")
     await connection.write_message("count")
     assert await connection.read_message() == "1"
-    connection.close()
     assert await browser.data() == {"n": 2, "messages": 1}
+    await browser.get("/logout")
+    await connection.write_message("count")
+    assert await connection.read_message() == "ended"
+    connection.close()
+    assert len(store._records) == 0, "a message after the logout begins no session"
