@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
+from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.codec import Codec
 from hello_tornado.sessions.committer import Commit, Committed, Committer
@@ -30,13 +30,13 @@ from hello_tornado.sessions.events import (
     emit,
     log_event,
 )
-from hello_tornado.sessions.gather import Gather
 from hello_tornado.sessions.ids import SessionId, SessionKey, key_of, new_session_id
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes
 from hello_tornado.sessions.purger import Purger
-from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import Session, empty_document
+from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store
 
 Clock: TypeAlias = Callable[[], int]
@@ -49,26 +49,6 @@ MAX_TRIES: Final = 8  # at an id that nobody has; with 256 random bits the first
 def system_clock() -> int:
     """The moment now: microseconds since 1970."""
     return time.time_ns() // 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """The browser has the right cookie, or rightly none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """The browser needs a cookie with this id."""
-
-    session_id: SessionId
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """The session has ended: the browser's cookie should go."""
-
-
-CookieAction: TypeAlias = Keep | Issue | Clear
 
 
 class SessionManager:
@@ -112,12 +92,8 @@ class SessionManager:
         self._hooks = hooks
         self.now = clock
         self._codec = Codec(self._serializer, self.lifetimes, max_bytes, clock)
-        self._load: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(
-            self._load_many, shared=True
-        )
-        self._save: Gather[SessionKey, Swap, Outcome] = Gather(store.save, shared=False)
-        self._touch: Gather[SessionKey, SessionRecord, None] = Gather(self._touch_many, shared=True)
-        self._committer = Committer(self._swap, self._codec.rebuild)
+        self._shared = SharedStore(store)
+        self._committer = Committer(self._shared.swap, self._codec.rebuild)
         self._purgers: list[Purger] = []
 
     async def open(self, session_id: SessionId | None) -> Session:
@@ -190,7 +166,7 @@ class SessionManager:
             if not changes:
                 return session
             wanted = self._codec.rebuild(record, Commit(record, changes))
-            match await self._swap(Swap(record, wanted.record)):
+            match await self._shared.swap(Swap(record, wanted.record)):
                 case Conflict(winner):
                     record = winner
                 case Saved():
@@ -249,19 +225,8 @@ class SessionManager:
         """Tell the hooks of *event*."""
         emit(self._hooks, event)
 
-    async def _load_many(self, keys: Sequence[SessionKey]) -> Sequence[SessionRecord | None]:
-        found = await self.store.load(keys)
-        return [found.get(key) for key in keys]
-
-    async def _touch_many(self, records: Sequence[SessionRecord]) -> Sequence[None]:
-        await self.store.touch(records)
-        return [None] * len(records)
-
-    async def _swap(self, swap: Swap) -> Outcome:
-        return await self._save((swap.old or swap.new).key, swap)
-
     async def _live_record(self, key: SessionKey) -> SessionRecord | None:
-        record = await self._load(key, key)
+        record = await self._shared.load(key)
         return record if record is not None and record.expires_at > self.now() else None
 
     def _session(self, record: SessionRecord | None) -> Session:
@@ -292,7 +257,7 @@ class SessionManager:
         for _ in range(MAX_TRIES):
             session_id = SessionId(self._genid())
             wanted = self._codec.create(key_of(session_id), changes)
-            if isinstance(await self._swap(Swap(None, wanted.record)), Saved):
+            if isinstance(await self._shared.swap(Swap(None, wanted.record)), Saved):
                 session.settle(*wanted)
                 self.emit(Created(wanted.record.handle, wanted.record.user_id))
                 return session_id
@@ -328,7 +293,7 @@ class SessionManager:
     async def _touch_quietly(self, session: Session, record: SessionRecord) -> None:
         touched = self._codec.touched(record, session.max_age)
         try:
-            await self._touch(record.key, touched)
+            await self._shared.touch(touched)
         except StoreError as error:
             self.emit(TouchFailed(record.handle, str(error)))
         else:

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from tornado.web import OutputTransform, RequestHandler
 
+from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.cookies import CookiePolicy, Keyring, SignedId
 from hello_tornado.sessions.deferred import Deferred
 from hello_tornado.sessions.errors import (
@@ -25,7 +26,7 @@ from hello_tornado.sessions.errors import (
 )
 from hello_tornado.sessions.events import CookieRejected
 from hello_tornado.sessions.lifetimes import MICROSECOND
-from hello_tornado.sessions.manager import Clear, CookieAction, Issue, Keep, SessionManager
+from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Session
 
 logger = logging.getLogger("hello_tornado.sessions")

@@ -5,8 +5,8 @@ from typing import Any
 
 from tornado.websocket import WebSocketHandler
 
+from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.ids import SessionId
-from hello_tornado.sessions.manager import Issue
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.web import SessionMixin
 

@@ -10,8 +10,8 @@ import pytest
 from schedules import GatedStore, Scenario, Schedule, every_schedule
 
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, Store, open_store
+from hello_tornado.sessions.actions import Clear, Issue, Keep
 from hello_tornado.sessions.ids import SessionId, key_of
-from hello_tornado.sessions.manager import Clear, Issue, Keep
 from hello_tornado.sessions.testing import NOW
 
 MakeStore = Callable[[], Store]

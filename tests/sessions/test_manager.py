@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, open_store
+from hello_tornado.sessions.actions import Clear, Issue, Keep
 from hello_tornado.sessions.errors import (
     ConfigurationError,
     SerializationError,
@@ -28,7 +29,6 @@ from hello_tornado.sessions.events import (
     TouchFailed,
 )
 from hello_tornado.sessions.ids import SessionId, SessionKey, key_of, new_session_id
-from hello_tornado.sessions.manager import Clear, Issue, Keep
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import make_record

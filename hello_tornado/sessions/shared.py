@@ -1,0 +1,42 @@
+"""A store as one session uses it: one key, one swap, one touch, sharing the calls of the moment."""
+
+from collections.abc import Sequence
+
+from hello_tornado.sessions.gather import Gather
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.stores import Store
+
+
+class SharedStore:
+    """Puts the single questions of concurrent requests to *store* together."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._loads: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(
+            self._load_many, shared=True
+        )
+        self._saves: Gather[SessionKey, Swap, Outcome] = Gather(store.save, shared=False)
+        self._touches: Gather[SessionKey, SessionRecord, None] = Gather(
+            self._touch_many, shared=True
+        )
+
+    async def load(self, key: SessionKey) -> SessionRecord | None:
+        """The record under *key*, expired or not."""
+        return await self._loads(key, key)
+
+    async def swap(self, swap: Swap) -> Outcome:
+        """What became of *swap*."""
+        return await self._saves((swap.old or swap.new).key, swap)
+
+    async def touch(self, record: SessionRecord) -> None:
+        """Write the record's later times."""
+        await self._touches(record.key, record)
+
+    async def _load_many(self, keys: Sequence[SessionKey]) -> Sequence[SessionRecord | None]:
+        found = await self._store.load(keys)
+        return [found.get(key) for key in keys]
+
+    async def _touch_many(self, records: Sequence[SessionRecord]) -> Sequence[None]:
+        await self._store.touch(records)
+        return [None] * len(records)
