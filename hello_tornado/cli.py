@@ -160,10 +160,21 @@ def main() -> None:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         cli()
-    except (Problem, SettingsError, SessionError) as problem:
+    except (Problem, SettingsError, SessionError, OSError) as problem:
         if "--debug" in sys.argv:
             raise
         errors.print(f"error: {problem}", markup=False)
-        if isinstance(problem, Problem):
-            errors.print(f"cure:  {problem.cure}", markup=False)
+        errors.print(f"cure:  {_cure(problem)}", markup=False)
         sys.exit(2)
+
+
+def _cure(problem: Exception) -> str:
+    match problem:
+        case Problem():
+            return problem.cure
+        case SettingsError():
+            return "settings.yaml of the project documents every setting"
+        case OSError():
+            return "check that the path is there, and that you may read and write it"
+        case _:
+            return "run it again with --debug (before the command) for the whole story"

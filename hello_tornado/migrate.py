@@ -59,8 +59,8 @@ def has_schema(url: str) -> bool:
 
 
 def state(url: str) -> Schema:
-    """Where the database stands."""
-    with transaction(url) as connection:
+    """Where the database stands; looking changes nothing."""
+    with connected(url) as connection:
         return _state(connection)
 
 
@@ -93,7 +93,7 @@ def downgrade(url: str, revision: str) -> Path | None:
 
 def differences(url: str) -> list[Any]:
     """In what the database's tables differ from the ones that the code describes."""
-    with transaction(url) as connection:
+    with connected(url) as connection:
         return list(compare_metadata(_migration_context(connection), metadata))
 
 
@@ -113,21 +113,28 @@ def run_migrations(connection: Connection) -> None:
 @contextmanager
 def transaction(url: str) -> Iterator[Connection]:
     """A connection in one transaction that keeps others out until all of it is done."""
+    with connected(url) as connection, begin_immediate(connection):
+        yield connection
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """A connection to the database; what goes wrong on it is a `Problem`."""
     target = make_url(url)
     if not has_schema(url):
         raise Problem(
             f"a {target.get_backend_name()} store has no schema",
             "db commands are for SQL databases; name one in store.url",
         )
-    make_private_file(Path(str(target.database)))
     engine = sqlite_engine(target)
     try:
-        connected = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        with connected as connection, begin_immediate(connection):
+        make_private_file(Path(str(target.database)))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
-    except DBAPIError as error:
+    except (DBAPIError, OSError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
         raise Problem(
-            f"the database {shown(target)} failed: {error.orig}",
+            f"the database {shown(target)} failed: {cause}",
             "check that the file is a SQLite database, and that you may write it and its directory",
         ) from error
     finally:

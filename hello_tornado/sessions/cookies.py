@@ -4,6 +4,7 @@ The value is Tornado's signed value, version 2, of the session id. The signature
 the id out; whether the session lives, only the store knows.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ class CookiePolicy:
         """A Set-Cookie header for *session_id*; *max_age* is the session's own, if it has one."""
         lifetime = max_age or self.max_age
         value = keyring.sign(self._name_for(request), session_id, now)
-        ends = [] if lifetime is None else [f"Max-Age={int(lifetime.total_seconds())}"]
+        ends = [] if lifetime is None else [f"Max-Age={math.ceil(lifetime.total_seconds())}"]
         return self._header(request, value, ends)
 
     def clear(self, request: HTTPServerRequest) -> str:

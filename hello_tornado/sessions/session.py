@@ -234,10 +234,10 @@ class Session(RecordingDict):
         if value is None:
             self._operate_meta("max_age", Unset())
             return
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-        if seconds <= 0:
+        duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
+        if duration <= timedelta(0):
             raise ValueError("max_age must be longer than zero; destroy() ends a session")
-        self._operate_meta("max_age", Set(seconds))
+        self._operate_meta("max_age", Set(duration))
 
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""
@@ -254,5 +254,4 @@ class Session(RecordingDict):
 
 def max_age_of(meta: Mapping[str, Any]) -> timedelta | None:
     """The idle timeout that a session has set for itself."""
-    seconds = meta.get("max_age")
-    return None if seconds is None else timedelta(seconds=seconds)
+    return meta.get("max_age")
