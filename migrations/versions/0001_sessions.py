@@ -21,12 +21,7 @@ def upgrade() -> None:
         ),
         sa.Column("handle", sa.String(32), nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
-        sa.Column(
-            "user_id",
-            sa.String(255).with_variant(
-                mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), *MARIADB
-            ),
-        ),
+        sa.Column("user_id", sa.String(255).with_variant(mysql.VARBINARY(1020), *MARIADB)),
         sa.Column(
             "data", sa.LargeBinary().with_variant(mysql.LONGBLOB(), *MARIADB), nullable=False
         ),

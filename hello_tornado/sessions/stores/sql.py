@@ -5,9 +5,10 @@ exactly one row, so that nothing which has ended can come back.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     Connection,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    TypeDecorator,
     bindparam,
     delete,
     insert,
@@ -26,36 +28,56 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.types import TypeEngine
 
 from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.stores.held import HeldLanes
 from hello_tornado.sessions.stores.sqlite import SqliteLanes
+
+FOLDING = ("mysql", "mariadb")
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
 )
+
+
+class ExactText(TypeDecorator[str]):
+    """Text that equals only itself. MariaDB's collations fold case, accents or trailing blanks."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Bytes on MariaDB and MySQL: four for each of 255 characters at most."""
+        if dialect.name in FOLDING:
+            return dialect.type_descriptor(mysql.VARBINARY(1020))
+        return dialect.type_descriptor(self.impl_instance)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """What the database gets."""
+        return value.encode() if value is not None and dialect.name in FOLDING else value
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> str | None:
+        """What it gave."""
+        return bytes(value).decode() if isinstance(value, bytes | bytearray) else value
+
 
 sessions = Table(
     "sessions",
     metadata,
     Column(
         "key",
-        LargeBinary(32).with_variant(mysql.BINARY(32), "mysql", "mariadb"),
+        LargeBinary(32).with_variant(mysql.BINARY(32), *FOLDING),
         primary_key=True,
     ),
     Column("handle", String(32), nullable=False),
     Column("version", Integer, nullable=False),
-    Column(
-        "user_id",
-        String(255).with_variant(
-            mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-        ),
-    ),
-    Column(
-        "data", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"), nullable=False
-    ),
+    Column("user_id", ExactText(255)),
+    Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), *FOLDING), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("accessed_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
@@ -86,11 +108,12 @@ TOUCH = (
     )
     .values(accessed_at=bindparam("new_accessed_at"), expires_at=bindparam("new_expires_at"))
 )
-DELETE = (
-    delete(sessions)
+LOCK_KEYS = (
+    select(sessions.c.key)
     .where(sessions.c.key.in_(bindparam("keys", expanding=True)))
-    .returning(sessions.c.key)
+    .with_for_update()
 )
+DELETE = delete(sessions).where(sessions.c.key.in_(bindparam("keys", expanding=True)))
 FIND_BY_USER = (
     select(sessions)
     .where(sessions.c.user_id == bindparam("user_id"))
@@ -108,6 +131,14 @@ PURGE = delete(sessions).where(
     sessions.c.expires_at <= bindparam("now"),
 )
 
+DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+asyncmy",
+    "mariadb": "mariadb+asyncmy",
+}
+
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -154,8 +185,10 @@ def touch(connection: Connection, records: Iterable[SessionRecord]) -> None:
 
 def remove(connection: Connection, keys: Collection[SessionKey]) -> Collection[SessionKey]:
     """Delete records; returns the keys of those that were there."""
-    rows = connection.execute(DELETE, {"keys": sorted(keys)})
-    return {SessionKey(bytes(key)) for (key,) in rows}
+    there = connection.execute(LOCK_KEYS, {"keys": sorted(keys)}).scalars().all()
+    if there:
+        connection.execute(DELETE, {"keys": there})
+    return {SessionKey(bytes(key)) for key in there}
 
 
 def find_by_user(connection: Connection, user_id: str) -> Sequence[SessionRecord]:
@@ -197,16 +230,35 @@ def _old(record: SessionRecord) -> dict[str, Any]:
     return {"old_key": record.key, "old_version": record.version}
 
 
+class Lanes(Protocol):
+    """How a kind of database is driven: where the functions above run."""
+
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function* on a connection in AUTOCOMMIT."""
+
+    async def write(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function* in a transaction, once that is durable."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
 class SqlStore:
     """A store over one database; `from_url` opens it."""
 
-    def __init__(self, lanes: SqliteLanes) -> None:
+    def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
 
     @classmethod
     def from_url(cls, text: str) -> "SqlStore":
-        """The store of `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`."""
-        url = make_url(text)
+        """The store of a SQLAlchemy URL, in its everyday form or with a driver."""
+        url = with_driver(text)
+        if url.get_backend_name() != "sqlite":
+            return cls(HeldLanes(url))
         if not url.database or url.database == ":memory:":
             raise ConfigurationError(
                 "sqlite:// needs a file: sqlite:///var/sessions.db; "
@@ -264,10 +316,26 @@ class SqlStore:
             result: R = await lane(statement, *args)
         except IntegrityError as error:
             raise _Taken(f"a new key is already taken: {error.orig}") from error
-        except (DBAPIError, OSError) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreUnavailable(f"the session store failed: {cause}") from error
+        except (OperationalError, InterfaceError, OSError) as error:
+            raise StoreUnavailable(f"the session store failed: {_cause(error)}") from error
+        except DBAPIError as error:
+            unknown = StoreUnavailable if error.connection_invalidated else StoreError
+            raise unknown(f"the session store failed: {_cause(error)}") from error
         return result
+
+
+def with_driver(text: str) -> URL:
+    """The URL with the driver that we use for its database, unless it names one."""
+    url = make_url(text)
+    driver = DRIVERS.get(url.drivername)
+    return url if driver is None else url.set(drivername=driver)
+
+
+def _cause(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, TimeoutError):
+        return "it did not answer in time"
+    return str(cause).strip().partition("\n")[0]
 
 
 class _Taken(StoreError):

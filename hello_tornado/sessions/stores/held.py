@@ -1,0 +1,102 @@
+"""How a database server is driven: a few connections that are held, each with one batch at a time.
+
+A connection is never checked out per request. One that hangs is left behind after a time limit, and
+the next call opens another.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, NullPool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LIMIT_SECONDS = 3
+FAREWELL_SECONDS = 1
+
+
+class HeldLanes:
+    """Runs functions of a connection on a held one: one lane for reads, one for writes."""
+
+    def __init__(self, url: URL) -> None:
+        engine = create_async_engine(url, poolclass=NullPool, isolation_level="READ COMMITTED")
+        self._reader = _Lane(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._writer = _Lane(engine)
+
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function*, asked a second time if the connection was found dead."""
+        try:
+            return await self._reader.run(function, *args, **kwargs)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await self._reader.run(function, *args, **kwargs)
+
+    async def write(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function* in a transaction of its own, once that is committed."""
+        return await self._writer.run(_in_transaction, function, *args, **kwargs)
+
+    async def aclose(self) -> None:
+        """Close both connections."""
+        await self._reader.aclose()
+        await self._writer.aclose()
+
+
+class _Lane:
+    """One connection, opened when it is first needed, used by one call at a time."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+        self._turn = asyncio.Lock()
+
+    async def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(LIMIT_SECONDS):
+                    if self._connection is None:
+                        self._connection = await self._engine.connect()
+                    return await self._connection.run_sync(function, *args, **kwargs)
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    await self._leave()
+                raise
+            except (TimeoutError, OSError, asyncio.CancelledError):
+                await self._leave()
+                raise
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        async with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await connection.close()
+
+    async def _leave(self) -> None:
+        """Give the connection up as it is; a server that hangs gets no time to say goodbye."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await connection.invalidate()
+                    await connection.close()
+            except (TimeoutError, OSError, DBAPIError):
+                pass
+
+
+def _in_transaction(
+    connection: Connection,
+    function: Callable[Concatenate[Connection, P], R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    with connection.begin():
+        return function(connection, *args, **kwargs)

@@ -1,0 +1,143 @@
+"""What a person sees and does, in Debian's Chromium."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from running import Server, running_server
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts"
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{CHROMIUM} is missing: install Debian's package chromium")
+        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running_server(tmp_path) as started:
+        yield started
+
+
+@contextmanager
+def visiting(chromium: Browser, **options: Any) -> Iterator[Page]:
+    """A page in a browser of its own; an error in its console fails the test."""
+    context = chromium.new_context(**options)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert [error for error in errors if "Failed to load resource" not in error] == []
+
+
+def log_in(page: Page, server: Server, name: str) -> None:
+    page.goto(f"{server.url}/user/login")
+    page.get_by_label("Your name").fill(name)
+    page.keyboard.press("Enter")
+
+
+def cookie_of(context: BrowserContext) -> Any:
+    (cookie,) = context.cookies()
+    return cookie
+
+
+def greeting(page: Page) -> Any:
+    return page.get_by_role("heading", level=1)
+
+
+def test_a_person_logs_in_comes_back_after_a_restart_and_logs_out(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    with visiting(chromium) as page:
+        with running_server(tmp_path) as server:
+            port = str(server.port)
+            page.goto(server.url)
+            expect(greeting(page)).to_have_text("Hello")
+            page.get_by_role("main").get_by_role("link", name="Log in").click()
+            page.get_by_label("Your name").fill("Ada")
+            page.get_by_role("main").get_by_role("button", name="Log in").click()
+            expect(page).to_have_url(f"{server.url}/")
+            expect(greeting(page)).to_have_text("Hello Ada")
+            cookie = cookie_of(page.context)
+            assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
+            assert page.evaluate("document.cookie") == ""
+
+        with running_server(tmp_path, "--port", port):
+            page.reload()
+            expect(greeting(page)).to_have_text("Hello Ada")
+            page.get_by_role("button", name="Log out").click()
+            expect(greeting(page)).to_have_text("Hello")
+            assert page.context.cookies() == []
+            page.context.add_cookies([cookie])
+            page.reload()
+            expect(greeting(page)).to_have_text("Hello")
+            expect(page.get_by_role("navigation").get_by_role("link")).to_have_text("Log in")
+
+
+def test_the_keyboard_is_enough(chromium: Browser, server: Server) -> None:
+    with visiting(chromium, java_script_enabled=False) as page:
+        page.goto(f"{server.url}/user/login")
+        page.keyboard.type("Ada")
+        page.keyboard.press("Enter")
+        expect(greeting(page)).to_have_text("Hello Ada")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Log out")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(greeting(page)).to_have_text("Hello")
+
+
+def test_a_name_that_will_not_do_is_explained_beside_its_field(
+    chromium: Browser, server: Server
+) -> None:
+    with visiting(chromium) as page:
+        log_in(page, server, "\u202eevil")
+        expect(page.get_by_role("alert")).to_contain_text("without control or invisible characters")
+        expect(page.get_by_label("Your name")).to_have_attribute("aria-invalid", "true")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_every_page_fits_and_is_kept_as_a_picture(
+    chromium: Browser, server: Server, scheme: Any, width: int
+) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    window: Any = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    with visiting(chromium, **window) as page:
+        log_in(page, server, "W" * 64)
+        expect(greeting(page)).to_contain_text("Hello")
+        page.request.put(f"{server.url}/api/session/long", data=f'"{"x" * 500}"')
+        backgrounds = set()
+        for name, path in (("home", "/"), ("login", "/user/login"), ("not-found", "/nowhere")):
+            page.goto(server.url + path)
+            page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{width}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+            backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        (background,) = backgrounds
+        brightness = sum(int(part) for part in background.strip("rgb()").split(","))
+        assert (brightness > 600) if scheme == "light" else (brightness < 200)
