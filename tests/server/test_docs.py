@@ -1,0 +1,74 @@
+"""The code in the README does what the README says."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tornado.web
+from running import clean_environment, running_server
+from tornado.testing import AsyncHTTPTestCase
+
+from hello_tornado.sessions import SessionManager, SessionMixin, open_store
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+class TestTheSixLines(AsyncHTTPTestCase):
+    @pytest.fixture(autouse=True)
+    def somewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+    def get_app(self) -> tornado.web.Application:
+        (code,) = blocks("python")
+        assert len(code.strip().splitlines()) <= 8
+        names: dict[str, Any] = {
+            "tornado": tornado,
+            "Application": tornado.web.Application,
+            "SECRET": "x" * 40,
+            "SessionManager": SessionManager,
+            "SessionMixin": SessionMixin,
+            "open_store": open_store,
+        }
+        exec(code, names)
+        app: tornado.web.Application = names["app"]
+        return app
+
+    def test_they_count_visits(self) -> None:
+        first = self.fetch("/")
+        cookie = first.headers["Set-Cookie"].partition(";")[0]
+        second = self.fetch("/", headers={"Cookie": cookie})
+        assert (first.body, second.body) == (b"Visit 1", b"Visit 2")
+        manager: SessionManager = self._app.settings["session_manager"]
+        self.io_loop.run_sync(manager.aclose)
+
+
+def test_the_curl_proof_that_logout_kills_the_cookie(tmp_path: Path) -> None:
+    (script,) = (block for block in blocks("sh") if "curl" in block)
+    with running_server(tmp_path) as server:
+        printed = subprocess.run(
+            ["bash", "-c", script.replace("http://127.0.0.1:8080", server.url)],
+            cwd=tmp_path,
+            env=clean_environment() | {"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    promised = re.findall(r"# (Hello Ada|\d+)$", script, re.MULTILINE)
+    assert promised == ["Hello Ada", "0"]
+    assert printed.stdout.split("\n") == [*promised, ""]
+
+
+def test_the_commands_are_the_ones_that_ci_runs() -> None:
+    commands = [block.strip() for block in blocks("sh") if "pip install" in block]
+    assert commands == [
+        'pip install -e ".[server]" && python -m hello_tornado',
+        'pip install -e ".[all,dev]" && python -m pytest',
+    ]
