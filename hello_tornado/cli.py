@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from hello_tornado import migrate
 from hello_tornado.app import make_manager
@@ -128,11 +127,10 @@ def secret(
 @config.command("show")
 def show_config(settings: SettingsFile = None) -> None:
     """Every setting, its value, and where that came from; secrets stay hidden."""
-    loaded = _load(settings)
-    table = Table("setting", "value", "from", box=None, pad_edge=False)
-    for name, value, origin in loaded.rows():
-        table.add_row(name, value, origin)
-    console.print(table)
+    rows = _load(settings).rows()
+    width = {column: max(len(row[column]) for row in rows) for column in (0, 1)}
+    for name, value, origin in rows:
+        console.print(f"{name:{width[0]}}  {value:{width[1]}}  {origin}", markup=False)
 
 
 @config.command("check")

@@ -1,0 +1,193 @@
+"""One's own session as JSON, and every way to ask for it wrongly."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from visiting import Visits
+
+
+class TestTheApi(Visits):
+    def put(self, key: str, value: Any) -> Any:
+        response = self.visit(f"/api/session/{quote(key, safe='')}", "PUT", body=json.dumps(value))
+        assert response.code == 200, response.body
+        return json.loads(response.body)
+
+    def refused(self, path: str, method: str, body: str | bytes | None, code: int) -> str:
+        """The message of a refusal, which changes nothing."""
+        before = self.data()
+        response = self.visit(path, method, body=body)
+        assert response.code == code, response.body
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        error = json.loads(response.body)["error"]
+        assert error["status"] == code
+        assert self.data() == before
+        message: str = error["message"]
+        return message
+
+    def test_a_stranger_has_an_empty_session_that_is_not_stored(self) -> None:
+        response = self.visit("/api/session")
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-store"
+        session = json.loads(response.body)
+        assert (session["handle"], session["user"], session["data"]) == (None, None, {})
+        assert self.store.calls == []
+
+    def test_it_shows_the_session_with_its_times(self) -> None:
+        self.log_in()
+        self.clock.advance(minutes=1)
+        session = json.loads(self.visit("/api/session").body)
+        assert (session["user"], session["data"]) == ("Ada", {"username": "Ada"})
+        assert len(session["handle"]) == 16
+        assert session["expires_in"] == 59 * 60
+        times = [
+            datetime.fromisoformat(session[name])
+            for name in ("created_at", "accessed_at", "expires_at")
+        ]
+        assert [time.utcoffset() for time in times] == [timedelta(0)] * 3
+        assert times[2] - times[1] == timedelta(hours=1)
+
+    def test_values_are_set_read_and_removed(self) -> None:
+        for key, value in (
+            ("text", "grüße 🦊"),
+            ("null", None),
+            ("nested", {"a": [1, 2.5, True, {"b": None}]}),
+            ("a/b c", 1),
+            ("ключ", 2),
+            ("increment", 3),
+        ):
+            assert self.put(key, value)["data"][key] == value
+            assert self.data()[key] == value
+        self.visit("/api/session/text", "DELETE")
+        assert "text" not in self.data()
+        assert self.visit("/api/session/text", "DELETE").code == 200
+
+    def test_counting(self) -> None:
+        for body, expected in (
+            (b"", 1),
+            (b"{}", 2),
+            (b'{"by": 40}', 42),
+            (b'{"by": -2}', 40),
+        ):
+            response = self.visit("/api/session/n/increment", "POST", body=body)
+            assert json.loads(response.body)["data"]["n"] == expected
+
+    def test_parallel_increments_all_count_and_each_reads_its_own(self) -> None:
+        self.put("n", 0)
+
+        async def count() -> list[int]:
+            responses = await asyncio.gather(
+                *(
+                    self.http_client.fetch(
+                        self.get_url("/api/session/n/increment"),
+                        method="POST",
+                        body=b"",
+                        headers={"Cookie": self.cookie or ""},
+                    )
+                    for _ in range(20)
+                )
+            )
+            return [json.loads(response.body)["data"]["n"] for response in responses]
+
+        seen = self.io_loop.run_sync(count)
+        assert min(seen) >= 1
+        assert max(seen) == self.data()["n"] == 20
+
+    def test_what_is_no_json_is_named_with_its_place(self) -> None:
+        self.put("kept", 1)
+        path = "/api/session/x"
+        assert self.refused(path, "PUT", b'{"a": 1,\n "b" 2}', 400) == (
+            "the body is no JSON: Expecting ':' delimiter at line 2, column 6"
+        )
+        assert "line 1, column 1" in self.refused(path, "PUT", b"", 400)
+        assert "not UTF-8" in self.refused(path, "PUT", b'"\xff"', 400)
+        assert "NaN is no JSON" in self.refused(path, "PUT", b"[NaN]", 400)
+        assert "Infinity" in self.refused(path, "PUT", b"-Infinity", 400)
+
+    def test_what_cannot_be_stored_is_named(self) -> None:
+        path = "/api/session/x"
+        assert "beyond 64 bits" in self.refused(path, "PUT", str(2**63), 400)
+        assert "digits" in self.refused(path, "PUT", "9" * 5_000, 400)
+        assert "deeper than 64 levels" in self.refused(path, "PUT", "[" * 80 + "]" * 80, 400)
+        assert "recursion" in self.refused(path, "PUT", "[" * 99_999 + "]" * 99_999, 400)
+
+    def test_a_key_is_short_and_printable(self) -> None:
+        for key in ("x" * 201, "a\nb", "\x00", "\u202e"):
+            path = f"/api/session/{quote(key, safe='')}"
+            for method in ("PUT", "DELETE"):
+                body = b"1" if method == "PUT" else None
+                assert "1 to 200 printable" in self.refused(path, method, body, 400)
+            assert "1 to 200 printable" in self.refused(path + "/increment", "POST", b"", 400)
+        assert self.put("x" * 200, 1)
+
+    def test_only_whole_numbers_count(self) -> None:
+        self.put("word", "hello")
+        path = "/api/session/word/increment"
+        assert "'word'] is a str" in self.refused(path, "POST", b"", 409)
+        for body in (b'{"by": 1.5}', b'{"by": true}', b'{"by": "1"}'):
+            assert '"by" is a whole number' in self.refused(path, "POST", body, 400)
+        for body in (b"[]", b"1", b'{"to": 1}'):
+            assert 'the body is {"by": n}' in self.refused(path, "POST", body, 400)
+        self.put("n", 2**63 - 1)
+        assert "64 bits" in self.refused("/api/session/n/increment", "POST", b"", 400)
+
+    def test_too_much_is_refused_with_the_size_and_the_biggest_keys(self) -> None:
+        self.put("small", 1)
+        message = self.refused("/api/session/big", "PUT", json.dumps("x" * 70_000), 413)
+        assert "max_bytes is 65,536. The biggest keys, in bytes: 'big' (70," in message
+        assert self.put("small", 2)["data"] == {"small": 2}
+
+    def test_a_method_that_is_not_there_is_a_405_in_json(self) -> None:
+        for path, method in (
+            ("/api/session", "POST"),
+            ("/api/session", "DELETE"),
+            ("/api/session/x", "GET"),
+            ("/api/session/x", "POST"),
+            ("/api/session/x/increment", "PUT"),
+            ("/api/session/x/increment", "GET"),
+        ):
+            body = b"" if method in {"POST", "PUT"} else None
+            assert "does not answer" in self.refused(path, method, body, 405)
+
+    def test_a_dead_store_is_a_503_in_json(self) -> None:
+        self.log_in()
+        self.store.is_down = True
+        for path, method, body in (
+            ("/api/session", "GET", None),
+            ("/api/session/x", "PUT", b"1"),
+            ("/api/session/n/increment", "POST", b""),
+        ):
+            response = self.visit(path, method, body=body)
+            assert (response.code, response.headers["Retry-After"]) == (503, "5")
+            assert json.loads(response.body)["error"]["status"] == 503
+
+    def test_what_other_handlers_store_is_shown_tagged(self) -> None:
+        self.log_in()
+
+        async def store() -> None:
+            (session,) = await self.manager.sessions_of("Ada")
+            session.update(when=datetime(2026, 11, 23, tzinfo=UTC), raw=b"\xff", some={1})
+            await self.manager.commit(session)
+
+        self.io_loop.run_sync(store)
+        data = self.data()
+        assert data["when"] == {"$datetime": "2026-11-23T00:00:00+00:00"}
+        assert data["raw"] == {"$bytes": "/w=="}
+        assert data["some"] == {"$set": [1]}
+        assert "2026-11-23T00:00:00+00:00" in self.page()
+
+    def test_a_session_that_ended_meanwhile_takes_nothing(self) -> None:
+        self.log_in()
+        save = self.store.save
+
+        async def end_before(swaps: Any) -> Any:
+            await self.manager.revoke_user("Ada")
+            return await save(swaps)
+
+        self.manager._shared._saves._call = end_before
+        response = self.visit("/api/session/x", "PUT", body=b"1")
+        assert response.code == 409
+        assert "has ended meanwhile" in json.loads(response.body)["error"]["message"]
+        assert "Set-Cookie" not in response.headers

@@ -1,0 +1,135 @@
+"""The command line: what it does, and one line of cause and one of cure for what it cannot do."""
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from running import run_command
+
+
+def printed(directory: Path, *arguments: str, **environment: str) -> str:
+    """What a command prints; it has to succeed."""
+    done = run_command(directory, *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def failed(directory: Path, *arguments: str, **environment: str) -> list[str]:
+    """The cause and the cure of a command that has to fail."""
+    done = run_command(directory, *arguments, **environment)
+    assert (done.returncode, done.stdout) == (2, ""), done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert [line[:7] for line in lines] == ["error: ", "cure:  "], done.stderr
+    return [line[7:] for line in lines]
+
+
+def test_the_schema_goes_up_and_down(tmp_path: Path) -> None:
+    assert printed(tmp_path, "db", "current") == "none (this program needs 0001)"
+    assert failed(tmp_path, "db", "check") == [
+        "the database has no schema, this program needs 0001",
+        "run: python -m hello_tornado db upgrade",
+    ]
+    assert printed(tmp_path, "db", "upgrade") == "the schema is 0001"
+    assert printed(tmp_path, "db", "upgrade") == "the schema is 0001"
+    assert printed(tmp_path, "db", "check") == "the schema is current"
+    assert printed(tmp_path, "db", "downgrade", "base") == "the schema is gone"
+
+
+def test_a_schema_of_the_future_is_refused_everywhere(tmp_path: Path) -> None:
+    printed(tmp_path, "db", "upgrade")
+    database = sqlite3.connect(tmp_path / "var/sessions.db")
+    with database:
+        database.execute("UPDATE hello_tornado_alembic_version SET version_num = '9999'")
+    database.close()
+    for command in (("serve", "--port", "0"), ("db", "check"), ("db", "upgrade")):
+        cause, cure = failed(tmp_path, *command)
+        assert cause == "the database has the schema 9999, which is newer than this program's 0001"
+        assert "the newer program" in cure
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/sessions.db").write_text("This is a text, and quite a long one. " * 9)
+    cause, cure = failed(tmp_path, "serve", "--port", "0")
+    assert "sqlite:///var/sessions.db failed: file is not a database" in cause
+    assert "SQLite" in cure
+
+
+def test_a_store_without_a_schema_says_so(tmp_path: Path) -> None:
+    url = {"HELLO_TORNADO_STORE__URL": "memory://"}
+    assert "memory store has no schema" in failed(tmp_path, "db", "upgrade", **url)[0]
+    cause, _ = failed(tmp_path, "config", "check", HELLO_TORNADO_STORE__URL="mongodb://x")
+    assert "no store is known for mongodb; a store URL begins with one of: memory://" in cause
+
+
+def test_purge_tells_how_many(tmp_path: Path) -> None:
+    assert printed(tmp_path, "purge") == "0 expired sessions deleted"
+
+
+def test_a_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    first, second = printed(tmp_path, "secret"), printed(tmp_path, "secret")
+    assert len(first) == len(second) == 86
+    assert first != second
+    assert "holds a fresh secret" in printed(tmp_path, "secret", "--write", "etc/secret")
+    path = tmp_path / "etc/secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_text()
+    assert "is there already" in failed(tmp_path, "secret", "--write", "etc/secret")[0]
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("command", ["serve", "config check"])
+def test_production_wants_a_good_secret(tmp_path: Path, command: str) -> None:
+    production = {"HELLO_TORNADO_SERVER__MODE": "production"}
+    cause, cure = failed(tmp_path, *command.split(), **production)
+    assert cause == "cookie_secret is not set and var/cookie_secret is not there (mode: production)"
+    assert cure == ("make one with: python -m hello_tornado secret --write var/cookie_secret")
+    cause, _ = failed(
+        tmp_path, *command.split(), **production, HELLO_TORNADO_COOKIE_SECRET="too short"
+    )
+    assert "cookie_secret is too weak: 9 characters; it takes 32 random ones" in cause
+    assert "too short" not in cause
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    printed(tmp_path, "secret", "--write", "var/cookie_secret")
+    (tmp_path / "var/cookie_secret").chmod(0o644)
+    cause, cure = failed(tmp_path, "serve", "--port", "0")
+    assert cause == "var/cookie_secret can be read or written by others (mode 0644)"
+    assert cure == "chmod 600 var/cookie_secret"
+
+
+def test_the_settings_are_shown_with_their_origin_and_without_the_secret(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("lifetimes: {idle: 30m}\n")
+    shown = printed(
+        tmp_path,
+        "config",
+        "show",
+        HELLO_TORNADO_COOKIE_SECRET="hush" * 10,
+        HELLO_TORNADO_SERVER__PORT="9000",
+    )
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["lifetimes.idle", "30m", "settings.yaml"] in rows
+    assert ["server.port", "9000", "HELLO_TORNADO_SERVER__PORT"] in rows
+    assert ["lifetimes.absolute", "1d", "default"] in rows
+    assert "hush" not in shown
+
+
+def test_the_settings_are_checked(tmp_path: Path) -> None:
+    printed(tmp_path, "db", "upgrade")
+    assert printed(tmp_path, "config", "check") == "the settings are good"
+
+
+def test_debug_tells_the_whole_story(tmp_path: Path) -> None:
+    done = run_command(tmp_path, "--debug", "db", "check")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "hello_tornado.problem.Problem: the database has no schema" in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file where a directory should be")
+    cause, cure = failed(tmp_path, "secret", "--write", "var/cookie_secret")
+    assert "var" in cause
+    assert "read and write it" in cure

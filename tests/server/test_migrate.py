@@ -1,0 +1,134 @@
+"""The schema: made by migrations or by the library itself, it is the same."""
+
+import asyncio
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from running import clean_environment
+
+from hello_tornado import migrate
+from hello_tornado.problem import Problem
+from hello_tornado.sessions import open_store
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import Swap
+from hello_tornado.sessions.testing import make_record
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/sessions.db"
+
+
+def stored(url: str) -> SessionKey:
+    """The key of a session that the library has put into the database."""
+
+    async def store_one() -> SessionKey:
+        store, record = open_store(url), make_record()
+        await store.save([Swap(None, record)])
+        await store.aclose()
+        return record.key
+
+    return asyncio.run(store_one())
+
+
+def is_stored(url: str, key: SessionKey) -> bool:
+    async def load_one() -> bool:
+        store = open_store(url)
+        try:
+            return key in await store.load([key])
+        finally:
+            await store.aclose()
+
+    return asyncio.run(load_one())
+
+
+def test_the_migrations_make_the_tables_that_the_code_describes(url: str) -> None:
+    assert migrate.state(url).current is None
+    assert migrate.upgrade(url) is None
+    assert migrate.state(url).is_current
+    assert migrate.differences(url) == []
+    assert migrate.upgrade(url) is None
+
+
+def test_tables_that_the_library_made_are_taken_over(url: str) -> None:
+    key = stored(url)
+    assert migrate.state(url).current is None
+    assert migrate.differences(url) == []
+    migrate.upgrade(url)
+    assert migrate.state(url).is_current
+    assert is_stored(url, key)
+
+
+def test_a_table_of_somebody_else_is_left_alone(url: str) -> None:
+    with migrate.transaction(url) as connection:
+        connection.exec_driver_sql("CREATE TABLE sessions (id TEXT)")
+    with pytest.raises(Problem, match="a table sessions that is not ours"):
+        migrate.upgrade(url)
+    assert migrate.state(url).current is None
+
+
+def test_what_holds_data_is_backed_up_before_it_changes(url: str) -> None:
+    migrate.upgrade(url)
+    assert migrate.downgrade(url, "base") is None, "there was nothing in it"
+    migrate.upgrade(url)
+    key = stored(url)
+    backup = migrate.downgrade(url, "base")
+    assert backup is not None
+    assert backup.name == "sessions.db.0001.backup"
+    assert backup.stat().st_mode & 0o077 == 0
+    assert is_stored(f"sqlite:///{backup}", key)
+    assert not is_stored(url, key)
+
+
+def test_many_that_upgrade_at_once_end_with_one_upgrade(url: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        schemas = list(
+            pool.map(
+                lambda _: (
+                    subprocess.run(
+                        [sys.executable, "-m", "hello_tornado", "db", "upgrade"],
+                        env=clean_environment() | {"HELLO_TORNADO_STORE__URL": url},
+                        capture_output=True,
+                        text=True,
+                        check=True,
+                    ).stdout
+                ),
+                range(4),
+            )
+        )
+    assert schemas == ["the schema is 0001\n"] * 4
+    assert migrate.differences(url) == []
+
+
+def test_an_upgrade_that_fails_in_the_middle_leaves_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("alembic.operations.Operations.create_index", broken)
+    with pytest.raises(ZeroDivisionError):
+        migrate.upgrade(url)
+    assert migrate.state(url).current is None
+    monkeypatch.undo()
+    migrate.upgrade(url)
+    assert migrate.differences(url) == []
+
+
+@pytest.mark.parametrize("command", ["upgrade head", "check", "current"])
+def test_plain_alembic_works_in_the_checkout(url: str, command: str) -> None:
+    migrate.upgrade(url)
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", *command.split()],
+        cwd=ROOT,
+        env=clean_environment() | {"HELLO_TORNADO_STORE__URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
