@@ -148,6 +148,18 @@ class StoreContract:
         assert await _load(store, old.key) == new
 
     @_promise
+    async def test_of_the_old_record_only_key_and_version_count(self, store: Store) -> None:
+        """Whatever else the caller believes of it, what stands is what is replaced."""
+        old = make_record(user_id="ada", expires_at=NOW + HOUR)
+        await _create(store, old)
+        imagined = replace(old, user_id="eve", data=b"?", handle=new_handle(), expires_at=NOW - 1)
+        new = newer(old, user_id="bob", expires_at=NOW)
+        assert await store.save([Swap(imagined, new)]) == [Saved()]
+        assert list(await store.find_by_user("ada")) == []
+        assert list(await store.find_by_user("bob")) == [new]
+        assert await store.purge(NOW, 10) == 1
+
+    @_promise
     async def test_a_stale_version_conflicts_with_the_winner(self, store: Store) -> None:
         """The outcome carries what won, so that the loser need not read again."""
         old = make_record()

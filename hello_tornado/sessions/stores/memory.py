@@ -36,18 +36,18 @@ class MemoryStore:
 
     def _swap(self, swap: Swap) -> Outcome:
         old, new = swap
+        standing = None if old is None else self._records.get(old.key)
         if old is not None:
-            standing = self._records.get(old.key)
             if standing is None:
                 return Gone()
             if standing.version != old.version:
                 return Conflict(standing)
         if (old is None or old.key != new.key) and new.key in self._records:
             return Conflict(self._records[new.key])
-        if old is not None:
-            self._remove(old.key)
+        if standing is not None:
+            self._remove(standing.key)
         self._add(new)
-        if old is None or old.key != new.key or new.expires_at < old.expires_at:
+        if standing is None or standing.key != new.key or new.expires_at < standing.expires_at:
             heapq.heappush(self._expiries, (new.expires_at, new.key))
         return Saved()
 
