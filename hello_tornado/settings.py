@@ -1,6 +1,7 @@
 """The server's settings: command line over environment over settings.yaml over the defaults."""
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -19,15 +20,16 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from hello_tornado.settings_file import SettingsFile, read_settings_file
+from hello_tornado.settings_file import Place, SettingsFile, read_settings_file
 
 PREFIX: Final = "HELLO_TORNADO_"
 DEFAULT_FILE: Final = Path("settings.yaml")
 COMMAND_LINE: Final = "command line"
 DEFAULT: Final = "default"
 UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+WORDS: Final = {"true": True, "false": False}
 
 
 class SettingsError(Exception):
@@ -38,11 +40,11 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def _duration(value: Any) -> Any:
-    if isinstance(value, timedelta) or value is None:
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", str(value))
-    if isinstance(value, bool) or match is None:
+    match = re.fullmatch(r"(0|[1-9][0-9]{0,8})([smhd]?)", str(value))
+    if match is None:
         raise ValueError(
             "is no duration; write seconds, or a number with s, m, h or d, such as 30m"
         )
@@ -55,14 +57,28 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("is no number")  # noqa: TRY004 - pydantic listens to ValueError
-    return value
+def _whole(value: Any) -> int:
+    if re.fullmatch(r"-?(0|[1-9][0-9]{0,8})", str(value)) is None:
+        raise ValueError("is no whole number")
+    return int(value)
+
+
+def _flag(value: Any) -> bool:
+    if str(value).lower() not in WORDS:
+        raise ValueError("is neither true nor false")
+    return WORDS[str(value).lower()]
+
+
+def _by_version(value: Any) -> Any:
+    # The environment has only texts; a mapping begins with a brace there, and all else is a secret.
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
-Count = Annotated[int, BeforeValidator(_no_boolean)]
+Count = Annotated[int, BeforeValidator(_whole)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Version = Annotated[Count, Field(ge=0)]
+Secrets = SecretStr | Annotated[dict[Version, SecretStr], Field(min_length=1)]
 
 
 class Group(BaseModel):
@@ -88,9 +104,9 @@ class StoreSettings(Group):
 class SessionSettings(Group):
     """When sessions are stored, in the words of express-session."""
 
-    resave: bool = False
-    save_uninitialized: bool = False
-    rolling: bool = False
+    resave: Flag = False
+    save_uninitialized: Flag = False
+    rolling: Flag = False
     unset: Literal["keep", "destroy"] = "keep"
     touch_interval: Duration = timedelta(seconds=60)
 
@@ -100,12 +116,12 @@ class CookieSettings(Group):
 
     name: str = "session"
     max_age: Duration | None = timedelta(seconds=3600)
-    http_only: bool = True
-    secure: bool | Literal["auto"] = "auto"
+    http_only: Flag = True
+    secure: Flag | Literal["auto"] = "auto"
     same_site: Literal["lax", "strict", "none", "auto"] = "lax"
     domain: str | None = None
     path: str = "/"
-    partitioned: bool = False
+    partitioned: Flag = False
     priority: Literal["low", "medium", "high"] | None = None
 
 
@@ -126,11 +142,9 @@ class PurgeSettings(Group):
 class Settings(BaseSettings):
     """Everything that can be set, as settings.yaml documents it."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__"
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    cookie_secret: SecretStr | dict[int, SecretStr] | None = None
+    cookie_secret: Annotated[Secrets | None, BeforeValidator(_by_version)] = None
     cookie_secret_file: Path = Path("var/cookie_secret")
     server: Server = Server()
     store: StoreSettings = StoreSettings()
@@ -143,6 +157,15 @@ class Settings(BaseSettings):
     def settings_customise_sources(cls, *_: Any, **given: Any) -> tuple[Any, ...]:
         """`load_settings` has merged the sources already, and knows what came from where."""
         return (given["init_settings"],)
+
+
+GROUPS: Final = frozenset(
+    name for name, field in Settings.model_fields.items() if isinstance(field.default, Group)
+)
+HIDDEN: Final = {  # these hold secrets, so an error says what they are instead of what they were
+    "cookie_secret": "is a text, or a mapping of version numbers to texts",
+    "store.url": "is a text",
+} | dict.fromkeys(GROUPS, "is a group: its settings stand below it, indented, as name: value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +183,7 @@ class Loaded:
     def rows(self) -> list[tuple[str, str, str]]:
         """Every setting's name, its value as text, and its origin; secrets stay hidden."""
         return [
-            (name, _shown(value), self.origins.get(name, DEFAULT))
+            (name, _shown(name, value), self.origins.get(name, DEFAULT))
             for name, value in flat(dict(self.settings)).items()
         ]
 
@@ -176,41 +199,46 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Loaded:
         file = read_settings_file(path or DEFAULT_FILE)
     variables, problems = _variables()
     problems = file.problems + problems
-    read = flat(EnvSettingsSource(Settings)()) if variables else {}
-    from_environment = _nested({name: read[name] for name in variables})
+    # A group whose settings are all commented out says nothing.
+    from_file = {k: v for k, v in file.data.items() if v is not None or k not in GROUPS}
     origins = (
-        dict.fromkeys(flat(file.data), file.name)
+        dict.fromkeys(flat(from_file), file.name)
         | variables
         | dict.fromkeys(flat(overrides), COMMAND_LINE)
     )
+    given = _merged(_merged(from_file, _from_environment(variables)), overrides)
+    # Not left to pydantic-settings: it listens to Server and to _cli_parse_args, too.
+    for name in [name for name in given if name not in Settings.model_fields]:
+        problems.append(f"{_where(name, file.keys, file, origins)}: {name} {_unknown(name)}")
+        del given[name]
     try:
-        settings = Settings(**_merged(_merged(file.data, from_environment), overrides))
+        settings = Settings(**given)
     except ValidationError as error:
-        raise SettingsError(problems + _explained(error, file, origins)) from None
-    if problems:
+        problems += _explained(error, file, origins)
+    if problems:  # raised out here, so that no ValidationError hangs on it with its inputs
         raise SettingsError(problems)
     return Loaded(settings, origins)
 
 
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping (or model) as dotted names; the versions of a secret are one value."""
+def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups (models or mappings) as dotted names; the versions of a secret are one value."""
     result: dict[str, Any] = {}
-    for key, value in nested.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, BaseModel):
-            result |= flat(dict(value), f"{name}.")
-        elif isinstance(value, Mapping) and name != "cookie_secret":
-            result |= flat(value, f"{name}.")
+    for name, value in nested.items():
+        if name in GROUPS and isinstance(value, BaseModel | Mapping):
+            result |= {f"{name}.{member}": each for member, each in dict(value).items()}
         else:
             result[name] = value
     return result
 
 
-def _nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
+def _from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name, value in dotted.items():
+    for name, variable in variables.items():
+        text = os.environ[variable]
         group, _, member = name.rpartition(".")
-        (result.setdefault(group, {}) if group else result)[member] = value
+        (result.setdefault(group, {}) if group else result)[member] = (
+            None if text == "null" else text
+        )
     return result
 
 
@@ -231,28 +259,43 @@ def _variables() -> tuple[dict[str, str], list[str]]:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """What *above* says wins, setting by setting; what is no group stays, to be complained about.
+
+    The versions of a secret are one setting: one that is not named above must not sign any more.
+    """
     merged = dict(below)
     for key, value in above.items():
         standing = merged.get(key)
-        if isinstance(standing, Mapping) and isinstance(value, Mapping):
-            merged[key] = _merged(standing, value)
-        else:
+        if key not in GROUPS or key not in merged or not isinstance(value, Mapping):
             merged[key] = value
+        elif isinstance(standing, Mapping):
+            merged[key] = {**standing, **value}
     return merged
+
+
+def _where(
+    name: str, places: Mapping[str, Place], file: SettingsFile, origins: Mapping[str, str]
+) -> str:
+    origin = origins.get(name, file.name)
+    if origin == file.name and name in places:
+        return f"{file.name}:{places[name].line}:{places[name].column}"
+    return origin
 
 
 def _explained(error: ValidationError, file: SettingsFile, origins: Mapping[str, str]) -> list[str]:
     """One line for each setting that is wrong, with its place."""
-    known = {*_names(), *Settings.model_fields}
-    messages: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for detail in error.errors():
-        name = _name_of(detail, known)
-        places = file.keys if detail["type"] == "extra_forbidden" else file.values
-        where = origins.get(name, file.name)
-        if where == file.name and name in places:
-            where = f"{file.name}:{places[name].line}:{places[name].column}"
-        messages.setdefault(f"{where}: {name}", []).append(_message(detail, name, known))
-    return [f"{place} {', or '.join(dict.fromkeys(texts))}" for place, texts in messages.items()]
+        name = _name_of(detail, {*_names(), *GROUPS})
+        places, text = file.values, _message(detail)
+        if name in HIDDEN:
+            start, text = name, HIDDEN[name]
+        elif detail["type"] == "extra_forbidden":
+            places, start, text = file.keys, name, _unknown(name)
+        else:
+            start = f"{name}: {json.dumps(detail['input'], ensure_ascii=False, default=str)}"
+        lines.setdefault(f"{_where(name, places, file, origins)}: {start}", []).append(text)
+    return [f"{start} {' and '.join(dict.fromkeys(texts))}" for start, texts in lines.items()]
 
 
 def _name_of(detail: ErrorDetails, known: set[str]) -> str:
@@ -265,21 +308,31 @@ def _name_of(detail: ErrorDetails, known: set[str]) -> str:
     )
 
 
-def _message(detail: ErrorDetails, name: str, known: set[str]) -> str:
-    if detail["type"] == "extra_forbidden":
-        return f"is unknown.{_hint(name, sorted(known))}"
-    if name == "cookie_secret":
-        return "is a text, or a mapping of version numbers to texts"
-    text = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{detail['input']!r} {text[:1].lower()}{text[1:]}"
+def _message(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "string_type" | "path_type":
+            return "is no text"
+        case "literal_error":
+            return f"is not {detail['ctx']['expected']}"
+        case _:
+            return detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _hint(name: str, known: list[str]) -> str:
+def _unknown(name: str) -> str:
+    group, _, member = name.rpartition(".")
+    if name in _names():
+        return f'is unknown. Write "{member}" below "{group}", indented.'
+    return f"is unknown.{_hint(name, sorted({*_names(), *GROUPS}), group)}"
+
+
+def _hint(name: str, known: list[str], group: str = "") -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f' Did you mean "{close[0].rpartition(".")[2]}"?' if close else ""
+    return f' Did you mean "{close[0].removeprefix(f"{group}.")}"?' if close else ""
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name == "store.url":
+        return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", value)
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())
         unit = next(unit for unit in "dhms" if seconds % UNITS[unit] == 0)

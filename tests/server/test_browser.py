@@ -100,6 +100,7 @@ def test_a_person_logs_in_comes_back_after_a_restart_and_logs_out(
 def test_the_keyboard_is_enough(chromium: Browser, server: Server) -> None:
     with visiting(chromium, java_script_enabled=False) as page:
         page.goto(f"{server.url}/user/login")
+        expect(page.get_by_label("Your name")).to_be_focused()
         page.keyboard.type("Ada")
         page.keyboard.press("Enter")
         expect(greeting(page)).to_have_text("Hello Ada")

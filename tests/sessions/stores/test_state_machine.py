@@ -49,8 +49,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=known, index=INDEX, user=USERS, expires=MOMENTS)
     def create(self, index: int, user: str | None, expires: int) -> SessionRecord:
-        record = make_record(key=KEYS[index], user_id=user, expires_at=expires)
-        self.handles.append(record.handle)
+        self.handles.append(f"handle {len(self.handles)}")
+        record = make_record(
+            key=KEYS[index], handle=self.handles[-1], user_id=user, expires_at=expires
+        )
         self.both("save", [Swap(None, record)])
         return record
 
@@ -70,9 +72,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.both("save", [Swap(old, new)])
         return new
 
-    @rule(swaps=st.dictionaries(known.map(lambda record: record.key), known, max_size=4))
-    def save_many(self, swaps: dict[SessionKey, SessionRecord]) -> None:
-        olds = {record.key: record for record in swaps.values()}.values()
+    @rule(known=st.lists(known, max_size=4))
+    def save_many(self, known: list[SessionRecord]) -> None:
+        olds = {record.key: record for record in known}.values()
         self.both("save", [Swap(old, replace(old, version=old.version + 1)) for old in olds])
 
     @rule(old=known, accessed=MOMENTS, expires=MOMENTS)
