@@ -322,7 +322,8 @@ def _unknown(name: str) -> str:
     group, _, member = name.rpartition(".")
     if name in _names():
         return f'is unknown. Write "{member}" below "{group}", indented.'
-    return f"is unknown.{_hint(name, sorted({*_names(), *GROUPS}), group)}"
+    known = _names() if group else [*_names(), *GROUPS]
+    return f"is unknown.{_hint(name.lower(), sorted(known), group)}"
 
 
 def _hint(name: str, known: list[str], group: str = "") -> str:

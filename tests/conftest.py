@@ -1,4 +1,4 @@
-"""What all tests share: a clock that stands still until it is told to move."""
+"""What all tests share: a clock that stands still until it is told to move, and databases."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,6 +7,8 @@ import pytest
 
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.testing import NOW
+
+pytest_plugins = ["services"]
 
 
 @dataclass

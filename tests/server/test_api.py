@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from visiting import Visits
 
+from hello_tornado.sessions import Store, open_store
+
 
 class TestTheApi(Visits):
     def put(self, key: str, value: Any) -> Any:
@@ -191,3 +193,67 @@ class TestTheApi(Visits):
         assert response.code == 409
         assert "has ended meanwhile" in json.loads(response.body)["error"]["message"]
         assert "Set-Cookie" not in response.headers
+
+    def test_other_sites_can_change_nothing(self) -> None:
+        self.put("n", 1)
+        for path, method in (("n", "PUT"), ("n", "DELETE"), ("n/increment", "POST")):
+            for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+                body = None if method == "DELETE" else b"5"
+                response = self.visit(f"/api/session/{path}", method, body=body, **headers)
+                assert response.code == 403
+                assert json.loads(response.body)["error"]["status"] == 403
+        assert self.data() == {"n": 1}
+
+    def test_a_key_that_is_no_utf_8_is_a_400_in_json(self) -> None:
+        self.refused("/api/session/%ff", "PUT", b"1", 400)
+        self.refused("/api/session/%ff", "DELETE", None, 400)
+
+    def test_a_number_too_great_for_a_float_is_refused(self) -> None:
+        assert "inf" in self.refused("/api/session/x", "PUT", b"1e400", 400)
+
+    def test_half_of_a_character_is_refused_or_shown_but_breaks_no_page(self) -> None:
+        for body in (b'"\\ud800"', b'{"\\ud800": 1}', b'["\\udfff"]'):
+            code = self.visit("/api/session/x", "PUT", body=body).code
+            assert code in {200, 400}
+            assert self.visit("/api/session").code == 200
+            assert self.visit("/").code == 200, body
+
+    def test_any_value_under_the_name_of_the_visitor_breaks_no_page(self) -> None:
+        for value in (5, True, [1], {"a": 1}, None, "", "<b>"):
+            self.put("username", value)
+            assert "<b>" not in self.page()
+
+    def test_what_looks_like_a_tag_is_kept_as_data(self) -> None:
+        for value in ({"$datetime": "x"}, {"$": 1}, {"$$bytes": None}):
+            self.put("x", value)
+            ((key, inner),) = self.data()["x"].items()
+            assert (key, inner) == ("$" + next(iter(value)), *value.values())
+
+    def test_head_is_get_without_the_body(self) -> None:
+        get, head = self.visit("/api/session"), self.visit("/api/session", "HEAD")
+        assert (head.code, head.body) == (200, b"")
+        for name in ("Content-Type", "Content-Length", "Cache-Control"):
+            assert head.headers[name] == get.headers[name]
+
+    def test_the_biggest_keys_come_first(self) -> None:
+        self.put("little", "x")
+        self.put("great", "x" * 30_000)
+        message = self.refused("/api/session/greater", "PUT", json.dumps("x" * 40_000), 413)
+        assert message.index("'greater'") < message.index("'great'") < message.index("'little'")
+        self.visit("/api/session/great", "DELETE")
+        assert self.put("greater", "x" * 40_000)
+
+    def test_what_was_written_by_a_session_that_ended_is_gone(self) -> None:
+        self.put("x", 1)
+        old = self.cookie
+        self.visit("/user/logout", "POST")
+        self.cookie = old
+        assert self.data() == {}
+        self.put("y", 2)
+        assert self.cookie != old
+        assert self.data() == {"y": 2}
+
+
+class TestTheApiOnSqlite(TestTheApi):
+    def make_store(self) -> Store:
+        return open_store(f"sqlite:///{self.directory}/sessions.db")

@@ -133,3 +133,77 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     cause, cure = failed(tmp_path, "secret", "--write", "var/cookie_secret")
     assert "var" in cause
     assert "read and write it" in cure
+
+
+@pytest.mark.parametrize("command", ["db current", "db upgrade", "purge", "serve --port 0"])
+def test_a_url_that_is_none_is_named(tmp_path: Path, command: str) -> None:
+    cause, _ = failed(tmp_path, *command.split(), HELLO_TORNADO_STORE__URL="nonsense")
+    assert "URL" in cause
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_sqlite_without_a_file_has_no_schema_to_upgrade(tmp_path: Path, url: str) -> None:
+    cause, _ = failed(tmp_path, "db", "upgrade", HELLO_TORNADO_STORE__URL=url)
+    assert "needs a file" in cause
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["upgrade", "downgrade"])
+def test_a_revision_that_is_none_is_named(tmp_path: Path, command: str) -> None:
+    cause, _ = failed(tmp_path, "db", command, "nonsense")
+    assert "nonsense" in cause
+
+
+def test_a_schema_of_the_future_is_not_taken_back(tmp_path: Path) -> None:
+    printed(tmp_path, "db", "upgrade")
+    database = sqlite3.connect(tmp_path / "var/sessions.db")
+    with database:
+        database.execute("UPDATE hello_tornado_alembic_version SET version_num = '9999'")
+    database.close()
+    cause, _ = failed(tmp_path, "db", "downgrade", "base")
+    assert "9999" in cause
+
+
+def test_looking_at_a_schema_leaves_nothing_behind(tmp_path: Path) -> None:
+    printed(tmp_path, "db", "current")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_settings_of_a_fresh_directory_are_good(tmp_path: Path) -> None:
+    """A server could start with them: it makes the secret and the schema by itself."""
+    assert printed(tmp_path, "config", "check") == "the settings are good"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("cookie: {path: nope}", "nope"),
+        ("cookie: {name: a b}", "a b"),
+        ("cookie: {secure: false, same_site: none}", "same_site"),
+        ("lifetimes: {idle: null, absolute: null}", "timeout"),
+        ("cookie_secret: {}", "cookie_secret"),
+        ('cookie_secret: ""', "cookie_secret"),
+    ],
+)
+def test_the_check_refuses_what_no_server_could_start_with(
+    tmp_path: Path, text: str, word: str
+) -> None:
+    printed(tmp_path, "db", "upgrade")
+    (tmp_path / "settings.yaml").write_text(text)
+    assert word in failed(tmp_path, "config", "check")[0]
+
+
+def test_a_secret_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    printed(tmp_path, "secret", "--write", "var/cookie_secret")
+    (tmp_path / "var/cookie_secret").write_bytes(b"\xff\xfe")
+    assert "var/cookie_secret" in failed(tmp_path, "config", "check")[0]
+
+
+def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    cause, _ = failed(tmp_path, "config", "show", "--settings", "nowhere.yaml")
+    assert cause == "nowhere.yaml: cannot be read: No such file or directory"
+
+
+def test_a_port_beyond_all_ports_is_named_with_its_origin(tmp_path: Path) -> None:
+    cause, _ = failed(tmp_path, "serve", "--port", "65536")
+    assert cause.startswith("command line: server.port 65536 should be less than")

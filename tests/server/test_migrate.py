@@ -132,3 +132,55 @@ def test_plain_alembic_works_in_the_checkout(url: str, command: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_plain_alembic_makes_the_same_schema_from_nothing(url: str) -> None:
+    for command in ("upgrade head", "current", "downgrade base"):
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", *command.split()],
+            cwd=ROOT,
+            env=clean_environment() | {"HELLO_TORNADO_STORE__URL": url},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        if command == "current":
+            assert "0001 (head)" in done.stdout
+            assert migrate.state(url).is_current
+            assert migrate.differences(url) == []
+    assert migrate.state(url).current is None
+
+
+def test_a_backup_holds_what_a_running_store_has_only_in_its_log(url: str) -> None:
+    async def back_up_beside_a_store() -> tuple[SessionKey, Path | None]:
+        store, record = open_store(url), make_record()
+        await store.save([Swap(None, record)])
+        try:
+            backup = await asyncio.to_thread(migrate.downgrade, url, "base")
+        finally:
+            await store.aclose()
+        return record.key, backup
+
+    migrate.upgrade(url)
+    key, backup = asyncio.run(back_up_beside_a_store())
+    assert backup is not None
+    assert is_stored(f"sqlite:///{backup}", key)
+
+
+def test_a_second_backup_leaves_the_first_as_it_is(url: str) -> None:
+    kept = []
+    for _ in range(2):
+        migrate.upgrade(url)
+        kept.append((stored(url), migrate.downgrade(url, "base")))
+    for key, backup in kept:
+        assert is_stored(f"sqlite:///{backup}", key)
+
+
+def test_an_upgrade_of_tables_with_data_changes_none_of_it_and_backs_nothing_up(
+    url: str, tmp_path: Path
+) -> None:
+    key = stored(url)
+    assert migrate.upgrade(url) is None
+    assert migrate.upgrade(url) is None
+    assert is_stored(url, key)
+    assert not list(tmp_path.glob("*.backup"))

@@ -90,6 +90,90 @@ def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_the_secret_of_a_lower_source_never_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("settings.yaml").write_text("cookie_secret: {1: old, 9: older}\n")
+    monkeypatch.setenv("HELLO_TORNADO_COOKIE_SECRET", '{"1": "new"}')
+    assert load_settings().settings.cookie_secret == {1: SecretStr("new")}
+
+
+@pytest.mark.parametrize("text", ["12345678", "true", '["hush"]', '"hush"', ""])
+def test_a_secret_in_the_environment_is_taken_as_it_stands(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELLO_TORNADO_COOKIE_SECRET", text)
+    assert load_settings().settings.cookie_secret == SecretStr(text)
+
+
+@pytest.mark.parametrize("text", ['{"1": "hush', '{"1": {"hush": 1}}', '{"-1": "hush"}', "{}"])
+def test_what_is_no_mapping_of_versions(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELLO_TORNADO_COOKIE_SECRET", text)
+    (problem,) = problems()
+    assert problem.startswith("HELLO_TORNADO_COOKIE_SECRET: cookie_secret is a text, or a mapping")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cookie_secret: [hush]\n",
+        "cookie_secret: {one: hush}\n",
+        "cookie_secret: {1: hush}\nserver: {port: x}\n",
+        "cookie_secrets: hush\n",
+        "store: postgresql://me:hush@host/db\n",
+        "store: {url: [postgresql://me:hush@host/db]}\n",
+    ],
+)
+def test_no_error_carries_a_secret(text: str) -> None:
+    Path("settings.yaml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "hush" not in f"{caught.value} {caught.value!r} {caught.value.problems}"
+    assert caught.value.__context__ is caught.value.__cause__ is None
+
+
+def test_the_password_of_a_database_is_not_shown() -> None:
+    loaded = load_settings(store={"url": "postgresql://me:hu@sh@host/db"})
+    rows = {name: value for name, value, _ in loaded.rows()}
+    assert rows["store.url"] == "postgresql://me:***@host/db"
+
+
+def test_the_environment_can_say_true_and_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELLO_TORNADO_SESSION__ROLLING", "true")
+    monkeypatch.setenv("HELLO_TORNADO_COOKIE__MAX_AGE", "null")
+    monkeypatch.setenv("HELLO_TORNADO_COOKIE_SECRET", "null")
+    settings = load_settings().settings
+    assert settings.session.rolling is True
+    assert settings.cookie.max_age is settings.cookie_secret is None
+
+
+@pytest.mark.parametrize("value", ["yes", "no", "on", "off", "y", "1", "0"])
+def test_only_true_and_false_are_booleans(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = problems(f"session:\n  rolling: {value}\n")
+    assert problem.startswith("settings.yaml:2:12: session.rolling: ")
+    assert problem.endswith(" is neither true nor false")
+    Path("settings.yaml").unlink()
+    monkeypatch.setenv("HELLO_TORNADO_SESSION__ROLLING", value)
+    assert problems() == [
+        f'HELLO_TORNADO_SESSION__ROLLING: session.rolling: "{value}" is neither true nor false'
+    ]
+
+
+def test_a_variable_of_a_whole_group_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELLO_TORNADO_SERVER", "8080")
+    monkeypatch.setenv("HELLO_TORNADO_PURGE__BATCH", "1")
+    assert problems() == [
+        'HELLO_TORNADO_SERVER is no setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?'
+    ]
+
+
+def test_a_group_may_be_empty_but_not_something_else() -> None:
+    Path("settings.yaml").write_text("server:\nstore: {}\n")
+    assert load_settings().settings == Settings()
+    assert load_settings().sources == []
+    assert load_settings(server={"port": 1}).sources == ["command line"]
+    (problem,) = problems("server: [1]\n", server={"port": 1})
+    assert problem.startswith("settings.yaml:1:9: server is a group")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -101,10 +185,10 @@ def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "lifetimes:\n  idle: 30min\n",
-            "settings.yaml:2:9: lifetimes.idle '30min' is no duration; write seconds, "
+            'settings.yaml:2:9: lifetimes.idle: "30min" is no duration; write seconds, '
             "or a number with s, m, h or d, such as 30m",
         ),
-        ("purge:\n  every: 0\n", "settings.yaml:2:10: purge.every 0 must be longer than zero"),
+        ("purge:\n  every: 0\n", "settings.yaml:2:10: purge.every: 0 must be longer than zero"),
         ("server:\n\tport: 1\n", "settings.yaml:2:1: YAML takes no tabs here; indent with blanks"),
         ("a: b: c\n", "settings.yaml:1:5: mapping values are not allowed here"),
         ("- 1\n", "settings.yaml:1:1: settings are a mapping of names to values"),
@@ -112,14 +196,33 @@ def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
             "server: !!python/object/apply:os.system [ls]\n",
             "settings.yaml:1:9: tags (words that begin with !) are not allowed here",
         ),
-        ("session: 5\n", "settings.yaml:1:10: session 5 should be a valid dictionary"),
-        ("server:\n  port: on\n", "settings.yaml:2:9: server.port 'on' should be a valid integer"),
-        ("server:\n  port: true\n", "settings.yaml:2:9: server.port True is no number"),
-        ("server:\n  port: 65536\n", "settings.yaml:2:9: server.port 65536 should be less than"),
+        ("session: 5\n", "settings.yaml:1:10: session is a group: its settings stand below it"),
+        ("server:\n  port: abc\n", 'settings.yaml:2:9: server.port: "abc" is no whole number'),
+        ("server:\n  port: true\n", "settings.yaml:2:9: server.port: true is no whole number"),
+        ("server:\n  port: 80.0\n", "settings.yaml:2:9: server.port: 80.0 is no whole number"),
+        ("server:\n  port: 010\n", 'settings.yaml:2:9: server.port: "010" is no whole number'),
+        ("server:\n  port: 65536\n", "settings.yaml:2:9: server.port: 65536 should be less than"),
+        ("purge:\n  every: null\n", "settings.yaml:2:10: purge.every: null is no duration"),
+        ("purge:\n  batch: 0\n", "settings.yaml:2:10: purge.batch: 0 should be greater than"),
+        ("cookie:\n  domain: 5\n", "settings.yaml:2:11: cookie.domain: 5 is no text"),
         (
             "cookie:\n  secure: maybe\n",
-            "settings.yaml:2:11: cookie.secure 'maybe' should be a valid boolean, unable to "
-            "interpret input, or 'maybe' should be 'auto'",
+            'settings.yaml:2:11: cookie.secure: "maybe" is neither true nor false '
+            "and is not 'auto'",
+        ),
+        (
+            "server:\n  mode: prod\n",
+            "settings.yaml:2:9: server.mode: \"prod\" is not 'development' or 'production'",
+        ),
+        ("Server: {}\n", 'settings.yaml:1:1: Server is unknown. Did you mean "server"?'),
+        ("_cli_parse_args: true\n", "settings.yaml:1:1: _cli_parse_args is unknown."),
+        (
+            "server.port: 1\n",
+            'settings.yaml:1:1: server.port is unknown. Write "port" below "server", indented.',
+        ),
+        (
+            "server:\n  rolling: true\n",
+            'settings.yaml:2:3: server.rolling is unknown. Did you mean "session.rolling"?',
         ),
         (
             "cookie_secret: [hush]\n",
@@ -138,12 +241,10 @@ def test_all_mistakes_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     found = problems("server:\n  prot: 1\n  port: x\nzzz: 1\n")
     assert found == [
         'HELLO_TORNADO_SERVER__PROT is no setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?',
-        "settings.yaml:3:9: server.port 'x' should be a valid integer, "
-        "unable to parse string as an integer",
-        'settings.yaml:2:3: server.prot is unknown. Did you mean "port"?',
-        "HELLO_TORNADO_PURGE__BATCH: purge.batch 'many' should be a valid integer, "
-        "unable to parse string as an integer",
         "settings.yaml:4:1: zzz is unknown.",
+        'settings.yaml:3:9: server.port: "x" is no whole number',
+        'settings.yaml:2:3: server.prot is unknown. Did you mean "port"?',
+        'HELLO_TORNADO_PURGE__BATCH: purge.batch: "many" is no whole number',
     ]
 
 
@@ -165,7 +266,9 @@ def test_durations(value: Any, seconds: int) -> None:
     assert settings.lifetimes.idle == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("value", ["30min", "1 hour", "5x", "1:30", True, 0, -1, "", "1.5h", []])
+@pytest.mark.parametrize(
+    "value", ["30min", "1 hour", "5x", "1:30", True, 0, -1, "", "1.5h", "010", "5m\n", []]
+)
 def test_what_is_no_duration(value: Any) -> None:
     assert len(problems(lifetimes={"idle": value})) == 1
 
@@ -174,3 +277,109 @@ def test_what_is_no_duration(value: Any) -> None:
 def test_yaml_turns_nothing_into_something_else(value: str) -> None:
     Path("settings.yaml").write_text(f"cookie:\n  name: {value}\n")
     assert load_settings().settings.cookie.name == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lifetimes.idle", "1:30"),
+        ("server.port", "1:30"),
+        ("server.port", "0x10"),
+        ("server.mode", "no"),
+        ("cookie.same_site", "off"),
+        ("lifetimes.idle", "on"),
+    ],
+)
+def test_yaml_does_not_reckon_for_a_typed_setting(name: str, value: str) -> None:
+    group, _, member = name.partition(".")
+    (problem,) = problems(f"{group}:\n  {member}: {value}\n")
+    assert problem.startswith(f"settings.yaml:2:{len(member) + 5}: {name} {value!r} ")
+
+
+def test_a_leading_zero_is_never_octal() -> None:
+    Path("settings.yaml").write_text("server: {port: 010}\nlifetimes: {idle: 060}\n")
+    settings = load_settings().settings
+    assert (settings.server.port, settings.lifetimes.idle) == (10, timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cookie_secret: {1: hush, 1: hush}",
+        "cookie_secret: {one: hush}",
+        "cookie_secret: {1: {a: hush}}",
+        "cookie_secret: !x hush",
+        "cookie_secret: hush: hush",
+        "cookie_secret: 'hush",
+        'cookie_secret: "hush\\q"',
+        "cookie_secrets: hush",
+        "cookie_secret: hush\nserver: {port: x}",
+    ],
+)
+def test_no_way_of_being_wrong_shows_a_secret(text: str) -> None:
+    (problem,) = problems(text)
+    assert problem.startswith("settings.yaml:")
+    assert "hush" not in problem
+
+
+def test_a_password_in_a_url_stays_hidden() -> None:
+    loaded = load_settings(store={"url": "postgresql://ada:hush@db/sessions"})
+    assert "hush" not in str(loaded.rows())
+
+
+def test_small_numbers_are_shown_as_numbers() -> None:
+    loaded = load_settings(server={"port": 0}, purge={"batch": 1}, cookie={"secure": True})
+    shown = {name: value for name, value, _ in loaded.rows()}
+    assert (shown["server.port"], shown["purge.batch"]) == ("0", "1")
+    assert (shown["cookie.secure"], shown["session.rolling"]) == ("true", "false")
+
+
+@pytest.mark.parametrize("text", ["a: 1\n---\nb: 2\n", "server: &x {a: *x}\n"])
+def test_yaml_that_is_no_plain_tree_is_refused_with_its_place(text: str) -> None:
+    assert problems(text)[0].startswith("settings.yaml:")
+
+
+def test_a_number_without_end_is_refused() -> None:
+    (problem,) = problems(f"server:\n  port: {'9' * 5_000}\n")
+    assert problem.startswith("settings.yaml:2:9: server.port")
+
+
+def test_a_file_that_is_no_utf_8_is_named() -> None:
+    Path("settings.yaml").write_bytes(b"server:\n  host: \xff\n")
+    (problem,) = problems()
+    assert problem.startswith("settings.yaml: this is no YAML: 'utf-8' codec can't decode")
+
+
+def test_lifetimes_beyond_the_calendar_are_refused() -> None:
+    assert problems(lifetimes={"idle": "999999999d", "absolute": "999999999d"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("SERVR__PORT", "1", 'is no setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?'),
+        ("SERVER__PORT", "", ": server.port '' should be a valid integer"),
+        ("LIFETIMES__IDLE", "1:30", ": lifetimes.idle '1:30' is no duration"),
+        ("SESSION__UNSET", "on", ": session.unset 'on' should be 'keep' or 'destroy'"),
+        ("COOKIE_SECRET", "null", ": cookie_secret"),
+        ("COOKIE_SECRET", '["hush"]', ": cookie_secret is a text"),
+        ("COOKIE_SECRET__1", "hush", 'is no setting. Did you mean "HELLO_TORNADO_COOKIE_SECRET"?'),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, expected: str
+) -> None:
+    monkeypatch.setenv(f"HELLO_TORNADO_{variable}", text)
+    (problem,) = problems()
+    assert problem.startswith(f"HELLO_TORNADO_{variable}")
+    assert expected in problem
+    assert "hush" not in problem
+
+
+def test_a_variable_for_a_whole_group_is_named_beside_a_good_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HELLO_TORNADO_SERVER", "x")
+    monkeypatch.setenv("HELLO_TORNADO_SERVER__PORT", "5")
+    (problem,) = problems()
+    assert problem.startswith("HELLO_TORNADO_SERVER is no setting.")

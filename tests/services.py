@@ -1,0 +1,159 @@
+"""Real database servers for the tests: found where they run, or started on ports of their own.
+
+A server that is named in the environment (HELLO_TORNADO_TEST_POSTGRESQL_URL, …_MARIADB_URL) is used
+as it is. Otherwise Debian's program is started in a temporary directory. Without either the tests
+are skipped, or fail in CI.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import pymysql
+import pytest
+from psycopg import sql
+from sqlalchemy import URL, make_url
+
+START_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[URL]:
+    """A PostgreSQL server's URL."""
+    if given := os.environ.get("HELLO_TORNADO_TEST_POSTGRESQL_URL"):
+        yield make_url(given)
+        return
+    initdb = _program("initdb", "postgresql", *Path("/usr/lib/postgresql").glob("*/bin"))
+    with TemporaryDirectory(prefix="postgresql-") as name:
+        data, password, port = Path(name) / "data", Path(name) / "password", _free_port()
+        password.write_text(secrets.token_hex(8))
+        _give(Path(name), "postgres")
+        options = ["-U", "tester", f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8"]
+        _run([str(initdb), "-D", str(data), "--no-sync", *options], "postgres")
+        server = [str(initdb.with_name("postgres")), "-D", str(data), "-k", name]
+        url = URL.create(
+            "postgresql", "tester", password.read_text(), "127.0.0.1", port, "postgres"
+        )
+        with _running([*server, "-h", "127.0.0.1", "-p", str(port)], "postgres", Path(name)):
+            _wait_for(lambda: psycopg.connect(_text(url)).close(), psycopg.OperationalError)
+            yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[URL]:
+    """A MariaDB server's URL."""
+    if given := os.environ.get("HELLO_TORNADO_TEST_MARIADB_URL"):
+        yield make_url(given)
+        return
+    mariadbd = _program("mariadbd", "mariadb-server", Path("/usr/sbin"), Path("/usr/bin"))
+    install = _program("mariadb-install-db", "mariadb-server", Path("/usr/bin"))
+    with TemporaryDirectory(prefix="mariadb-") as name:
+        data, port, password = Path(name) / "data", _free_port(), secrets.token_hex(8)
+        script = Path(name) / "init.sql"
+        script.write_text(
+            f"CREATE USER tester@'127.0.0.1' IDENTIFIED BY '{password}';\n"
+            "GRANT ALL ON *.* TO tester@'127.0.0.1';\n"
+        )
+        _give(Path(name), "mysql")
+        _run([str(install), "--no-defaults", f"--datadir={data}", "--skip-test-db"], "mysql")
+        server = [str(mariadbd), "--no-defaults", f"--datadir={data}", f"--init-file={script}"]
+        url = URL.create("mariadb", "tester", password, "127.0.0.1", port, "mysql")
+        options = [f"--port={port}", f"--socket={name}/socket", "--bind-address=127.0.0.1"]
+        with _running([*server, *options, "--skip-name-resolve"], "mysql", Path(name)):
+            _wait_for(lambda: _mariadb(url).close(), pymysql.OperationalError)
+            yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: URL) -> Iterator[str]:
+    """An empty PostgreSQL database of the test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(_text(postgresql_server), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield _text(postgresql_server.set(database=name))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: URL) -> Iterator[str]:
+    """An empty MariaDB database of the test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    with _mariadb(mariadb_server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield _text(mariadb_server.set(database=name))
+        cursor.execute(f"DROP DATABASE {name}")
+
+
+def _mariadb(url: URL) -> "pymysql.Connection[pymysql.cursors.Cursor]":
+    return pymysql.connect(
+        host=url.host, port=url.port or 3306, user=url.username, password=str(url.password)
+    )
+
+
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def _program(name: str, package: str, *directories: Path) -> Path:
+    places = [str(directory) for directory in directories]
+    found = shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"]]))
+    if found is None:
+        missing = f"{name} is missing: install Debian's package {package}"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    return Path(found)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _give(directory: Path, user: str) -> None:
+    """These servers refuse to run as root; then the directory is their own user's."""
+    if os.geteuid() == 0:
+        for path in (directory, *directory.rglob("*")):
+            shutil.chown(path, user, user)
+
+
+def _identity(user: str) -> dict[str, str]:
+    return {"user": user, "group": user} if os.geteuid() == 0 else {}
+
+
+def _run(command: list[str], user: str) -> None:
+    done = subprocess.run(command, **_identity(user), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def _running(command: list[str], user: str, directory: Path) -> Iterator[None]:
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, **_identity(user), cwd=directory, stdout=log, stderr=log
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(START_SECONDS)
+
+
+def _wait_for(connect: Callable[[], object], error: type[Exception]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            connect()
+        except error:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
