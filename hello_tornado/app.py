@@ -18,7 +18,19 @@ from hello_tornado.resources import resource
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
 from hello_tornado.settings import Settings
 
-STORE_NAMES = {"memory": "this server's memory", "sqlite": "SQLite"}
+STORE_NAMES = {
+    "memory": "this server's memory",
+    "sqlite": "SQLite",
+    "postgresql": "PostgreSQL",
+    "mysql": "MariaDB",
+    "mariadb": "MariaDB",
+}
+
+
+def store_name(settings: Settings) -> str:
+    """What people call the store in which the sessions are kept."""
+    scheme = settings.store.url.partition("://")[0].partition("+")[0]
+    return STORE_NAMES.get(scheme, scheme)
 
 
 def make_manager(settings: Settings, store: Store, **options: Any) -> SessionManager:
@@ -60,6 +72,6 @@ def make_app(
         session_manager=manager,
         static_handler_class=SafeStaticFileHandler,
         static_path=str(templates / "static"),
-        store_name=STORE_NAMES.get(settings.store.url.partition(":")[0], "a store"),
+        store_name=store_name(settings),
         template_path=str(templates),
     )

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from hello_tornado.problem import Problem
@@ -21,6 +22,18 @@ from hello_tornado.sessions.stores.sql import metadata, sessions
 from hello_tornado.sessions.stores.sqlite import begin_immediate, make_private_file, sqlite_engine
 
 VERSION_TABLE = "hello_tornado_alembic_version"
+LOCK = 7_403_117_051  # any number, as long as every upgrade takes the same
+LOCK_SECONDS = 60
+CONNECT_SECONDS = 3
+CHECK_SERVER = "check the address, the name and the password, and that the server runs"
+CURES = {
+    "sqlite": (
+        "check that the file is a SQLite database, and that you may write it and its directory"
+    ),
+    "postgresql": CHECK_SERVER,
+    "mysql": CHECK_SERVER,
+    "mariadb": CHECK_SERVER,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,7 @@ class Schema:
 
 def has_schema(url: str) -> bool:
     """Whether the store of this URL is a database with a schema."""
-    return make_url(url).get_backend_name() == "sqlite"
+    return _kind(make_url(url)) in CURES
 
 
 def state(url: str) -> Schema:
@@ -67,7 +80,8 @@ def state(url: str) -> Schema:
 def upgrade(url: str, revision: str = "head") -> Path | None:
     """Bring the schema up to *revision*; returns the backup, if there was data to back up.
 
-    Tables that the library has made by itself (SQLite) are taken over as they are.
+    Tables that the library has made by itself, or that an upgrade has left half-made, are taken
+    over: every step of a migration can be repeated.
     """
     with transaction(url) as connection:
         before = _state(connection)
@@ -75,9 +89,8 @@ def upgrade(url: str, revision: str = "head") -> Path | None:
             return None
         if not before.is_known:
             before.check()
-        if before.current is None and inspect(connection).has_table(sessions.name):
-            _adopt(connection)
-            return None
+        if before.current is None:
+            _check_ours(connection)
         backup = _back_up(connection, before.current)
         command.upgrade(_config(connection), revision)
         return backup
@@ -112,8 +125,12 @@ def run_migrations(connection: Connection) -> None:
 
 @contextmanager
 def transaction(url: str) -> Iterator[Connection]:
-    """A connection in one transaction that keeps others out until all of it is done."""
-    with connected(url) as connection, begin_immediate(connection):
+    """A connection that keeps other upgrades out until all of this one is done.
+
+    SQLite and PostgreSQL take it back as a whole when it fails. MariaDB commits each change of the
+    schema by itself; there every step of a migration can be repeated.
+    """
+    with connected(url) as connection, _alone(connection):
         yield connection
 
 
@@ -126,19 +143,53 @@ def connected(url: str) -> Iterator[Connection]:
             f"a {target.get_backend_name()} store has no schema",
             "db commands are for SQL databases; name one in store.url",
         )
-    engine = sqlite_engine(target)
+    engine = _engine(target)
     try:
-        make_private_file(Path(str(target.database)))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        first_line = str(cause).strip().partition("\n")[0]
         raise Problem(
-            f"the database {shown(target)} failed: {cause}",
-            "check that the file is a SQLite database, and that you may write it and its directory",
+            f"the database {shown(target)} failed: {first_line}", CURES[_kind(target)]
         ) from error
     finally:
         engine.dispose()
+
+
+def _engine(url: URL) -> Engine:
+    """A synchronous engine: there is nobody to wait for an upgrade but its caller."""
+    kind = _kind(url)
+    if kind == "sqlite":
+        make_private_file(Path(str(url.database)))
+        return sqlite_engine(url)
+    driver = {"postgresql": "postgresql+psycopg"}.get(kind, "mysql+pymysql")
+    arguments = {"connect_timeout": CONNECT_SECONDS}
+    return create_engine(url.set(drivername=driver), poolclass=NullPool, connect_args=arguments)
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    match connection.dialect.name:
+        case "sqlite":
+            with begin_immediate(connection):
+                yield
+        case "postgresql":
+            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+            try:
+                yield
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+        case _:
+            connection.exec_driver_sql(f"SELECT GET_LOCK('{VERSION_TABLE}', {LOCK_SECONDS})")
+            yield  # the lock goes with the connection
+
+
+def _kind(url: URL) -> str:
+    return url.get_backend_name()
 
 
 def shown(url: str | URL) -> str:
@@ -166,23 +217,30 @@ def _state(connection: Connection) -> Schema:
     return Schema(current, str(scripts.get_current_head()), current is None or current in known)
 
 
-def _adopt(connection: Connection) -> None:
-    if found := compare_metadata(_migration_context(connection), metadata):
+def _check_ours(connection: Connection) -> None:
+    inspector = inspect(connection)
+    if not inspector.has_table(sessions.name):
+        return
+    theirs = {column["name"] for column in inspector.get_columns(sessions.name)}
+    if theirs != set(sessions.c.keys()):
         raise Problem(
-            f"there is a table {sessions.name} that is not ours: {found[0]}",
+            f"there is a table {sessions.name} that is not ours: {', '.join(sorted(theirs))}",
             "name another database in store.url",
         )
-    command.stamp(_config(connection), "head")
 
 
 def _back_up(connection: Connection, current: str | None) -> Path | None:
-    """A copy of the database beside it, when it holds sessions."""
-    if not inspect(connection).has_table(sessions.name):
+    """A copy of a SQLite file beside it, when it holds sessions."""
+    if connection.dialect.name != "sqlite" or not inspect(connection).has_table(sessions.name):
         return None
     if connection.execute(text("SELECT 1 FROM sessions LIMIT 1")).first() is None:
         return None
-    source = Path(str(connection.engine.url.database))
-    backup = source.with_name(f"{source.name}.{current}.backup")
+    source, version = Path(str(connection.engine.url.database)), current or "unversioned"
+    backup = next(
+        path
+        for number in count(1)
+        if not (path := source.with_name(f"{source.name}.{version}.backup{number}")).exists()
+    )
     make_private_file(backup)
     with sqlite3.connect(source) as reading, sqlite3.connect(backup) as writing:
         reading.backup(writing)

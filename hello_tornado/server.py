@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 from tornado import version as tornado_version
@@ -15,7 +15,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from hello_tornado import __version__, migrate
-from hello_tornado.app import STORE_NAMES, make_app, make_manager
+from hello_tornado.app import make_app, make_manager, store_name
 from hello_tornado.handlers.base import InFlight, words
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
@@ -63,23 +63,21 @@ async def serve(loaded: Loaded, console: Console) -> None:
         await manager.aclose()
 
 
-def prepare_schema(settings: Settings) -> Any:
-    """Upgrade a SQLite store; of any other database only check that it fits."""
+def prepare_schema(settings: Settings) -> Path | None:
+    """Upgrade a SQLite store; who has a database server decides when to upgrade it."""
     url = settings.store.url
-    if not migrate.has_schema(url):
-        return None
-    return migrate.upgrade(url)
+    return migrate.upgrade(url) if url.startswith("sqlite") else None
 
 
 def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Awaitable[None]]:
     """A check that raises unless the store answers and its schema is ours."""
 
     async def check() -> None:
-        await manager.store.load([NO_SESSION])
         if migrate.has_schema(settings.store.url):
             loop = asyncio.get_running_loop()
             schema = await loop.run_in_executor(None, migrate.state, settings.store.url)
             schema.check()
+        await manager.store.load([NO_SESSION])
 
     return check
 
@@ -106,10 +104,11 @@ def announce(loaded: Loaded, listening: socket.socket, console: Console) -> None
         f"Secure={cookie.secure}".lower().replace("secure", "Secure"),
         f"Max-Age={int(cookie.max_age.total_seconds())}" if cookie.max_age else "until closed",
     ]
-    name = STORE_NAMES.get(settings.store.url.partition(":")[0], "store")
     console.print(f"hello_tornado {__version__}, Tornado {tornado_version}")
     console.print(f"   listening http://{shown_host}:{port}/  (Ctrl+C stops)")
-    console.print(f"   sessions  {name} {migrate.shown(settings.store.url)}{schema}")
+    console.print(
+        f"   sessions  {store_name(settings)} {migrate.shown(settings.store.url)}{schema}"
+    )
     console.print(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
     console.print(f"   cookie    {'  '.join(flags)}")
     console.print(f"   settings  {', '.join(loaded.sources) or 'defaults'}")

@@ -20,7 +20,6 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hello_tornado.settings_file import Place, SettingsFile, read_settings_file
 
@@ -139,10 +138,8 @@ class PurgeSettings(Group):
     batch: Annotated[Count, Field(ge=1, le=100_000)] = 1000
 
 
-class Settings(BaseSettings):
+class Settings(Group):
     """Everything that can be set, as settings.yaml documents it."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     cookie_secret: Annotated[Secrets | None, BeforeValidator(_by_version)] = None
     cookie_secret_file: Path = Path("var/cookie_secret")
@@ -152,11 +149,6 @@ class Settings(BaseSettings):
     cookie: CookieSettings = CookieSettings()
     lifetimes: LifetimeSettings = LifetimeSettings()
     purge: PurgeSettings = PurgeSettings()
-
-    @classmethod
-    def settings_customise_sources(cls, *_: Any, **given: Any) -> tuple[Any, ...]:
-        """`load_settings` has merged the sources already, and knows what came from where."""
-        return (given["init_settings"],)
 
 
 GROUPS: Final = frozenset(
@@ -207,10 +199,6 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Loaded:
         | dict.fromkeys(flat(overrides), COMMAND_LINE)
     )
     given = _merged(_merged(from_file, _from_environment(variables)), overrides)
-    # Not left to pydantic-settings: it listens to Server and to _cli_parse_args, too.
-    for name in [name for name in given if name not in Settings.model_fields]:
-        problems.append(f"{_where(name, file.keys, file, origins)}: {name} {_unknown(name)}")
-        del given[name]
     try:
         settings = Settings(**given)
     except ValidationError as error:

@@ -29,10 +29,10 @@ def upgrade() -> None:
         sa.Column("accessed_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_sessions"),
+        if_not_exists=True,
     )
-    op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"])
-    op.create_index("ix_sessions_user_id", "sessions", ["user_id"])
-    op.create_index("ix_sessions_handle", "sessions", ["handle"])
+    for column in ("expires_at", "user_id", "handle"):
+        op.create_index(f"ix_sessions_{column}", "sessions", [column], if_not_exists=True)
 
 
 def downgrade() -> None:

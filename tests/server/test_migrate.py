@@ -24,6 +24,14 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/sessions.db"
 
 
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def any_url(request: pytest.FixtureRequest, url: str) -> str:
+    if request.param == "sqlite":
+        return url
+    served: str = request.getfixturevalue(f"{request.param}_url")
+    return served
+
+
 def stored(url: str) -> SessionKey:
     """The key of a session that the library has put into the database."""
 
@@ -47,12 +55,12 @@ def is_stored(url: str, key: SessionKey) -> bool:
     return asyncio.run(load_one())
 
 
-def test_the_migrations_make_the_tables_that_the_code_describes(url: str) -> None:
-    assert migrate.state(url).current is None
-    assert migrate.upgrade(url) is None
-    assert migrate.state(url).is_current
-    assert migrate.differences(url) == []
-    assert migrate.upgrade(url) is None
+def test_the_migrations_make_the_tables_that_the_code_describes(any_url: str) -> None:
+    assert migrate.state(any_url).current is None
+    assert migrate.upgrade(any_url) is None
+    assert migrate.state(any_url).is_current
+    assert migrate.differences(any_url) == []
+    assert migrate.upgrade(any_url) is None
 
 
 def test_tables_that_the_library_made_are_taken_over(url: str) -> None:
@@ -79,20 +87,20 @@ def test_what_holds_data_is_backed_up_before_it_changes(url: str) -> None:
     key = stored(url)
     backup = migrate.downgrade(url, "base")
     assert backup is not None
-    assert backup.name == "sessions.db.0001.backup"
+    assert backup.name == "sessions.db.0001.backup1"
     assert backup.stat().st_mode & 0o077 == 0
     assert is_stored(f"sqlite:///{backup}", key)
     assert not is_stored(url, key)
 
 
-def test_many_that_upgrade_at_once_end_with_one_upgrade(url: str) -> None:
+def test_many_that_upgrade_at_once_end_with_one_upgrade(any_url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         schemas = list(
             pool.map(
                 lambda _: (
                     subprocess.run(
                         [sys.executable, "-m", "hello_tornado", "db", "upgrade"],
-                        env=clean_environment() | {"HELLO_TORNADO_STORE__URL": url},
+                        env=clean_environment() | {"HELLO_TORNADO_STORE__URL": any_url},
                         capture_output=True,
                         text=True,
                         check=True,
@@ -102,22 +110,35 @@ def test_many_that_upgrade_at_once_end_with_one_upgrade(url: str) -> None:
             )
         )
     assert schemas == ["the schema is 0001\n"] * 4
-    assert migrate.differences(url) == []
+    assert migrate.differences(any_url) == []
 
 
-def test_an_upgrade_that_fails_in_the_middle_leaves_nothing(
-    url: str, monkeypatch: pytest.MonkeyPatch
+def test_an_upgrade_that_fails_in_the_middle_can_be_repeated(
+    any_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("alembic.operations.Operations.create_index", broken)
     with pytest.raises(ZeroDivisionError):
-        migrate.upgrade(url)
-    assert migrate.state(url).current is None
+        migrate.upgrade(any_url)
+    assert migrate.state(any_url).current is None
     monkeypatch.undo()
-    migrate.upgrade(url)
-    assert migrate.differences(url) == []
+    migrate.upgrade(any_url)
+    assert migrate.differences(any_url) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("postgresql://x@127.0.0.1:1/x", "Connection refused"),
+        ("mariadb://x@127.0.0.1:1/x", "Connection refused"),
+    ],
+)
+def test_a_server_that_is_not_there_is_named_with_the_cure(url: str, cause: str) -> None:
+    with pytest.raises(Problem, match=cause) as caught:
+        migrate.state(url)
+    assert "that the server runs" in caught.value.cure
 
 
 @pytest.mark.parametrize("command", ["upgrade head", "check", "current"])
@@ -176,11 +197,12 @@ def test_a_second_backup_leaves_the_first_as_it_is(url: str) -> None:
         assert is_stored(f"sqlite:///{backup}", key)
 
 
-def test_an_upgrade_of_tables_with_data_changes_none_of_it_and_backs_nothing_up(
+def test_an_upgrade_of_tables_with_data_backs_them_up_once_and_changes_none(
     url: str, tmp_path: Path
 ) -> None:
     key = stored(url)
-    assert migrate.upgrade(url) is None
+    backup = migrate.upgrade(url)
+    assert backup == tmp_path / "sessions.db.unversioned.backup1"
     assert migrate.upgrade(url) is None
     assert is_stored(url, key)
-    assert not list(tmp_path.glob("*.backup"))
+    assert is_stored(f"sqlite:///{backup}", key)

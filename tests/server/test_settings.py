@@ -239,13 +239,13 @@ def test_all_mistakes_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HELLO_TORNADO_SERVER__PROT", "1")
     monkeypatch.setenv("HELLO_TORNADO_PURGE__BATCH", "many")
     found = problems("server:\n  prot: 1\n  port: x\nzzz: 1\n")
-    assert found == [
+    assert set(found) == {
         'HELLO_TORNADO_SERVER__PROT is no setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?',
         "settings.yaml:4:1: zzz is unknown.",
         'settings.yaml:3:9: server.port: "x" is no whole number',
         'settings.yaml:2:3: server.prot is unknown. Did you mean "port"?',
         'HELLO_TORNADO_PURGE__BATCH: purge.batch: "many" is no whole number',
-    ]
+    }
 
 
 def test_a_file_that_was_named_must_be_there() -> None:
@@ -277,109 +277,3 @@ def test_what_is_no_duration(value: Any) -> None:
 def test_yaml_turns_nothing_into_something_else(value: str) -> None:
     Path("settings.yaml").write_text(f"cookie:\n  name: {value}\n")
     assert load_settings().settings.cookie.name == value
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("lifetimes.idle", "1:30"),
-        ("server.port", "1:30"),
-        ("server.port", "0x10"),
-        ("server.mode", "no"),
-        ("cookie.same_site", "off"),
-        ("lifetimes.idle", "on"),
-    ],
-)
-def test_yaml_does_not_reckon_for_a_typed_setting(name: str, value: str) -> None:
-    group, _, member = name.partition(".")
-    (problem,) = problems(f"{group}:\n  {member}: {value}\n")
-    assert problem.startswith(f"settings.yaml:2:{len(member) + 5}: {name} {value!r} ")
-
-
-def test_a_leading_zero_is_never_octal() -> None:
-    Path("settings.yaml").write_text("server: {port: 010}\nlifetimes: {idle: 060}\n")
-    settings = load_settings().settings
-    assert (settings.server.port, settings.lifetimes.idle) == (10, timedelta(seconds=60))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "cookie_secret: {1: hush, 1: hush}",
-        "cookie_secret: {one: hush}",
-        "cookie_secret: {1: {a: hush}}",
-        "cookie_secret: !x hush",
-        "cookie_secret: hush: hush",
-        "cookie_secret: 'hush",
-        'cookie_secret: "hush\\q"',
-        "cookie_secrets: hush",
-        "cookie_secret: hush\nserver: {port: x}",
-    ],
-)
-def test_no_way_of_being_wrong_shows_a_secret(text: str) -> None:
-    (problem,) = problems(text)
-    assert problem.startswith("settings.yaml:")
-    assert "hush" not in problem
-
-
-def test_a_password_in_a_url_stays_hidden() -> None:
-    loaded = load_settings(store={"url": "postgresql://ada:hush@db/sessions"})
-    assert "hush" not in str(loaded.rows())
-
-
-def test_small_numbers_are_shown_as_numbers() -> None:
-    loaded = load_settings(server={"port": 0}, purge={"batch": 1}, cookie={"secure": True})
-    shown = {name: value for name, value, _ in loaded.rows()}
-    assert (shown["server.port"], shown["purge.batch"]) == ("0", "1")
-    assert (shown["cookie.secure"], shown["session.rolling"]) == ("true", "false")
-
-
-@pytest.mark.parametrize("text", ["a: 1\n---\nb: 2\n", "server: &x {a: *x}\n"])
-def test_yaml_that_is_no_plain_tree_is_refused_with_its_place(text: str) -> None:
-    assert problems(text)[0].startswith("settings.yaml:")
-
-
-def test_a_number_without_end_is_refused() -> None:
-    (problem,) = problems(f"server:\n  port: {'9' * 5_000}\n")
-    assert problem.startswith("settings.yaml:2:9: server.port")
-
-
-def test_a_file_that_is_no_utf_8_is_named() -> None:
-    Path("settings.yaml").write_bytes(b"server:\n  host: \xff\n")
-    (problem,) = problems()
-    assert problem.startswith("settings.yaml: this is no YAML: 'utf-8' codec can't decode")
-
-
-def test_lifetimes_beyond_the_calendar_are_refused() -> None:
-    assert problems(lifetimes={"idle": "999999999d", "absolute": "999999999d"})
-
-
-@pytest.mark.parametrize(
-    ("variable", "text", "expected"),
-    [
-        ("SERVR__PORT", "1", 'is no setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?'),
-        ("SERVER__PORT", "", ": server.port '' should be a valid integer"),
-        ("LIFETIMES__IDLE", "1:30", ": lifetimes.idle '1:30' is no duration"),
-        ("SESSION__UNSET", "on", ": session.unset 'on' should be 'keep' or 'destroy'"),
-        ("COOKIE_SECRET", "null", ": cookie_secret"),
-        ("COOKIE_SECRET", '["hush"]', ": cookie_secret is a text"),
-        ("COOKIE_SECRET__1", "hush", 'is no setting. Did you mean "HELLO_TORNADO_COOKIE_SECRET"?'),
-    ],
-)
-def test_a_variable_that_is_wrong_is_named(
-    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, expected: str
-) -> None:
-    monkeypatch.setenv(f"HELLO_TORNADO_{variable}", text)
-    (problem,) = problems()
-    assert problem.startswith(f"HELLO_TORNADO_{variable}")
-    assert expected in problem
-    assert "hush" not in problem
-
-
-def test_a_variable_for_a_whole_group_is_named_beside_a_good_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("HELLO_TORNADO_SERVER", "x")
-    monkeypatch.setenv("HELLO_TORNADO_SERVER__PORT", "5")
-    (problem,) = problems()
-    assert problem.startswith("HELLO_TORNADO_SERVER is no setting.")
