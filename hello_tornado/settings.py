@@ -28,6 +28,7 @@ DEFAULT_FILE: Final = Path("settings.yaml")
 COMMAND_LINE: Final = "command line"
 DEFAULT: Final = "default"
 UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+LONGEST: Final = timedelta(days=36_500)  # far from the year 9999, where Python's dates end
 WORDS: Final = {"true": True, "false": False}
 
 
@@ -53,6 +54,8 @@ def _duration(value: Any) -> timedelta:
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than zero")
+    if value > LONGEST:
+        raise ValueError(f"must not be longer than {LONGEST.days}d")
     return value
 
 
@@ -328,4 +331,6 @@ def _shown(name: str, value: Any) -> str:
         return f"{seconds // UNITS[unit]}{unit}"
     if isinstance(value, Mapping):
         return ", ".join(f"{version}: **********" for version in value)
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)

@@ -60,7 +60,7 @@ def test_a_store_without_a_schema_says_so(tmp_path: Path) -> None:
     url = {"HELLO_TORNADO_STORE__URL": "memory://"}
     assert "memory store has no schema" in failed(tmp_path, "db", "upgrade", **url)[0]
     cause, _ = failed(tmp_path, "config", "check", HELLO_TORNADO_STORE__URL="mongodb://x")
-    assert "no store is known for mongodb; a store URL begins with one of: memory://" in cause
+    assert "no store is known for mongodb; a store URL begins with one of: " in cause
 
 
 def test_purge_tells_how_many(tmp_path: Path) -> None:
@@ -206,4 +206,4 @@ def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_port_beyond_all_ports_is_named_with_its_origin(tmp_path: Path) -> None:
     cause, _ = failed(tmp_path, "serve", "--port", "65536")
-    assert cause.startswith("command line: server.port 65536 should be less than")
+    assert cause.startswith("command line: server.port: 65536 should be less than")

@@ -9,20 +9,25 @@ from typing import Any, cast
 import pytest
 from schedules import GatedStore, Scenario, Schedule, every_schedule
 
+from hello_tornado import migrate
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, Store, open_store
 from hello_tornado.sessions.actions import Clear, Issue, Keep
-from hello_tornado.sessions.ids import SessionId, key_of
+from hello_tornado.sessions.ids import SessionId, key_of, new_handle
 from hello_tornado.sessions.testing import NOW
 
 MakeStore = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "mariadb"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
     numbers = itertools.count()
     if request.param == "memory":
         return lambda: open_store("memory://")
-    return lambda: open_store(f"sqlite:///{tmp_path}/{next(numbers)}.db")
+    if request.param == "sqlite":
+        return lambda: open_store(f"sqlite:///{tmp_path}/{next(numbers)}.db")
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    migrate.upgrade(url)
+    return lambda: open_store(url)
 
 
 class Visitors:
@@ -35,6 +40,7 @@ class Visitors:
         self.gate = store
         self.store = cast("Store", store)
         self.now = NOW
+        self.user = f"ada {new_handle()}"
         managers = [
             SessionManager(self.store, clock=lambda: self.now, lifetimes=Lifetimes(), hooks=())
             for _ in range(processes)
@@ -44,7 +50,7 @@ class Visitors:
     async def log_in(self, **data: Any) -> None:
         session = await self.first.open(None)
         session.update(data)
-        session.login("ada")
+        session.login(self.user)
         action = await self.first.commit(session)
         assert isinstance(action, Issue)
         self.session_id = action.session_id
@@ -68,7 +74,7 @@ class Visitors:
         return None if session.is_new else dict(session)
 
     async def descendants(self) -> int:
-        return len(await self.second.sessions_of("ada"))
+        return len(await self.second.sessions_of(self.user))
 
 
 @pytest.fixture(params=[1, 2], ids=["one process", "two processes"])

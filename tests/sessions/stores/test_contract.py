@@ -1,13 +1,11 @@
 """Every store under the one contract."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from hello_tornado import migrate
 from hello_tornado.sessions import Store, open_store
-from hello_tornado.sessions.stores.sql import metadata, with_driver
 from hello_tornado.sessions.testing import StoreContract
 
 
@@ -25,21 +23,11 @@ class TestSqliteStore(StoreContract):
         return open_store(self.url)
 
 
-def make_tables(url: str) -> None:
-    async def make() -> None:
-        engine = create_async_engine(with_driver(url))
-        async with engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
-        await engine.dispose()
-
-    asyncio.run(make())
-
-
 class TestPostgresqlStore(StoreContract):
     @pytest.fixture(autouse=True)
     def database(self, postgresql_url: str) -> None:
         self.url = postgresql_url
-        make_tables(self.url)
+        migrate.upgrade(self.url)
 
     def make_store(self) -> Store:
         return open_store(self.url)
@@ -54,7 +42,7 @@ class TestMariadbStore(StoreContract):
     @pytest.fixture(autouse=True)
     def database(self, mariadb_url: str) -> None:
         self.url = mariadb_url
-        make_tables(self.url)
+        migrate.upgrade(self.url)
 
     def make_store(self) -> Store:
         return open_store(self.url)
