@@ -6,6 +6,7 @@ the next call opens another.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, NullPool
@@ -16,7 +17,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LIMIT_SECONDS = 3
-FAREWELL_SECONDS = 1
 
 
 class HeldLanes:
@@ -57,21 +57,48 @@ class _Lane:
         self._engine = engine
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
+        self._given_up: set[asyncio.Task[None]] = set()
 
     async def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """The result of *function*; `TimeoutError` when the server takes too long for it."""
         async with self._turn:
+            call = asyncio.create_task(self._call(function, *args, **kwargs))
             try:
-                async with asyncio.timeout(LIMIT_SECONDS):
-                    if self._connection is None:
-                        self._connection = await self._engine.connect()
-                    return await self._connection.run_sync(function, *args, **kwargs)
+                done, _ = await asyncio.wait({call}, timeout=LIMIT_SECONDS)
+            except asyncio.CancelledError:
+                self._give_up(call)
+                raise
+            if not done:
+                self._give_up(call)
+                raise TimeoutError
+            error = call.exception()
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                self._give_up(call)
+            return call.result()
+
+    async def _call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        if self._connection is None:
+            try:
+                self._connection = await self._engine.connect()
             except DBAPIError as error:
-                if error.connection_invalidated:
-                    await self._leave()
-                raise
-            except (TimeoutError, OSError, asyncio.CancelledError):
-                await self._leave()
-                raise
+                raise ConnectionError(str(error.orig)) from error
+        return await self._connection.run_sync(function, *args, **kwargs)
+
+    def _give_up(self, call: asyncio.Task[Any]) -> None:
+        """Leave the connection as it is: a hung server answers no goodbye, and nobody waits."""
+        connection, self._connection = self._connection, None
+
+        async def bury() -> None:
+            call.cancel()
+            await asyncio.wait({call})
+            if connection is not None:
+                with suppress(Exception):
+                    await connection.invalidate()
+                    await connection.close()
+
+        task = asyncio.create_task(bury())
+        self._given_up.add(task)
+        task.add_done_callback(self._given_up.discard)
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -79,17 +106,8 @@ class _Lane:
             connection, self._connection = self._connection, None
             if connection is not None:
                 await connection.close()
-
-    async def _leave(self) -> None:
-        """Give the connection up as it is; a server that hangs gets no time to say goodbye."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                async with asyncio.timeout(FAREWELL_SECONDS):
-                    await connection.invalidate()
-                    await connection.close()
-            except (TimeoutError, OSError, DBAPIError):
-                pass
+            if self._given_up:
+                await asyncio.wait(self._given_up, timeout=LIMIT_SECONDS)
 
 
 def _in_transaction(
