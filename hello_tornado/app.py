@@ -43,6 +43,11 @@ def make_manager(settings: Settings, store: Store, **options: Any) -> SessionMan
     )
 
 
+def cookie_policy(settings: Settings) -> CookiePolicy:
+    """The cookie that the settings describe."""
+    return CookiePolicy(**settings.cookie.model_dump())
+
+
 def make_app(
     settings: Settings,
     manager: SessionManager,
@@ -68,7 +73,7 @@ def make_app(
         default_handler_class=NotFoundHandler,
         in_flight=InFlight(),
         login_url="/user/login",
-        session_cookie=CookiePolicy(**settings.cookie.model_dump()),
+        session_cookie=cookie_policy(settings),
         session_manager=manager,
         static_handler_class=SafeStaticFileHandler,
         static_path=str(templates / "static"),

@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 
 from hello_tornado import migrate
-from hello_tornado.app import make_manager
+from hello_tornado.app import cookie_policy, make_manager
 from hello_tornado.problem import Problem
-from hello_tornado.secret import cookie_secret, new_secret, write_secret
+from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
 from hello_tornado.server import serve as serve_until_stopped
+from hello_tornado.server import upgrades_itself
 from hello_tornado.sessions import open_store
-from hello_tornado.sessions.errors import SessionError
+from hello_tornado.sessions.errors import ConfigurationError, SessionError, StoreError
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.settings import Loaded, SettingsError, load_settings
 
@@ -108,6 +109,8 @@ def purge(settings: SettingsFile = None) -> None:
             await manager.aclose()
 
     given = _load(settings).settings
+    if migrate.has_schema(given.store.url) and not upgrades_itself(given):
+        migrate.state(given.store.url).check()
     manager = make_manager(given, open_store(given.store.url), hooks=())
     console.print(f"{asyncio.run(run(manager, given.purge.batch))} expired sessions deleted")
 
@@ -137,10 +140,14 @@ def show_config(settings: SettingsFile = None) -> None:
 def check_config(settings: SettingsFile = None) -> None:
     """Fail unless a server could start with these settings."""
     given = _load(settings).settings
-    cookie_secret(given)
-    open_store(given.store.url)
+    if given.cookie_secret is not None or given.cookie_secret_file.exists() or is_production(given):
+        cookie_secret(given)
+    cookie_policy(given)
+    make_manager(given, open_store(given.store.url))
     if migrate.has_schema(given.store.url):
-        migrate.state(given.store.url).check()
+        schema = migrate.state(given.store.url)
+        if not (schema.is_known and upgrades_itself(given)):
+            schema.check()
     console.print("the settings are good")
 
 
@@ -170,8 +177,10 @@ def _cure(problem: Exception) -> str:
     match problem:
         case Problem():
             return problem.cure
-        case SettingsError():
+        case SettingsError() | ConfigurationError():
             return "settings.yaml of the project documents every setting"
+        case StoreError():
+            return "check that the store runs, and that store.url leads to it"
         case OSError():
             return "check that the path is there, and that you may read and write it"
         case _:

@@ -1,7 +1,7 @@
 """The database's schema: which one it has, which one this code needs, and the way between."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -13,8 +13,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, inspect, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from hello_tornado.problem import Problem
 from hello_tornado.resources import resource
@@ -68,11 +69,14 @@ class Schema:
 
 def has_schema(url: str) -> bool:
     """Whether the store of this URL is a database with a schema."""
-    return _kind(make_url(url)) in CURES
+    return _kind(_parsed(url)) in CURES
 
 
 def state(url: str) -> Schema:
-    """Where the database stands; looking changes nothing."""
+    """Where the database stands; looking changes nothing, and makes no file."""
+    parsed = _parsed(url)
+    if _kind(parsed) == "sqlite" and not Path(str(parsed.database)).exists():
+        return Schema(None, _head(), is_known=True)
     with connected(url) as connection:
         return _state(connection)
 
@@ -92,15 +96,18 @@ def upgrade(url: str, revision: str = "head") -> Path | None:
         if before.current is None:
             _check_ours(connection)
         backup = _back_up(connection, before.current)
-        command.upgrade(_config(connection), revision)
+        _run(command.upgrade, connection, revision)
         return backup
 
 
 def downgrade(url: str, revision: str) -> Path | None:
     """Take the schema back to *revision* ("base": no tables at all); returns the backup."""
     with transaction(url) as connection:
-        backup = _back_up(connection, _state(connection).current)
-        command.downgrade(_config(connection), revision)
+        before = _state(connection)
+        if not before.is_known:
+            before.check()
+        backup = _back_up(connection, before.current)
+        _run(command.downgrade, connection, revision)
         return backup
 
 
@@ -137,7 +144,7 @@ def transaction(url: str) -> Iterator[Connection]:
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """A connection to the database; what goes wrong on it is a `Problem`."""
-    target = make_url(url)
+    target = _parsed(url)
     if not has_schema(url):
         raise Problem(
             f"a {target.get_backend_name()} store has no schema",
@@ -184,7 +191,12 @@ def _alone(connection: Connection) -> Iterator[None]:
                 raise
             connection.exec_driver_sql("COMMIT")
         case _:
-            connection.exec_driver_sql(f"SELECT GET_LOCK('{VERSION_TABLE}', {LOCK_SECONDS})")
+            lock = f"SELECT GET_LOCK('{VERSION_TABLE}', {LOCK_SECONDS})"
+            if connection.exec_driver_sql(lock).scalar() != 1:
+                raise Problem(
+                    f"another upgrade has been at work for {LOCK_SECONDS} seconds",
+                    "wait until it has ended, then try again",
+                )
             yield  # the lock goes with the connection
 
 
@@ -194,7 +206,22 @@ def _kind(url: URL) -> str:
 
 def shown(url: str | URL) -> str:
     """A URL as it may be shown: without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    return (url if isinstance(url, URL) else _parsed(url)).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Problem(
+            "store.url is no URL", "write it as sqlite:///var/sessions.db, or memory://"
+        ) from None
+    if _kind(parsed) == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise Problem(
+            "a sqlite store needs a file",
+            "write it as sqlite:///var/sessions.db; memory:// ends with the process",
+        )
+    return parsed
 
 
 def _config(connection: Connection) -> Config:
@@ -211,20 +238,38 @@ def _migration_context(connection: Connection) -> MigrationContext:
 
 
 def _state(connection: Connection) -> Schema:
-    scripts = ScriptDirectory(str(resource("migrations")))
+    scripts = _scripts()
     current = _migration_context(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
-    return Schema(current, str(scripts.get_current_head()), current is None or current in known)
+    return Schema(current, _head(), current is None or current in known)
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(resource("migrations")))
+
+
+def _head() -> str:
+    return str(_scripts().get_current_head())
+
+
+def _run(operation: Callable[[Config, str], None], connection: Connection, revision: str) -> None:
+    try:
+        operation(_config(connection), revision)
+    except CommandError as error:
+        raise Problem(
+            f"Alembic refuses: {error}",
+            "name a revision of the schema; this program knows "
+            + ", ".join(reversed([script.revision for script in _scripts().walk_revisions()])),
+        ) from error
 
 
 def _check_ours(connection: Connection) -> None:
-    inspector = inspect(connection)
-    if not inspector.has_table(sessions.name):
+    if not inspect(connection).has_table(sessions.name):
         return
-    theirs = {column["name"] for column in inspector.get_columns(sessions.name)}
-    if theirs != set(sessions.c.keys()):
+    found = compare_metadata(_migration_context(connection), metadata)
+    if foreign := [change for change in found if change[0] != "add_index"]:
         raise Problem(
-            f"there is a table {sessions.name} that is not ours: {', '.join(sorted(theirs))}",
+            f"there is a table {sessions.name} that is not ours: {foreign[0]}",
             "name another database in store.url",
         )
 

@@ -34,13 +34,18 @@ def cookie_secret(settings: Settings) -> str | dict[int, str]:
         }
     path = settings.cookie_secret_file
     if not path.exists():
-        if settings.server.mode == "production":
+        if is_production(settings):
             raise Problem(
                 f"cookie_secret is not set and {path} is not there (mode: production)",
                 f"{MAKE_ONE} {path}",
             )
         write_secret(path)
     return _checked(_read(path), str(path), settings)
+
+
+def is_production(settings: Settings) -> bool:
+    """Whether strangers may reach this server."""
+    return settings.server.mode == "production"
 
 
 def write_secret(path: Path) -> None:
@@ -63,11 +68,14 @@ def _read(path: Path) -> str:
         raise Problem(
             f"{path} can be read or written by others (mode {mode:04o})", f"chmod 600 {path}"
         )
-    return path.read_text(encoding="utf-8").strip()
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise Problem(f"{path} is no text", f"delete it, then {MAKE_ONE} {path}") from None
 
 
 def _checked(secret: str, name: str, settings: Settings) -> str:
-    if not secret or (settings.server.mode == "production" and len(secret) < MIN_LENGTH):
+    if not secret or (is_production(settings) and len(secret) < MIN_LENGTH):
         raise Problem(
             f"{name} is too weak: {len(secret)} characters; it takes {MIN_LENGTH} random ones",
             f"{MAKE_ONE} FILE, and name it in cookie_secret_file",

@@ -65,8 +65,12 @@ async def serve(loaded: Loaded, console: Console) -> None:
 
 def prepare_schema(settings: Settings) -> Path | None:
     """Upgrade a SQLite store; who has a database server decides when to upgrade it."""
-    url = settings.store.url
-    return migrate.upgrade(url) if url.startswith("sqlite") else None
+    return migrate.upgrade(settings.store.url) if upgrades_itself(settings) else None
+
+
+def upgrades_itself(settings: Settings) -> bool:
+    """Whether the server brings its store's schema up to date when it starts."""
+    return settings.store.url.startswith("sqlite")
 
 
 def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Awaitable[None]]:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -35,10 +35,27 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
+    # A tag turns 010 into 8 or runs code, an alias can hold itself, and each of their errors quotes
+    # a word that may be the beginning of a secret.
+    def fetch_tag(self) -> None:
+        self._refuse("tags (words that begin with !)")
+
+    def fetch_anchor(self) -> None:
+        self._refuse("anchors (words that begin with &)")
+
+    def fetch_alias(self) -> None:
+        self._refuse("aliases (words that begin with *)")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise yaml.MarkedYAMLError(
+            problem=f"{what} are not allowed here; a text may stand in quotes",
+            problem_mark=self.get_mark(),
+        )
+
 
 for _tag, _pattern, _first in (
     ("bool", r"true|false", "tf"),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]{0,17})", "-+0123456789"),
     ("float", r"[-+]?[0-9]+\.[0-9]+", "-+0123456789"),
     ("null", r"~|null|", ["~", "n", ""]),
 ):
@@ -61,8 +78,16 @@ def read_settings_file(path: Path) -> SettingsFile:
             file.complain(_place(node.start_mark), "settings are a mapping of names to values")
     except yaml.MarkedYAMLError as error:
         file.complain(_place(error.problem_mark), _explained(error))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        file.problems.append(f"{path}: this is no YAML: {error}".replace("\n", " "))
+    except yaml.reader.ReaderError as error:
+        before = path.read_text(encoding="utf-8")[: error.position]
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        file.complain(place, "this is no character of a text file")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode()
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        file.complain(place, "this is no UTF-8")
+    except RecursionError:
+        file.problems.append(f"{path}: the nesting is too deep")
     except OSError as error:
         file.problems.append(f"{path}: cannot be read: {error.strerror}")
     return file
@@ -76,6 +101,9 @@ def _mapping(
         key = str(key_node.value)
         name = f"{path}.{key}" if path else key
         here = _place(key_node.start_mark)
+        if not isinstance(key_node, yaml.ScalarNode):
+            file.complain(here, "the name of a setting is one word")
+            continue
         if key in data:
             file.complain(here, f"{name} is given twice (first on line {file.keys[name].line})")
             continue
@@ -96,6 +124,4 @@ def _explained(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "this is no YAML"
     if "'\\t'" in problem:
         return "YAML takes no tabs here; indent with blanks"
-    if "could not determine a constructor for the tag" in problem:
-        return "tags (words that begin with !) are not allowed here"
     return f"{problem} ({error.context})" if error.context else problem

@@ -44,7 +44,7 @@ class SessionApiHandler(BaseHandler):
             {
                 "handle": session.handle,
                 "user": session.user_id,
-                "data": to_json(dict(session), "data"),
+                "data": to_json(dict(session), "data", escaped=False),
                 "created_at": session.created_at.isoformat(),
                 "accessed_at": session.accessed_at.isoformat(),
                 "expires_at": session.expires_at.isoformat(),
@@ -55,6 +55,8 @@ class SessionApiHandler(BaseHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """JSON, like everything here."""
         error = kwargs.get("exc_info", (None, None, None))[1]
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self._allowed_methods()))
         message = EXPLANATIONS.get(status_code, HTTPStatus(status_code).phrase)
         if isinstance(error, Refused):
             message = error.message
@@ -68,7 +70,7 @@ class SessionApiHandler(BaseHandler):
     def _body(self) -> Any:
         """The value in the request's body; `Refused` says what is wrong with it."""
         try:
-            return json.loads(self.request.body, parse_constant=_refuse_constant)
+            return json.loads(self.request.body.decode(), parse_constant=_refuse_constant)
         except UnicodeDecodeError as error:
             raise Refused(400, "the body is not UTF-8") from error
         except json.JSONDecodeError as error:

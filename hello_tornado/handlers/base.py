@@ -54,8 +54,8 @@ class InFlight:
             self.none_left.set()
 
 
-class SafeHeaders(RequestHandler):
-    """Sends the security headers with every response, errors included."""
+class PlainHandler(RequestHandler):
+    """Without a session: security headers on every answer, errors in one look, HEAD as GET."""
 
     def set_default_headers(self) -> None:
         """Tornado's hook: called at the start, and again before an error page."""
@@ -63,13 +63,36 @@ class SafeHeaders(RequestHandler):
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
 
-
-class BaseHandler(SessionMixin, SafeHeaders):
-    """A page with a session. HEAD is answered wherever GET is, by Tornado without the body."""
-
     def head(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
-        """As GET."""
+        """As GET; Tornado leaves the body out."""
         return self.get(*args, **kwargs)
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """What every template may name."""
+        return super().get_template_namespace() | {"flashes": self.flashes, "words": words}
+
+    def flashes(self) -> list[tuple[str, str]]:
+        """The messages to show."""
+        return []
+
+    def write_error(self, status_code: int, **_kwargs: Any) -> None:
+        """A page in the look of all others, which says nothing about the inside."""
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self._allowed_methods()))
+        title = HTTPStatus(status_code).phrase
+        explanation = EXPLANATIONS.get(status_code, "The request could not be answered.")
+        self.render("error.html", status=status_code, title=title, explanation=explanation)
+
+    def _allowed_methods(self) -> list[str]:
+        def is_there(method: str) -> bool:
+            name = "get" if method == "HEAD" else method.lower()
+            return getattr(type(self), name) is not RequestHandler._unimplemented_method
+
+        return [method for method in self.SUPPORTED_METHODS if is_there(method)]
+
+
+class BaseHandler(SessionMixin, PlainHandler):
+    """A page with a session."""
 
     async def prepare(self) -> None:
         """Count the request as in flight, and load its session."""
@@ -80,19 +103,10 @@ class BaseHandler(SessionMixin, SafeHeaders):
         """The response is complete."""
         self.settings["in_flight"].end(self)
 
-    def get_template_namespace(self) -> dict[str, Any]:
-        """What every template may name."""
-        return super().get_template_namespace() | {"flashes": self.flashes, "words": words}
-
     def flashes(self) -> list[tuple[str, str]]:
-        """The messages to show; an error page leaves them for the next one."""
-        return [] if self.get_status() >= 400 else self.session.flashes()
-
-    def write_error(self, status_code: int, **_kwargs: Any) -> None:
-        """A page in the look of all others, which says nothing about the inside."""
-        title = HTTPStatus(status_code).phrase
-        explanation = EXPLANATIONS.get(status_code, "The request could not be answered.")
-        self.render("error.html", status=status_code, title=title, explanation=explanation)
+        """The messages to show. An error page leaves them for the next one, as does a HEAD."""
+        is_shown = self.get_status() < 400 and self.request.method != "HEAD"
+        return self.session.flashes() if is_shown else []
 
 
 class NotFoundHandler(BaseHandler):
@@ -103,8 +117,18 @@ class NotFoundHandler(BaseHandler):
         raise HTTPError(404)
 
 
-class SafeStaticFileHandler(SafeHeaders, StaticFileHandler):
-    """Files, with the security headers."""
+class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
+    """The files of the pages."""
+
+    def head(self, path: str) -> Awaitable[None]:  # type: ignore[override]
+        """Tornado's own, which reads no file for it."""
+        return StaticFileHandler.head(self, path)
+
+    def parse_url_path(self, url_path: str) -> str:
+        """A name of a file; there is none with NUL in it."""
+        if "\0" in url_path:
+            raise HTTPError(404)
+        return super().parse_url_path(url_path)
 
 
 def words(duration: timedelta) -> str:

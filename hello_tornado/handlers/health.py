@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
-from hello_tornado.handlers.base import SafeHeaders
+from hello_tornado.handlers.base import PlainHandler
 from hello_tornado.problem import Problem
 from hello_tornado.sessions.errors import StoreError
 
 
-class HealthHandler(SafeHeaders):
+class HealthHandler(PlainHandler):
     """GET /healthz"""
 
     def get(self) -> None:
@@ -15,7 +15,7 @@ class HealthHandler(SafeHeaders):
         self.finish({"status": "ok"})
 
 
-class ReadyHandler(SafeHeaders):
+class ReadyHandler(PlainHandler):
     """GET /readyz"""
 
     def initialize(self, check: Callable[[], Awaitable[None]]) -> None:

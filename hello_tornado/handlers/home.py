@@ -1,6 +1,7 @@
 """The home page: a greeting, and what the server keeps about this visitor."""
 
 import json
+from typing import Any
 
 from hello_tornado.handlers.base import BaseHandler
 from hello_tornado.sessions.serializers import to_json
@@ -12,14 +13,20 @@ class HomeHandler(BaseHandler):
     def get(self) -> None:
         """Greet by name whoever has left one; everybody else is told the way to log in."""
         session = self.session
-        pairs = [
-            (key, json.dumps(to_json(value, key), ensure_ascii=False))
-            for key, value in session.items()
-        ]
+        pairs = [(shown(key), shown(_json(key, value))) for key, value in session.items()]
         self.render(
             "home.html",
             session=session,
-            username=session.get("username"),
+            username=shown(str(session.get("username", ""))),
             pairs=pairs,
             store_name=self.settings["store_name"],
         )
+
+
+def _json(key: str, value: Any) -> str:
+    return json.dumps(to_json(value, key, escaped=False), ensure_ascii=False)
+
+
+def shown(text: str) -> str:
+    """*text* as a page can carry it: UTF-8 has no form for a lone surrogate."""
+    return text.encode(errors="backslashreplace").decode()

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn, Protocol
+from functools import partial
+from typing import Any, Final, NoReturn, Protocol
 from uuid import UUID
 
 from hello_tornado.sessions.errors import SerializationError
@@ -61,34 +62,40 @@ class JsonSerializer:
         return document
 
 
-def to_json(value: Any, path: str) -> Any:
-    """*value* in JSON's own types; *path* names it in the error when it has no such form."""
-    return _to_json(value, path, 1)
+def to_json(value: Any, path: str, *, escaped: bool = True) -> Any:
+    """*value* in JSON's own types; *path* names it in the error when it has no such form.
+
+    Only the escaped form can be read back; the other one shows a mapping as it was given.
+    """
+    return _to_json(value, path, 1, escaped=escaped)
 
 
-def _to_json(value: Any, path: str, depth: int) -> Any:
+def _to_json(value: Any, path: str, depth: int, *, escaped: bool) -> Any:
     kind = type(value)
-    if value is None or kind is bool or kind is str:
-        return value
-    if kind is int:
-        if not -MAX_INT - 1 <= value <= MAX_INT:
-            raise SerializationError(f"{path}: an int beyond 64 bits; store it as str or Decimal")
-        return value
-    if kind is float:
-        if not math.isfinite(value):
-            raise SerializationError(f"{path}: {value} is no number that JSON can hold")
+    if kind in _SCALARS:
+        _check_scalar(value, path)
         return value
     if depth > MAX_DEPTH:
         raise SerializationError(f"{path[:80]}: nested deeper than {MAX_DEPTH} levels")
+    inner = partial(_to_json, depth=depth + 1, escaped=escaped)
     if isinstance(value, dict):
-        members = {key: _to_json(item, at, depth + 1) for key, item, at in _members(value, path)}
-        return {"$" + key: members[key] for key in members} if _looks_tagged(members) else members
+        members = {key: inner(item, at) for key, item, at in _members(value, path)}
+        if escaped and _looks_tagged(members):
+            return {"$" + key: item for key, item in members.items()}
+        return members
     if kind is list:
-        return [_to_json(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return [inner(item, f"{path}[{place}]") for place, item in enumerate(value)]
     tag = _TAGS_BY_TYPE.get(kind)
     if tag is None:
         raise SerializationError(f"{path}: {_kind(value)} cannot be stored in a session")
-    return {tag: _to_json(_ENCODERS[tag](value), path, depth + 1)}
+    return {tag: inner(_ENCODERS[tag](value), path)}
+
+
+def _check_scalar(value: Any, path: str) -> None:
+    if isinstance(value, int) and not -MAX_INT - 1 <= value <= MAX_INT:
+        raise SerializationError(f"{path}: an int beyond 64 bits; store it as str or Decimal")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SerializationError(f"{path}: {value} is no number that JSON can hold")
 
 
 def _members(value: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any, str]]:
@@ -122,6 +129,7 @@ def _kind(value: Any) -> str:
     return f"a value of type {type(value).__qualname__}"
 
 
+_SCALARS: Final = frozenset({type(None), bool, str, int, float})
 _TAGS_BY_TYPE: Mapping[type, str] = {
     datetime: "$datetime",
     date: "$date",
