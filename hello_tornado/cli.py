@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from hello_tornado import migrate
+from hello_tornado import database, migrate
 from hello_tornado.app import cookie_policy, make_manager
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
@@ -26,9 +26,9 @@ cli = typer.Typer(
     no_args_is_help=False,
     pretty_exceptions_enable=False,
 )
-database = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
+schema_commands = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
 config = typer.Typer(help="The settings in force.", no_args_is_help=True)
-cli.add_typer(database, name="db")
+cli.add_typer(schema_commands, name="db")
 cli.add_typer(config, name="config")
 
 console = Console(highlight=False, soft_wrap=True)
@@ -65,7 +65,7 @@ def serve(
     asyncio.run(serve_until_stopped(loaded, console))
 
 
-@database.command()
+@schema_commands.command()
 def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
     """Bring the schema up to date; SQLite is backed up first when it holds sessions."""
     url = _load(settings).settings.store.url
@@ -73,7 +73,7 @@ def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
     console.print(f"the schema is {migrate.state(url).current}")
 
 
-@database.command()
+@schema_commands.command()
 def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
     """Take the schema back to a revision; "base" removes it, and all sessions."""
     url = _load(settings).settings.store.url
@@ -81,14 +81,14 @@ def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
     console.print(f"the schema is {migrate.state(url).current or 'gone'}")
 
 
-@database.command()
+@schema_commands.command()
 def current(settings: SettingsFile = None) -> None:
     """Show the schema that the database has, and the one that this program needs."""
     schema = migrate.state(_load(settings).settings.store.url)
     console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
 
 
-@database.command()
+@schema_commands.command()
 def check(settings: SettingsFile = None) -> None:
     """Fail unless the schema is current and the tables are as the code describes them."""
     url = _load(settings).settings.store.url
@@ -109,7 +109,7 @@ def purge(settings: SettingsFile = None) -> None:
             await manager.aclose()
 
     given = _load(settings).settings
-    if migrate.has_schema(given.store.url) and not upgrades_itself(given):
+    if database.has_schema(given.store.url) and not upgrades_itself(given):
         migrate.state(given.store.url).check()
     manager = make_manager(given, open_store(given.store.url), hooks=())
     console.print(f"{asyncio.run(run(manager, given.purge.batch))} expired sessions deleted")
@@ -144,7 +144,7 @@ def check_config(settings: SettingsFile = None) -> None:
         cookie_secret(given)
     cookie_policy(given)
     make_manager(given, open_store(given.store.url))
-    if migrate.has_schema(given.store.url):
+    if database.has_schema(given.store.url):
         schema = migrate.state(given.store.url)
         if not (schema.is_known and upgrades_itself(given)):
             schema.check()

@@ -14,7 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from hello_tornado import __version__, migrate
+from hello_tornado import __version__, database, migrate
 from hello_tornado.app import make_app, make_manager, store_name
 from hello_tornado.handlers.base import InFlight, words
 from hello_tornado.problem import Problem
@@ -77,7 +77,7 @@ def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Await
     """A check that raises unless the store answers and its schema is ours."""
 
     async def check() -> None:
-        if migrate.has_schema(settings.store.url):
+        if database.has_schema(settings.store.url):
             loop = asyncio.get_running_loop()
             schema = await loop.run_in_executor(None, migrate.state, settings.store.url)
             schema.check()
@@ -93,7 +93,7 @@ def announce(loaded: Loaded, listening: socket.socket, console: Console) -> None
     shown_host = f"[{host}]" if ":" in host else host
     schema = (
         f"  schema {migrate.state(settings.store.url).current}"
-        if migrate.has_schema(settings.store.url)
+        if database.has_schema(settings.store.url)
         else ""
     )
     lifetimes, cookie = settings.lifetimes, settings.cookie
@@ -111,7 +111,7 @@ def announce(loaded: Loaded, listening: socket.socket, console: Console) -> None
     console.print(f"hello_tornado {__version__}, Tornado {tornado_version}")
     console.print(f"   listening http://{shown_host}:{port}/  (Ctrl+C stops)")
     console.print(
-        f"   sessions  {store_name(settings)} {migrate.shown(settings.store.url)}{schema}"
+        f"   sessions  {store_name(settings)} {database.shown(settings.store.url)}{schema}"
     )
     console.print(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
     console.print(f"   cookie    {'  '.join(flags)}")

@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from hello_tornado import migrate
+from hello_tornado import database, migrate
 
 if (connection := context.config.attributes.get("connection")) is not None:
     migrate.run_migrations(connection)
 else:  # plain `alembic …` in the checkout
     from hello_tornado.settings import load_settings
 
-    with migrate.transaction(load_settings().settings.store.url) as own:
+    with database.transaction(load_settings().settings.store.url) as own:
         migrate.run_migrations(own)

@@ -4,16 +4,18 @@ import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Condition, Thread
 from urllib.parse import urlencode
 
 START_SECONDS = 20
+Answer = tuple[int, dict[str, str], str]
 
 
 @dataclass
@@ -23,6 +25,8 @@ class Server:
     process: subprocess.Popen[str]
     port: int = 0
     printed: list[str] = field(default_factory=list)
+    news: Condition = field(default_factory=Condition)
+    is_over: bool = False
 
     @property
     def url(self) -> str:
@@ -32,21 +36,46 @@ class Server:
     def text(self) -> str:
         return "".join(self.printed)
 
+    def read(self) -> None:
+        """Collect what the process prints, to its end; runs in a thread of its own."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self.news:
+                self.printed.append(line)
+                self.news.notify_all()
+        with self.news:
+            self.is_over = True
+            self.news.notify_all()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """What matches in the text, as soon as the process has printed it."""
+        with self.news:
+            self.news.wait_for(lambda: self.is_over or re.search(pattern, self.text), START_SECONDS)
+            found = re.search(pattern, self.text)
+        assert found, f"{pattern!r} was not printed: {self.text}"
+        return found
+
+    def send(
+        self, method: str, path: str, body: Mapping[str, str] | str | None = None, cookie: str = ""
+    ) -> http.client.HTTPConnection:
+        """Send one request on a connection of its own; `received` takes the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        data = urlencode(body) if isinstance(body, Mapping) else body
+        headers = {"Cookie": cookie} if cookie else {}
+        if isinstance(body, Mapping):
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        try:
+            connection.request(method, path, data, headers)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def request(
         self, method: str, path: str, body: Mapping[str, str] | str | None = None, cookie: str = ""
-    ) -> tuple[int, dict[str, str], str]:
+    ) -> Answer:
         """One request on a connection of its own: status, headers and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            data = urlencode(body) if isinstance(body, Mapping) else body
-            headers = {"Cookie": cookie} if cookie else {}
-            if isinstance(body, Mapping):
-                headers["Content-Type"] = "application/x-www-form-urlencoded"
-            connection.request(method, path, data, headers)
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read().decode()
-        finally:
-            connection.close()
+        return received(self.send(method, path, body, cookie))
 
     def log_in(self, name: str) -> str:
         """Log *name* in; returns the cookie, as a browser would send it."""
@@ -60,13 +89,30 @@ class Server:
         return self.process.wait(START_SECONDS)
 
 
+def received(connection: http.client.HTTPConnection) -> Answer:
+    """The answer to what was sent, read to its end."""
+    try:
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read().decode()
+    finally:
+        connection.close()
+
+
 @contextmanager
 def running_server(
     directory: Path, *arguments: str, before: tuple[str, ...] = (), **environment: str
 ) -> Iterator[Server]:
     """`python -m hello_tornado *before* serve *arguments*` in *directory*, listening."""
+    command = [sys.executable, "-m", "hello_tornado", *before, "serve"]
+    with running([*command, *(arguments or ("--port", "0"))], directory, **environment) as server:
+        yield server
+
+
+@contextmanager
+def running(command: Sequence[str | Path], directory: Path, **environment: str) -> Iterator[Server]:
+    """The server that *command* starts in *directory*, listening; stopped at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "hello_tornado", *before, "serve", *(arguments or ("--port", "0"))],
+        command,
         cwd=directory,
         env=clean_environment() | environment,
         stdout=subprocess.PIPE,
@@ -74,17 +120,11 @@ def running_server(
         text=True,
     )
     server = Server(process)
-    assert process.stdout is not None
-    for line in process.stdout:
-        server.printed.append(line)
-        if found := re.search(r"listening http://[^/]*:(\d+)/", line):
-            server.port = int(found[1])
-        if "settings" in line and server.port:
-            break
-    reader = Thread(target=server.printed.extend, args=(process.stdout,), daemon=True)
+    reader = Thread(target=server.read, daemon=True)
     reader.start()
     try:
-        assert server.port, f"the server did not start: {server.text}"
+        server.port = int(server.wait_for(r"listening http://[^/]*:(\d+)/")[1])
+        server.wait_for(r"settings  .*\n")  # the last line of what it says at the start
         yield server
     finally:
         if process.poll() is None:
@@ -95,7 +135,14 @@ def running_server(
             process.kill()
             process.wait()
         reader.join()
+        assert process.stdout is not None
         process.stdout.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 def run_command(

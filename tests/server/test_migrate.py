@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from running import clean_environment
 
-from hello_tornado import migrate
+from hello_tornado import database, migrate
 from hello_tornado.problem import Problem
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.ids import SessionKey
@@ -73,7 +73,7 @@ def test_tables_that_the_library_made_are_taken_over(url: str) -> None:
 
 
 def test_a_table_of_somebody_else_is_left_alone(url: str) -> None:
-    with migrate.transaction(url) as connection:
+    with database.transaction(url) as connection:
         connection.exec_driver_sql("CREATE TABLE sessions (id TEXT)")
     with pytest.raises(Problem, match="a table sessions that is not ours"):
         migrate.upgrade(url)

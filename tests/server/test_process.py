@@ -1,24 +1,45 @@
 """The server as a process: it starts with nothing, says how it was set up, and stops politely."""
 
 import base64
+import http.client
+import json
+import re
+import select
 import signal
 import sqlite3
 import stat
+import sys
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
-from running import Server, run_command, running_server
+from running import Server, free_port, received, run_command, running, running_server
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Nobody else writes to the database meanwhile."""
+    path = directory / "var/sessions.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
 
 
 def test_it_needs_nothing_and_says_how_it_was_set_up(tmp_path: Path) -> None:
-    with running_server(tmp_path, HELLO_TORNADO_COOKIE__SAME_SITE="strict") as server:
+    environment = {"HELLO_TORNADO_SERVER__PORT": "0", "HELLO_TORNADO_COOKIE__SAME_SITE": "strict"}
+    with running([sys.executable, "-m", "hello_tornado"], tmp_path, **environment) as server:
         assert server.request("GET", "/")[0] == 200
         assert f"listening {server.url}/" in server.text
         assert "SQLite sqlite:///var/sessions.db  schema 0001" in server.text
         assert "1 hour idle, 1 day at most; purge every 5 minutes" in server.text
         assert "session  HttpOnly  SameSite=Strict  Secure=auto  Max-Age=3600" in server.text
-        assert "settings  HELLO_TORNADO_COOKIE__SAME_SITE" in server.text
+        sources = server.wait_for(r"settings  (.*)\n")[1]
+        assert set(sources.split(", ")) == set(environment)
         modes = {
             path.name: stat.S_IMODE(path.stat().st_mode)
             for path in (tmp_path / "var", *(tmp_path / "var").iterdir())
@@ -49,24 +70,47 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         assert "Hello Eve" not in server.request("GET", "/", cookie=cookies[2])[2]
 
 
+def test_a_kill_in_the_middle_of_writing_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server, ThreadPoolExecutor() as pool:
+        cookie, in_the_middle = server.log_in("Ada"), Event()
+
+        def write() -> int:
+            answered = 0
+            try:
+                while server.request("POST", "/api/session/n/increment", cookie=cookie)[0] == 200:
+                    answered += 1
+                    if answered == 20:
+                        in_the_middle.set()
+            except (OSError, http.client.HTTPException):
+                pass  # the kill
+            return answered
+
+        writers = [pool.submit(write) for _ in range(4)]
+        assert in_the_middle.wait(20)
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+        answered = sum(writer.result() for writer in writers)
+    with running_server(tmp_path) as server:
+        stored = json.loads(server.request("GET", "/api/session", cookie=cookie)[2])["data"]
+    assert stored["username"] == "Ada"
+    assert answered <= stored["n"] <= answered + len(writers)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_request_in_flight_end(tmp_path: Path, number: signal.Signals) -> None:
-    with running_server(tmp_path) as server, ThreadPoolExecutor() as pool:
-        database = sqlite3.connect(tmp_path / "var/sessions.db", isolation_level=None)
-        database.execute("BEGIN IMMEDIATE")  # the login now waits in its save
-        login = pool.submit(server.request, "POST", "/user/login", {"username": "Ada"})
-        _let_begin_what_was_sent(server)
-        server.process.send_signal(number)
-        while "stopping" not in server.text:
-            pass
-        with pytest.raises(ConnectionRefusedError):
-            server.request("GET", "/")
-        database.execute("ROLLBACK")
-        database.close()
-        status, headers, _ = login.result()
+    with running_server(tmp_path) as server:
+        with locked(tmp_path):  # the login waits in its save
+            login = server.send("POST", "/user/login", {"username": "Ada"})
+            _let_begin_what_was_sent(server)
+            server.process.send_signal(number)
+            server.wait_for("stopping")
+            with pytest.raises(ConnectionRefusedError):
+                server.request("GET", "/")
+        status, headers, _ = received(login)
         assert (status, headers["Location"]) == (303, "/")
-        assert "Set-Cookie" in headers
         assert server.process.wait(20) == 0
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    with running_server(tmp_path) as server:
+        assert "Hello Ada" in server.request("GET", "/", cookie=cookie)[2]
 
 
 def _let_begin_what_was_sent(server: Server) -> None:
@@ -75,23 +119,57 @@ def _let_begin_what_was_sent(server: Server) -> None:
         assert server.request("GET", "/healthz")[0] == 200
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_idle_server_even_when_a_browser_keeps_its_connection(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with running_server(tmp_path) as server:
+        with closing(server.send("GET", "/")) as kept:
+            kept.getresponse().read()
+            assert server.stop(number) == 0
+        server.wait_for("stopping")
+        assert "Traceback" not in server.text
+
+
 def test_a_locked_database_is_a_503_and_the_server_recovers(tmp_path: Path) -> None:
-    with running_server(tmp_path) as server, ThreadPoolExecutor() as pool:
-        database = sqlite3.connect(tmp_path / "var/sessions.db", isolation_level=None)
-        database.execute("BEGIN IMMEDIATE")
-        login = pool.submit(server.request, "POST", "/user/login", {"username": "Ada"})
-        answered = 0
-        while not login.done():
-            assert server.request("GET", "/healthz")[0] == 200
-            answered += 1
-        assert answered > 50, "the event loop turned all the while"
-        status, headers, body = login.result()
+    with running_server(tmp_path) as server:
+        waits = []
+        with locked(tmp_path):
+            login = server.send("POST", "/user/login", {"username": "Ada"})
+            while not select.select([login.sock], [], [], 0)[0]:
+                begun = time.monotonic()
+                assert server.request("GET", "/healthz")[0] == 200
+                waits.append(time.monotonic() - begun)
+            status, headers, body = received(login)
         assert (status, headers["Retry-After"]) == (503, "5")
         assert "Set-Cookie" not in headers
         assert "Nothing was changed" in body
-        database.execute("ROLLBACK")
-        database.close()
+        assert len(waits) > 50, "the event loop turned all the while"
+        assert max(waits) < 1
         assert "Hello Ada" in server.request("GET", "/", cookie=server.log_in("Ada"))[2]
+
+
+def test_who_is_logged_in_can_read_while_the_database_is_locked(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        cookie = server.log_in("Ada")
+        with locked(tmp_path):
+            assert "Hello Ada" in server.request("GET", "/", cookie=cookie)[2]
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    shown = run_command(tmp_path, "config", "show").stdout
+    assert re.search(r"^server\.port +8080 +default$", shown, re.MULTILINE)
+    port = free_port()
+    (tmp_path / "settings.yaml").write_text(f"server:\n  port: {port}\nlifetimes:\n  idle: 2h\n")
+    with running_server(tmp_path, "--settings", "settings.yaml") as server:
+        assert server.port == port
+        assert "settings  settings.yaml\n" in server.text
+        assert "2 hours idle" in server.text
+        with running_server(tmp_path, "--port", "0") as other:
+            assert other.port != port
+            assert "2 hours idle" in other.text
+            sources = other.wait_for(r"settings  (.*)\n")[1]
+            assert set(sources.split(", ")) == {"settings.yaml", "command line"}
 
 
 def test_a_port_that_is_taken_is_named_with_the_cure(tmp_path: Path) -> None:
@@ -116,10 +194,13 @@ def test_nothing_secret_is_ever_logged(tmp_path: Path) -> None:
         cookie = server.log_in("Ada")
         server.request("PUT", "/api/session/password", '"hush hush"', cookie=cookie)
         server.request("GET", "/", cookie=cookie[:-1] + "x")
+        server.request("GET", "/api/session", cookie=f"{cookie}; {cookie}x")
         server.request("POST", "/user/logout", cookie=cookie)
+        server.request("GET", "/", cookie=cookie)
     signed = cookie.partition("=")[2]
-    session_id = base64.b64decode(signed.split("|")[4].partition(":")[2]).decode()
+    encoded, signature = signed.split("|")[4].partition(":")[2], signed.rpartition("|")[2]
+    session_id = base64.b64decode(encoded).decode()
     secret = (tmp_path / "var/cookie_secret").read_text().strip()
     assert "DEBUG" in server.text
-    for word in (signed, session_id, signed.rpartition("|")[2], secret, "hush hush"):
+    for word in (signed, encoded, signature[:-1], session_id, secret, "hush hush"):
         assert word not in server.text

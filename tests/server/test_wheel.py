@@ -1,16 +1,15 @@
 """The wheel, in clean environments: alone, and with the server."""
 
-import http.client
 import re
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
-from running import clean_environment
+from running import clean_environment, running
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.timeout(400)
@@ -50,6 +49,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """What is at the top of the source distribution."""
+    directory = tmp_path_factory.mktemp("sdist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(directory)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = directory.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        return {name.split("/")[1] for name in archive.getnames()}
+
+
 def installed(directory: Path, requirement: str) -> Path:
     """A new environment with *requirement*; returns its Python."""
     venv.create(directory, with_pip=True)
@@ -80,13 +90,28 @@ def test_it_holds_the_package_the_migrations_and_the_templates(wheel: Path) -> N
         "hello_tornado/templates/base.html",
         "hello_tornado/templates/static/style.css",
     } <= names
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"hello_tornado"}
+    tops = {name.partition("/")[0] for name in names}
+    assert {top.partition("-")[0] for top in tops} == {"hello_tornado"}
+    parts = {part for name in names for part in name.split("/")}
+    assert not parts & {"var", "artifacts", "tests", "__pycache__"}
+
+
+def test_the_source_distribution_holds_what_is_needed_to_build(archived: set[str]) -> None:
+    assert {"hello_tornado", "migrations", "templates", "pyproject.toml", "LICENSE"} <= archived
+
+
+@pytest.mark.parametrize("name", ["var", "artifacts", ".ci", ".hypothesis", ".venv", "tests"])
+def test_the_source_distribution_leaves_out(archived: set[str], name: str) -> None:
+    assert name not in archived
 
 
 def test_alone_it_needs_only_tornado_and_names_the_extra_for_more(
     wheel: Path, tmp_path: Path
 ) -> None:
     python = installed(tmp_path / "venv", str(wheel))
+    listed = run(python, tmp_path, "-m", "pip", "list", "--format", "freeze")
+    names = {line.partition("==")[0].replace("_", "-") for line in listed.split()}
+    assert names - {"pip", "setuptools"} == {"hello-tornado", "tornado"}
     printed = run(python, tmp_path, "-c", LIBRARY)
     assert printed.startswith("Visit 1\n")
     assert "sqlite:// needs the package sqlalchemy; " in printed
@@ -96,37 +121,15 @@ def test_alone_it_needs_only_tornado_and_names_the_extra_for_more(
 def test_with_the_server_it_upgrades_serves_and_purges(wheel: Path, tmp_path: Path) -> None:
     python = installed(tmp_path / "venv", f"{wheel}[server]")
     assert "the schema is 0001" in run(python, tmp_path, "-m", "hello_tornado", "db", "upgrade")
-    with subprocess.Popen(
-        [python, "-m", "hello_tornado", "serve", "--port", "0"],
-        cwd=tmp_path,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        port = next(
-            int(found[1]) for line in server.stdout if (found := re.search(r"1:(\d+)/", line))
-        )
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        connection.request("POST", "/user/login", urlencode({"username": "Ada"}), form)
-        answer = connection.getresponse()
-        answer.read()
-        cookie = answer.headers["Set-Cookie"].partition(";")[0]
-        connection.request("GET", "/", headers={"Cookie": cookie})
-        page = connection.getresponse().read().decode()
+    origin = run(python, tmp_path, "-c", "import hello_tornado; print(hello_tornado.__file__)")
+    assert origin.startswith(str(tmp_path / "venv"))
+    command = [python, "-m", "hello_tornado", "serve", "--port", "0"]
+    with running(command, tmp_path) as server:
+        page = server.request("GET", "/", cookie=server.log_in("Ada"))[2]
         assert "Hello Ada" in page
         style = re.search(r'href="(/static/style.css[^"]*)"', page)
         assert style is not None
-        connection.request("GET", style[1])
-        assert (
-            connection.getresponse()
-            .read()
-            .startswith((ROOT / "templates/static/style.css").read_bytes()[:50])
-        )
-        connection.close()
-        server.terminate()
-        server.stdout.read()
-        assert server.wait(20) == 0
+        status, _, text = server.request("GET", style[1])
+        assert (status, text) == (200, (ROOT / "templates/static/style.css").read_text())
+        assert server.stop() == 0
     assert "0 expired sessions deleted" in run(python, tmp_path, "-m", "hello_tornado", "purge")
