@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -143,6 +143,11 @@ def _in_transaction(
 
 
 def make_private_file(path: Path) -> None:
-    """Sessions are nobody else's to read; SQLite gives its WAL the mode of the database."""
+    """Sessions are nobody else's to read; SQLite gives its WAL the mode of the database.
+
+    A file that is there is not even opened: closing it again would drop the locks that SQLite
+    holds on it in this process, and another process would take the WAL for abandoned.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
