@@ -100,7 +100,7 @@ def test_the_source_distribution_holds_what_is_needed_to_build(archived: set[str
     assert {"hello_tornado", "migrations", "templates", "pyproject.toml", "LICENSE"} <= archived
 
 
-@pytest.mark.parametrize("name", ["var", "artifacts", ".ci", ".hypothesis", ".venv", "tests"])
+@pytest.mark.parametrize("name", ["var", "artifacts", ".ci", ".hypothesis", ".venv"])
 def test_the_source_distribution_leaves_out(archived: set[str], name: str) -> None:
     assert name not in archived
 
