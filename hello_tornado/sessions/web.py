@@ -164,10 +164,12 @@ class SessionMixin(RequestHandler):
     async def _execute(
         self, transforms: list[OutputTransform], *args: bytes, **kwargs: bytes
     ) -> None:
-        await super()._execute(transforms, *args, **kwargs)
-        self._is_executed = True
-        if self._deferred is not None:
-            await self._deferred.run()
+        try:
+            await super()._execute(transforms, *args, **kwargs)
+        finally:
+            self._is_executed = True
+            if self._deferred is not None:
+                await self._deferred.run()
 
     def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
         self._is_sending = True
@@ -244,8 +246,7 @@ class SessionMixin(RequestHandler):
             self._is_sending = True
             self._handle_request_exception(error)
             return None
-        finally:
-            self._finished = False
+        self._finished = False
         return self._send(None)
 
     async def _commit_then_flush(self) -> "asyncio.Future[None]":

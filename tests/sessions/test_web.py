@@ -210,6 +210,16 @@ class FinishLater(Counting):
         asyncio.get_running_loop().call_later(0.02, self.finish, "later")
 
 
+class Cancelled(Counting):
+    async def get(self) -> None:
+        self.count()
+        self.finish("complete")
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+
 class Saving(Counting):
     async def get(self) -> None:
         self.count()
@@ -336,6 +346,7 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/streaming": Streaming,
     "/coroutine": Coroutine,
     "/finish-later": FinishLater,
+    "/cancelled": Cancelled,
     "/saving": Saving,
     "/not-modified": NotModified,
     "/read": Reading,
@@ -684,6 +695,33 @@ async def test_a_failed_save_is_a_503_without_a_cookie(
     assert response.headers["Retry-After"] == "5"
     assert "Set-Cookie" not in response.headers
     assert "Location" not in response.headers
+
+
+@pytest.mark.gen_test
+async def test_a_failed_save_is_answered_once_and_the_connection_goes_on(
+    store: SlowStore, http_port: int
+) -> None:
+    stream = IOStream(socket.socket())
+    await stream.connect(("127.0.0.1", http_port))
+    for path in ("/await-finish", "/await-render", "/write", "/coroutine"):
+        store.is_down = True
+        await stream.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert (await stream.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+        assert await stream.read_bytes(9) == b"error 503"
+        store.is_down = False
+        await stream.write(b"GET /untouched HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await stream.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await stream.read_bytes(17) == b"no session needed"
+    stream.close()
+
+
+@pytest.mark.gen_test
+async def test_a_handler_that_is_cancelled_after_finish_is_answered(
+    browser: Browser,
+) -> None:
+    response = await browser.get("/cancelled")
+    assert (response.code, response.body) == (200, b"complete")
+    assert await browser.data() == {"n": 1}
 
 
 @pytest.mark.gen_test
