@@ -16,7 +16,8 @@ CONNECT_SECONDS = 3
 CHECK_SERVER = "check the address, the name and the password, and that the server runs"
 CURES = {
     "sqlite": (
-        "check that the file is a SQLite database, and that you may write it and its directory"
+        "check that the file is a SQLite database, that you may write it and its directory, "
+        "and that no other process keeps it locked"
     ),
     "postgresql": CHECK_SERVER,
     "mysql": CHECK_SERVER,

@@ -35,7 +35,7 @@ NO_SESSION = SessionKey(bytes(32))
 
 async def serve(loaded: Loaded, console: Console) -> None:
     """Serve until SIGTERM or SIGINT, then let the requests in flight end."""
-    settings = loaded.settings
+    settings, stop = loaded.settings, _set_by_signals()
     secret = cookie_secret(settings)
     backup = prepare_schema(settings)
     sockets = _listen(settings)
@@ -56,7 +56,7 @@ async def serve(loaded: Loaded, console: Console) -> None:
         announce(loaded, sockets[0], console)
         if backup is not None:
             console.print(f"   backup    {backup}, from before the upgrade of the schema")
-        await _stop_signal()
+        await stop.wait()
         console.print("stopping: finishing the requests in flight")
         await _drain(server, app)
     finally:
@@ -134,12 +134,12 @@ def _listen(settings: Settings) -> list[socket.socket]:
         ) from error
 
 
-async def _stop_signal() -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def _set_by_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; from now on they do nothing else."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
 
 
 async def _drain(server: HTTPServer, app: Application) -> None:

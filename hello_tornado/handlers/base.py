@@ -69,7 +69,16 @@ class PlainHandler(RequestHandler):
 
     def get_template_namespace(self) -> dict[str, Any]:
         """What every template may name."""
-        return super().get_template_namespace() | {"flashes": self.flashes, "words": words}
+        return super().get_template_namespace() | {
+            "flashes": self.flashes,
+            "is_visitor_known": self.is_visitor_known,
+            "words": words,
+        }
+
+    @property
+    def is_visitor_known(self) -> bool:
+        """Whether anybody has looked who this is: only then a page offers login or logout."""
+        return False
 
     def flashes(self) -> list[tuple[str, str]]:
         """The messages to show."""
@@ -102,6 +111,11 @@ class BaseHandler(SessionMixin, PlainHandler):
     def on_finish(self) -> None:
         """The response is complete."""
         self.settings["in_flight"].end(self)
+
+    @property
+    def is_visitor_known(self) -> bool:
+        """Whether the session is loaded."""
+        return self._session is not None
 
     def flashes(self) -> list[tuple[str, str]]:
         """The messages to show. An error page leaves them for the next one, as does a HEAD."""

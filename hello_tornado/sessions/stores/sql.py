@@ -281,7 +281,8 @@ class SqlStore:
         try:
             (outcome,) = await self._answer(self._lanes.write, save, [swap])
         except _Taken:
-            found = await self.load([swap.new.key])
+            is_new_key = swap.old is None or swap.old.key != swap.new.key
+            found = await self.load([swap.new.key]) if is_new_key else {}
             if not found:
                 raise
             return Conflict(found[swap.new.key])
@@ -315,7 +316,7 @@ class SqlStore:
         try:
             result: R = await lane(statement, *args)
         except IntegrityError as error:
-            raise _Taken(f"a new key is already taken: {error.orig}") from error
+            raise _Taken(f"the session store refused: {_cause(error)}") from error
         except (OperationalError, InterfaceError, OSError) as error:
             raise StoreUnavailable(f"the session store failed: {_cause(error)}") from error
         except DBAPIError as error:
@@ -339,4 +340,4 @@ def _cause(error: Exception) -> str:
 
 
 class _Taken(StoreError):
-    """A key that was to be created stands already."""
+    """A constraint was broken: as good as always, a key that was to be new stands already."""
