@@ -697,6 +697,7 @@ async def test_a_failed_save_is_a_503_without_a_cookie(
     assert "Location" not in response.headers
 
 
+@pytest.mark.usefixtures("http_server")
 @pytest.mark.gen_test
 async def test_a_failed_save_is_answered_once_and_the_connection_goes_on(
     store: SlowStore, http_port: int
