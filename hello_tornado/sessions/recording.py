@@ -47,13 +47,10 @@ class RecordingDict(MutableMapping[str, Any]):
         return operations
 
     def _stand_on_data(self, stored: dict[str, Any]) -> None:
-        """Nothing was done to *stored* yet. A value that is the same keeps its identity.
-
-        So a list which the handler holds since before a save is still the one in the session.
-        """
+        """Nothing was done to *stored* yet. What the handler holds of it stays good."""
         mine = self._data
         self._data = {
-            key: mine[key] if key in mine and same(mine[key], value) else copy.deepcopy(value)
+            key: _brought_to(mine[key], value) if key in mine else copy.deepcopy(value)
             for key, value in stored.items()
         }
         self._handed_out = {
@@ -143,3 +140,22 @@ class RecordingDict(MutableMapping[str, Any]):
             self._data[key] = value
         earlier = self._operations.get(key)
         self._operations[key] = earlier.then(operation) if earlier else operation
+
+
+def _brought_to(held: Any, value: Any) -> Any:
+    """*held*, changed in place to be the same as *value* as far as it can be."""
+    if same(held, value):
+        return held
+    if type(held) is type(value) is dict:
+        brought = {
+            key: _brought_to(held[key], item) if key in held else copy.deepcopy(item)
+            for key, item in value.items()
+        }
+        held.clear()
+        held.update(brought)
+        return held
+    if type(held) is type(value) is list:
+        common = [_brought_to(*pair) for pair in zip(held, value, strict=False)]
+        held[:] = common + copy.deepcopy(value[len(common) :])
+        return held
+    return copy.deepcopy(value)

@@ -242,6 +242,28 @@ async def test_a_second_manager_on_the_store_loses_nothing(
     assert (await managers[0].open(session_id))["n"] == 100
 
 
+async def test_what_a_handler_holds_stays_good_when_others_are_merged_in(
+    manager: SessionManager,
+) -> None:
+    session_id = await stored(manager, names=["a"], cart={"fruit": {"apple": 1}})
+    mine, theirs = await manager.open(session_id), await manager.open(session_id)
+    names, fruit = mine["names"], mine["cart"]["fruit"]
+    names.append("mine")
+    theirs["names"].append("theirs")
+    theirs["cart"]["fruit"]["pear"] = 2
+    await manager.commit(theirs)
+    await manager.commit(mine)
+    assert names is mine["names"]
+    assert fruit is mine["cart"]["fruit"]
+    names.append("late")
+    fruit["fig"] = 3
+    await manager.commit(mine)
+    assert dict(await manager.open(session_id)) == {
+        "names": ["a", "theirs", "mine", "late"],
+        "cart": {"fruit": {"apple": 1, "pear": 2, "fig": 3}},
+    }
+
+
 async def test_a_neighbour_that_is_too_large_fails_alone(manager: SessionManager) -> None:
     session_id = await stored(manager, n=0)
     sessions = [await manager.open(session_id) for _ in range(3)]
