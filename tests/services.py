@@ -1,8 +1,8 @@
 """Real database servers for the tests: found where they run, or started on ports of their own.
 
-A server that is named in the environment (HELLO_TORNADO_TEST_POSTGRESQL_URL, …_MARIADB_URL) is used
-as it is. Otherwise Debian's program is started in a temporary directory. Without either the tests
-are skipped, or fail in CI.
+A server that is named in the environment (HELLO_TORNADO_TEST_POSTGRESQL_URL, …_MARIADB_URL,
+…_REDIS_URL, …_REDIS_CLUSTER_URL) is used as it is. Otherwise Debian's program is started in a
+temporary directory. Without either the tests are skipped, or fail in CI.
 """
 
 import os
@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,7 @@ import psycopg
 import pymysql
 import pytest
 from psycopg import sql
+from redis import Redis, RedisError
 from sqlalchemy import URL, make_url
 
 START_SECONDS = 60
@@ -70,6 +71,68 @@ def mariadb_server() -> Iterator[URL]:
         with _running([*server, *options, "--skip-name-resolve"], "mysql", Path(name)):
             _wait_for(lambda: _mariadb(url).close(), pymysql.OperationalError)
             yield url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """A Redis server's URL."""
+    if given := os.environ.get("HELLO_TORNADO_TEST_REDIS_URL"):
+        yield given
+        return
+    with redis_node() as port:
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[str]:
+    """The URL of a cluster: three masters, each with a replica."""
+    if given := os.environ.get("HELLO_TORNADO_TEST_REDIS_CLUSTER_URL"):
+        yield given
+        return
+    with ExitStack() as stack:
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+        ports = [stack.enter_context(redis_node(*options)) for _ in range(6)]
+        nodes = [f"127.0.0.1:{port}" for port in ports]
+        form = [str(_program("redis-cli", "redis-tools")), "--cluster", "create", *nodes]
+        _run([*form, "--cluster-replicas", "1", "--cluster-yes"], "redis")
+        for port in ports:
+            _wait_until(lambda port=port: _knows_its_cluster(port))
+        yield f"redis+cluster://{','.join(nodes[:3])}"
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """A Redis server, and a prefix of the test's own."""
+    return f"{redis_server}?prefix=test_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def redis_cluster_url(redis_cluster: str) -> str:
+    """A Redis cluster, and a prefix of the test's own."""
+    return f"{redis_cluster}?prefix=test_{secrets.token_hex(6)}"
+
+
+@contextmanager
+def redis_node(*options: str) -> Iterator[int]:
+    """A Redis server of one's own; yields its port."""
+    program = _program("redis-server", "redis-server")
+    with TemporaryDirectory(prefix="redis-") as name:
+        port = _free_port()
+        _give(Path(name), "redis")
+        place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", name]
+        command = [str(program), *place, "--save", "", "--appendonly", "no", *options]
+        with _running(command, "redis", Path(name)):
+            _wait_for(lambda: Redis(port=port).ping(), RedisError)
+            yield port
+
+
+def _knows_its_cluster(port: int) -> bool:
+    """Whether a node has heard that all slots are served, and masters that they have a replica."""
+    with Redis(port=port) as client:
+        info = client.info("replication")
+        is_whole = b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
+        linked = info["role"] == "slave" and info["master_link_status"] == "up"
+        return is_whole and (linked or info["connected_slaves"] == 1)
 
 
 @pytest.fixture
@@ -144,6 +207,13 @@ def _running(command: list[str], user: str, directory: Path) -> Iterator[None]:
         finally:
             process.terminate()
             process.wait(START_SECONDS)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the servers did not come together"
+        time.sleep(0.1)
 
 
 def _wait_for(connect: Callable[[], object], error: type[Exception]) -> None:

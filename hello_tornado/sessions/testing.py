@@ -355,6 +355,33 @@ class StoreContract:
         assert list(await store.find_by_handle([])) == []
 
     @_promise
+    async def test_pages_lead_through_all_records(self, store: Store) -> None:
+        """What expires first comes first; of those that expire together, the smaller key."""
+        records = [make_record(expires_at=NOW + n % 3, user_id=f"user {n}") for n in range(7)]
+        await _create(store, *records)
+        ordered = sorted(records, key=lambda record: (record.expires_at, record.key))
+        assert list(await store.page(None, 3)) == ordered[:3]
+        assert list(await store.page(ordered[2], 3)) == ordered[3:6]
+        await store.delete([ordered[5].key])
+        assert list(await store.page(ordered[5], 3)) == ordered[6:]
+        assert list(await store.page(ordered[6], 3)) == []
+
+    @_promise
+    async def test_records_are_counted_by_what_they_outlive(self, store: Store) -> None:
+        """All of them, or those that expire after a moment."""
+        records = [make_record(expires_at=NOW + n) for n in range(5)]
+        await _create(store, *records)
+        await store.touch([replace(records[0], accessed_at=NOW + 1, expires_at=NOW + 9)])
+        await store.save([Swap(records[4], newer(records[4], expires_at=NOW))])
+        assert [await store.count(), await store.count(NOW), await store.count(NOW + 3)] == [
+            5,
+            4,
+            1,
+        ]
+        await store.delete([records[0].key])
+        assert await store.count() == 4
+
+    @_promise
     async def test_a_session_is_dead_at_the_very_moment_it_expires(self, store: Store) -> None:
         """To the microsecond: at `expires_at` it may be purged, one before not."""
         record = make_record(expires_at=NOW)

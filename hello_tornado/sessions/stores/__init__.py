@@ -14,7 +14,7 @@ GROUP = "hello_tornado.stores"
 
 @runtime_checkable
 class Store(Protocol):
-    """Eight verbs, most of them over many. A store knows no clock, no cookie, no id, no serializer.
+    """Ten verbs, most of them over many. A store knows no clock, no cookie, no id, no serializer.
 
     `hello_tornado.sessions.testing.StoreContract` says in tests what each verb promises. A store
     that cannot be reached raises `StoreUnavailable`.
@@ -38,8 +38,17 @@ class Store(Protocol):
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         """The records that have these handles."""
 
+    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
+        """The next *limit* records after one (which may be gone), by `expires_at`, then by key."""
+
+    async def count(self, after: int = 0, /) -> int:
+        """How many records have `expires_at > after`: of the moment now, the living ones."""
+
     async def purge(self, now: int, limit: int, /) -> int:
-        """Delete up to *limit* records with `expires_at <= now`; returns how many."""
+        """Delete up to *limit* records with `expires_at <= now`; returns how many.
+
+        A process that finds another one at it may leave it to that one, and return 0.
+        """
 
     async def aclose(self) -> None:
         """Let go of connections and threads; may be called twice."""

@@ -79,6 +79,18 @@ class MemoryStore:
         keys = (self._keys_by_handle.get(handle) for handle in handles)
         return [self._records[key] for key in keys if key is not None]
 
+    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
+        """The next *limit* records by expiry, then by key."""
+        found = self._records.values()
+        if after is None:
+            return heapq.nsmallest(limit, found, key=_place)
+        start = _place(after)
+        return heapq.nsmallest(limit, (one for one in found if _place(one) > start), key=_place)
+
+    async def count(self, after: int = 0, /) -> int:
+        """How many records expire after a moment."""
+        return sum(record.expires_at > after for record in self._records.values())
+
     async def purge(self, now: int, limit: int, /) -> int:
         """Delete up to *limit* expired records."""
         purged = 0
@@ -114,3 +126,7 @@ class MemoryStore:
             if not keys:
                 del self._keys_by_user[record.user_id]
         return True
+
+
+def _place(record: SessionRecord) -> tuple[int, SessionKey]:
+    return record.expires_at, record.key

@@ -22,6 +22,7 @@ from sqlalchemy import (
     TypeDecorator,
     bindparam,
     delete,
+    func,
     insert,
     make_url,
     select,
@@ -120,6 +121,16 @@ FIND_BY_USER = (
     .order_by(sessions.c.created_at.desc(), sessions.c.key)
 )
 FIND_BY_HANDLE = select(sessions).where(sessions.c.handle.in_(bindparam("handles", expanding=True)))
+PAGE = (
+    select(sessions)
+    .where(
+        sessions.c.expires_at >= bindparam("expires_at"),
+        (sessions.c.expires_at > bindparam("expires_at")) | (sessions.c.key > bindparam("key")),
+    )
+    .order_by(sessions.c.expires_at, sessions.c.key)
+    .limit(bindparam("limit"))
+)
+COUNT = select(func.count()).where(sessions.c.expires_at > bindparam("after"))
 EXPIRED = (
     select(sessions.c.key)
     .where(sessions.c.expires_at <= bindparam("now"))
@@ -130,6 +141,8 @@ PURGE = delete(sessions).where(
     sessions.c.key.in_(bindparam("keys", expanding=True)),
     sessions.c.expires_at <= bindparam("now"),
 )
+
+BEFORE_ALL = (-(2**63), SessionKey(b""))
 
 DRIVERS = {
     "postgres": "postgresql+psycopg",
@@ -200,6 +213,20 @@ def find_by_handle(connection: Connection, handles: Collection[str]) -> Sequence
     """The records that have these handles."""
     rows = connection.execute(FIND_BY_HANDLE, {"handles": list(handles)})
     return [_record(row) for row in rows]
+
+
+def page(
+    connection: Connection, after: SessionRecord | None, limit: int
+) -> Sequence[SessionRecord]:
+    """The next *limit* records by expiry, then by key."""
+    start = (after.expires_at, after.key) if after else BEFORE_ALL
+    values = {"expires_at": start[0], "key": start[1], "limit": limit}
+    return [_record(row) for row in connection.execute(PAGE, values)]
+
+
+def count(connection: Connection, after: int) -> int:
+    """How many records expire after a moment."""
+    return connection.execute(COUNT, {"after": after}).scalar_one()
 
 
 def purge(connection: Connection, now: int, limit: int) -> int:
@@ -303,6 +330,14 @@ class SqlStore:
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         """The records that have these handles."""
         return await self._answer(self._lanes.read, find_by_handle, handles)
+
+    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
+        """The next *limit* records by expiry, then by key."""
+        return await self._answer(self._lanes.read, page, after, limit)
+
+    async def count(self, after: int = 0, /) -> int:
+        """How many records expire after a moment."""
+        return await self._answer(self._lanes.read, count, after)
 
     async def purge(self, now: int, limit: int, /) -> int:
         """Delete up to *limit* expired records."""

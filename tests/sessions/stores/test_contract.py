@@ -51,3 +51,18 @@ class TestMariadbStore(StoreContract):
 class TestMysqlUrlStore(TestMariadbStore):
     def make_store(self) -> Store:
         return open_store(self.url.replace("mariadb://", "mysql://"))
+
+
+class TestRedisStore(StoreContract):
+    @pytest.fixture(autouse=True)
+    def database(self, redis_url: str) -> None:
+        self.url = redis_url
+
+    def make_store(self) -> Store:
+        return open_store(self.url)
+
+
+class TestRedisClusterStore(TestRedisStore):
+    @pytest.fixture(autouse=True)
+    def database(self, redis_cluster_url: str) -> None:
+        self.url = redis_cluster_url

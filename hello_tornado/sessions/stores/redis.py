@@ -1,0 +1,219 @@
+"""Sessions in Redis or Valkey, alone or as a cluster: a record is one string, a swap one script.
+
+All names share one hash tag, so that each call is one atomic step on one node. A record leaves at a
+purge, or by its time to live, a minute after its end.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from redis.asyncio import RedisCluster
+from redis.exceptions import (
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as ConnectionLost
+
+from hello_tornado.sessions.errors import StoreError, StoreUnavailable
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.stores.redis_url import LIMIT_SECONDS, Target, target_of
+
+R = TypeVar("R")
+
+SCRIPT = Path(__file__).with_name("redis.lua").read_text(encoding="utf-8")
+UNWILLING = (ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)  # at this time
+
+logger = logging.getLogger("hello_tornado.sessions")
+
+
+class RedisStore:
+    """A store in one Redis or Valkey database, or one cluster; `from_url` opens it.
+
+    With the option `wait_replicas` a delete waits until so many replicas have it, too, and else
+    fails: the session is gone then, but might come back if the master were lost at this moment.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._client, prefix, self._replicas = target
+        self._records = f"{{{prefix}}}:record:".encode()
+        self._index = f"{{{prefix}}}:expiries"
+        self._script = self._client.register_script(SCRIPT)
+        self._is_checked = False
+
+    @classmethod
+    def from_url(cls, text: str) -> "RedisStore":
+        """The store of a `redis://`, `rediss://`, `redis+unix://` or `redis+cluster://` URL."""
+        return cls(target_of(text))
+
+    async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
+        """The records under these keys."""
+        if not keys:
+            return {}
+        names = [self._records + key for key in keys]
+        values: list[Any] = await self._read(lambda: self._client.mget(names))
+        found = zip(keys, values, strict=True)
+        return {key: _record(key, value) for key, value in found if value is not None}
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        """One outcome for each swap, in order."""
+        arguments: list[Any] = []
+        for old, new in swaps:
+            standing = (b"", 0) if old is None else (old.key, old.version)
+            arguments += [*standing, new.key, _value(new)]
+        return [_outcome(answer) for answer in await self._write("save", *arguments)]
+
+    async def touch(self, records: Collection[SessionRecord], /) -> None:
+        """Later times where key and version stand."""
+        arguments: list[Any] = []
+        for record in records:
+            arguments += [record.key, record.version, record.accessed_at, record.expires_at]
+        await self._write("touch", *arguments)
+
+    async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
+        """Remove records; returns the keys of those that were there."""
+        if self._replicas:
+            return await self._answer(lambda: self._delete_on_replicas(keys))
+        return set(await self._write("delete", *keys))
+
+    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+        """All records of a user, newest first."""
+        found = await self._find("find_by_user", json.dumps(user_id))
+        return sorted(found, key=lambda record: (-record.created_at, record.key))
+
+    async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
+        """The records that have these handles."""
+        return await self._find("find_by_handle", *handles)
+
+    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
+        """The next *limit* records by expiry, then by key."""
+        start = (after.expires_at, after.key) if after else ()
+        return await self._find("page", limit, *start)
+
+    async def count(self, after: int = 0, /) -> int:
+        """How many records expire after a moment."""
+        number = await self._read(lambda: self._client.zcount(self._index, f"({after}", "+inf"))
+        return int(number)
+
+    async def purge(self, now: int, limit: int, /) -> int:
+        """Delete up to *limit* expired records."""
+        return int(await self._write("purge", now, limit))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _find(self, *arguments: Any) -> Sequence[SessionRecord]:
+        found = await self._read(lambda: self._run(*arguments))
+        return [_record(key, value) for key, value in found]
+
+    async def _write(self, *arguments: Any) -> Any:
+        return await self._answer(lambda: self._run(*arguments))
+
+    async def _run(self, *arguments: Any) -> Any:
+        return await self._script(keys=[self._index], args=arguments)
+
+    async def _delete_on_replicas(self, keys: Collection[SessionKey]) -> Collection[SessionKey]:
+        """WAIT is about the writes of its own connection: both go through one, at one node."""
+        pipeline: Any = self._client.pipeline(transaction=False)
+        node = {}
+        if isinstance(self._client, RedisCluster):
+            await self._client.exists(self._index)  # follows the cluster to where the key is now
+            node = {"target_nodes": self._client.get_node_from_key(self._index)}
+        milliseconds = int(LIMIT_SECONDS * 1000 / 2)
+        pipeline.execute_command("EVAL", SCRIPT, 1, self._index, "delete", *keys, **node)
+        pipeline.execute_command("WAIT", self._replicas, milliseconds, **node)
+        deleted, reached = await pipeline.execute()
+        if reached < self._replicas:
+            raise StoreUnavailable(
+                f"the session store failed: the end of a session reached {reached} replicas, "
+                f"and not {self._replicas}"
+            )
+        return set(deleted)
+
+    async def _read(self, call: Callable[[], Awaitable[R]]) -> R:
+        """The answer to *call*, asked a second time if the connection was found dead."""
+        try:
+            return await self._answer(call)
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, ConnectionLost):
+                raise
+        return await self._answer(call)
+
+    async def _answer(self, call: Callable[[], Awaitable[R]]) -> R:
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await self._check_memory_policy()
+                return await call()
+        except TimeoutError as error:
+            raise StoreUnavailable("the session store failed: it did not answer in time") from error
+        except ResponseError as error:
+            kind = StoreUnavailable if isinstance(error, UNWILLING) else StoreError
+            raise kind(f"the session store failed: {error}") from error
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise StoreUnavailable(f"the session store failed: {error}") from error
+
+    async def _check_memory_policy(self) -> None:
+        """Say once that a Redis which evicts keys signs people out when its memory is full."""
+        if self._is_checked:
+            return
+        memory = bytes(await self._run("memory")).decode()
+        facts = dict(line.split(":", 1) for line in memory.splitlines() if ":" in line)
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction" and not self._is_checked:
+            logger.warning(
+                "Redis has maxmemory-policy %s: when its memory is full it will end sessions; "
+                "set it to noeviction",
+                policy,
+            )
+        self._is_checked = True
+
+
+def _value(record: SessionRecord) -> bytes:
+    facts = (
+        record.version,
+        record.created_at,
+        record.accessed_at,
+        record.expires_at,
+        record.handle,
+        json.dumps(record.user_id),
+    )
+    return " ".join(map(str, facts)).encode() + b"\n" + record.data
+
+
+def _record(key: SessionKey, value: bytes) -> SessionRecord:
+    facts, _, data = value.partition(b"\n")
+    try:
+        version, created_at, accessed_at, expires_at, handle, user_id = facts.split(b" ", 5)
+        return SessionRecord(
+            key=SessionKey(key),
+            handle=handle.decode(),
+            version=int(version),
+            user_id=json.loads(user_id),
+            data=data,
+            created_at=int(created_at),
+            accessed_at=int(accessed_at),
+            expires_at=int(expires_at),
+        )
+    except ValueError as error:
+        raise StoreError("a record in Redis was written by another program") from error
+
+
+def _outcome(answer: Any) -> Outcome:
+    match answer:
+        case 1:
+            return Saved()
+        case None:
+            return Gone()
+        case [key, value]:
+            return Conflict(_record(key, value))
+    raise StoreError(f"Redis answered a save with {type(answer).__name__}")

@@ -1,0 +1,89 @@
+"""The client that a Redis URL leads to, and what else the URL says.
+
+| scheme | leads to |
+|---|---|
+| `redis://`, `valkey://` | a server: `redis://user:password@host:6379/0` |
+| `rediss://`, `valkeys://` | the same over TLS |
+| `redis+unix:///path`, `unix:///path` | a server at a Unix socket; the option `db` |
+| `redis+cluster://`, `rediss+cluster://` | a cluster, by some of its nodes: `host:6379,host:6380` |
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from hello_tornado.sessions.errors import ConfigurationError
+
+LIMIT_SECONDS = 3
+CONNECTIONS = 4  # each carries a batch; with more of them the batches would be smaller
+PORT = 6379
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
+OPTIONS = ("db", "prefix", "wait_replicas", *TLS_OPTIONS)
+SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss"}
+
+
+class Target(NamedTuple):
+    """A client, the prefix of every name, and how many replicas a delete waits for."""
+
+    client: Redis | RedisCluster
+    prefix: str
+    replicas: int
+
+
+def target_of(text: str) -> Target:
+    """What a URL leads to, not yet connected; `ConfigurationError` says what is wrong with it."""
+    parts = urlsplit(text)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _check(parts, options)
+    prefix = options.pop("prefix", "hello_tornado")
+    replicas = int(options.pop("wait_replicas", "0"))
+    try:
+        client = _client(parts._replace(query=urlencode(options)))
+    except ValueError as error:  # such as a port that is no number
+        raise ConfigurationError(f"the Redis URL cannot be used: {error}") from None
+    return Target(client, prefix, replicas)
+
+
+def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
+    kind = parts.scheme.partition("+")[2]
+    if kind not in {"", "unix", "cluster"}:
+        raise ConfigurationError(f"a Redis URL may have +unix or +cluster, but not +{kind}")
+    if unknown := ", ".join(sorted(options.keys() - set(OPTIONS))):
+        raise ConfigurationError(
+            f"a Redis URL has no option {unknown}; it has {', '.join(OPTIONS)}"
+        )
+    if not options.get("prefix", "a") or set(options.get("prefix", "")) & set("{}"):
+        raise ConfigurationError("the prefix in a Redis URL is a word without braces")
+    database = "" if "unix" in parts.scheme else parts.path.strip("/")
+    for value in (database or "0", options.get("db", "0"), options.get("wait_replicas", "0")):
+        if not value.isdecimal():
+            raise ConfigurationError(f"a Redis URL has {value!r} where a number belongs")
+
+
+def _client(parts: SplitResult) -> Redis | RedisCluster:
+    """Our limits, and no second try of its own: a write that was tried twice may be done twice."""
+    scheme, _, kind = parts.scheme.partition("+")
+    limits: dict[str, Any] = {
+        "socket_connect_timeout": LIMIT_SECONDS,
+        "socket_timeout": LIMIT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if "unix" in (scheme, kind):
+        url = parts._replace(scheme="unix").geturl()
+    elif kind == "cluster":
+        user, at, hosts = parts.netloc.rpartition("@")
+        nodes = [urlsplit(f"//{host}") for host in hosts.split(",")]
+        url = parts._replace(scheme=SCHEMES[scheme], netloc=f"{user}{at}{nodes[0].netloc}").geturl()
+        others = [ClusterNode(str(node.hostname), node.port or PORT) for node in nodes]
+        return RedisCluster.from_url(url, startup_nodes=others, **limits)
+    else:
+        url = parts._replace(scheme=SCHEMES[scheme]).geturl()
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=CONNECTIONS, timeout=LIMIT_SECONDS, **limits
+    )
+    return Redis.from_pool(pool)
