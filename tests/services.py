@@ -5,6 +5,7 @@ A server that is named in the environment (HELLO_TORNADO_TEST_POSTGRESQL_URL, â€
 temporary directory. Without either the tests are skipped, or fail in CI.
 """
 
+import functools
 import os
 import secrets
 import shutil
@@ -89,15 +90,8 @@ def redis_cluster() -> Iterator[str]:
     if given := os.environ.get("HELLO_TORNADO_TEST_REDIS_CLUSTER_URL"):
         yield given
         return
-    with ExitStack() as stack:
-        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
-        ports = [stack.enter_context(redis_node(*options)) for _ in range(6)]
-        nodes = [f"127.0.0.1:{port}" for port in ports]
-        form = [str(_program("redis-cli", "redis-tools")), "--cluster", "create", *nodes]
-        _run([*form, "--cluster-replicas", "1", "--cluster-yes"], "redis")
-        for port in ports:
-            _wait_until(lambda port=port: _knows_its_cluster(port))
-        yield f"redis+cluster://{','.join(nodes[:3])}"
+    with redis_nodes_of_a_cluster() as url:
+        yield url
 
 
 @pytest.fixture
@@ -124,6 +118,20 @@ def redis_node(*options: str) -> Iterator[int]:
         with _running(command, "redis", Path(name)):
             _wait_for(lambda: Redis(port=port).ping(), RedisError)
             yield port
+
+
+@contextmanager
+def redis_nodes_of_a_cluster() -> Iterator[str]:
+    """A cluster of one's own, three masters and their replicas; yields its URL."""
+    with ExitStack() as stack:
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+        ports = [stack.enter_context(redis_node(*options)) for _ in range(6)]
+        nodes = [f"127.0.0.1:{port}" for port in ports]
+        form = [str(_program("redis-cli", "redis-tools")), "--cluster", "create", *nodes]
+        _run([*form, "--cluster-replicas", "1", "--cluster-yes"], "redis")
+        for port in ports:
+            _wait_until(functools.partial(_knows_its_cluster, port))
+        yield f"redis+cluster://{','.join(nodes)}"
 
 
 def _knows_its_cluster(port: int) -> bool:

@@ -49,6 +49,7 @@ class RedisStore:
         self._index = f"{{{prefix}}}:expiries"
         self._script = self._client.register_script(SCRIPT)
         self._is_checked = False
+        self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
     def from_url(cls, text: str) -> "RedisStore":
@@ -150,22 +151,36 @@ class RedisStore:
         return await self._answer(call)
 
     async def _answer(self, call: Callable[[], Awaitable[R]]) -> R:
+        task = asyncio.create_task(self._checked(call))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
-                await self._check_memory_policy()
-                return await call()
-        except TimeoutError as error:
-            raise StoreUnavailable("the session store failed: it did not answer in time") from error
+            # Not asyncio.timeout: redis-py's pool may lose a cancellation, and wait on.
+            await asyncio.wait({task}, timeout=LIMIT_SECONDS)
+        finally:
+            task.cancel()
+        if not task.done():
+            raise StoreUnavailable("the session store failed: it did not answer in time")
+        try:
+            return task.result()
         except ResponseError as error:
             kind = StoreUnavailable if isinstance(error, UNWILLING) else StoreError
             raise kind(f"the session store failed: {error}") from error
         except (RedisError, RedisClusterException, OSError) as error:
             raise StoreUnavailable(f"the session store failed: {error}") from error
 
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a task that was left behind, nobody asks
+
+    async def _checked(self, call: Callable[[], Awaitable[R]]) -> R:
+        if not self._is_checked:
+            await self._check_memory_policy()
+        return await call()
+
     async def _check_memory_policy(self) -> None:
         """Say once that a Redis which evicts keys signs people out when its memory is full."""
-        if self._is_checked:
-            return
         memory = bytes(await self._run("memory")).decode()
         facts = dict(line.split(":", 1) for line in memory.splitlines() if ":" in line)
         policy = facts.get("maxmemory_policy", "noeviction")
