@@ -24,6 +24,11 @@ STORE_NAMES = {
     "postgresql": "PostgreSQL",
     "mysql": "MariaDB",
     "mariadb": "MariaDB",
+    "redis": "Redis",
+    "rediss": "Redis",
+    "unix": "Redis",
+    "valkey": "Valkey",
+    "valkeys": "Valkey",
 }
 
 

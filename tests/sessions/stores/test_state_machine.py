@@ -1,18 +1,25 @@
-"""SQLite against the memory store as its model, through any sequence of calls."""
+"""Every store against the memory store as its model, through any sequence of calls."""
 
 import asyncio
-import tempfile
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
+from hello_tornado import migrate
 from hello_tornado.sessions import Store, open_store
-from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.ids import SessionKey, new_handle
 from hello_tornado.sessions.record import SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import NOW, make_record
@@ -27,14 +34,12 @@ class StoreMachine(RuleBasedStateMachine):
     """Every answer of the store must be the model's, and every record that it keeps."""
 
     known = Bundle("known")
-    settings: ClassVar[Any]
 
-    @initialize()
-    def open_stores(self) -> None:
+    def __init__(self, url: str) -> None:
+        super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.directory = tempfile.TemporaryDirectory()
         self.model: Store = MemoryStore()
-        self.store = open_store(f"sqlite:///{Path(self.directory.name)}/sessions.db")
+        self.store = open_store(url)
         self.handles: list[str] = []
 
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:
@@ -49,7 +54,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=known, index=INDEX, user=USERS, expires=MOMENTS)
     def create(self, index: int, user: str | None, expires: int) -> SessionRecord:
-        self.handles.append(f"handle {len(self.handles)}")
+        self.handles.append(new_handle())
         record = make_record(
             key=KEYS[index], handle=self.handles[-1], user_id=user, expires_at=expires
         )
@@ -89,6 +94,10 @@ class StoreMachine(RuleBasedStateMachine):
     def purge(self, now: int) -> None:
         self.both("purge", now, 100)
 
+    @rule(after=known, limit=st.integers(1, 4))
+    def page(self, after: SessionRecord, limit: int) -> None:
+        self.both("page", after, limit)
+
     @rule()
     def reopen(self) -> None:
         """Nothing of what was answered is lost with the connections."""
@@ -101,17 +110,33 @@ class StoreMachine(RuleBasedStateMachine):
             self.both("find_by_user", user)
         for handle in self.handles[-3:]:
             self.both("find_by_handle", [handle])
+        self.both("page", None, 100)
+        self.both("count", NOW)
 
     def teardown(self) -> None:
+        self.run(self.store.delete(KEYS))
         self.run(self.store.aclose())
         self.loop.close()
-        self.directory.cleanup()
 
 
-TestSqliteAgainstTheModel = StoreMachine.TestCase
-TestSqliteAgainstTheModel.settings = settings(
-    max_examples=25,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sessions.db"
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    if not request.param.startswith("redis"):
+        migrate.upgrade(found)
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_a_store_answers_as_the_model_does(url: str) -> None:
+    run_state_machine_as_test(
+        lambda: StoreMachine(url),
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
