@@ -21,6 +21,7 @@ from hello_tornado.settings import Settings
 STORE_NAMES = {
     "memory": "this server's memory",
     "sqlite": "SQLite",
+    "postgres": "PostgreSQL",
     "postgresql": "PostgreSQL",
     "mysql": "MariaDB",
     "mariadb": "MariaDB",

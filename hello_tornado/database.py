@@ -8,6 +8,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_ur
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from hello_tornado.problem import Problem
+from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.sqlite import begin_immediate, make_private_file, sqlite_engine
 
 LOCK = 7_403_117_051  # any number, as long as every upgrade takes the same
@@ -15,6 +16,7 @@ LOCK_SECONDS = 60
 CONNECT_SECONDS = 3
 CHECK_SERVER = "check the address, the name and the password, and that the server runs"
 CURES = {
+    "postgres": CHECK_SERVER,
     "sqlite": (
         "check that the file is a SQLite database, that you may write it and its directory, "
         "and that no other process keeps it locked"
@@ -27,12 +29,7 @@ CURES = {
 
 def has_schema(url: str) -> bool:
     """Whether the store of this URL is a database with a schema."""
-    return _kind(parsed_url(url)) in CURES
-
-
-def shown(url: str | URL) -> str:
-    """A URL as it may be shown: without its password."""
-    return (url if isinstance(url, URL) else parsed_url(url)).render_as_string(hide_password=True)
+    return url.partition(":")[0].partition("+")[0] in CURES
 
 
 def parsed_url(url: str) -> URL:
@@ -79,7 +76,7 @@ def connected(url: str) -> Iterator[Connection]:
         cause = error.orig if isinstance(error, DBAPIError) else error
         first_line = str(cause).strip().partition("\n")[0]
         raise Problem(
-            f"the database {shown(target)} failed: {first_line}", CURES[_kind(target)]
+            f"the database {without_password(url)} failed: {first_line}", CURES[_kind(target)]
         ) from error
     finally:
         engine.dispose()
@@ -91,7 +88,7 @@ def _engine(url: URL) -> Engine:
     if kind == "sqlite":
         make_private_file(Path(str(url.database)))
         return sqlite_engine(url)
-    driver = {"postgresql": "postgresql+psycopg"}.get(kind, "mysql+pymysql")
+    driver = "postgresql+psycopg" if kind.startswith("postgres") else "mysql+pymysql"
     arguments = {"connect_timeout": CONNECT_SECONDS}
     return create_engine(url.set(drivername=driver), poolclass=NullPool, connect_args=arguments)
 

@@ -53,7 +53,7 @@ async def serve(loaded: Loaded, console: Console) -> None:
         await check()
         manager.purge_every(settings.purge.every, batch=settings.purge.batch)
         server.add_sockets(sockets)
-        announce(loaded, sockets[0], console)
+        announce(loaded, manager, sockets[0], console)
         if backup is not None:
             console.print(f"   backup    {backup}, from before the upgrade of the schema")
         await stop.wait()
@@ -86,7 +86,9 @@ def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Await
     return check
 
 
-def announce(loaded: Loaded, listening: socket.socket, console: Console) -> None:
+def announce(
+    loaded: Loaded, manager: SessionManager, listening: socket.socket, console: Console
+) -> None:
     """Say where the server is and how it was set up."""
     settings = loaded.settings
     host, port = listening.getsockname()[:2]
@@ -110,9 +112,7 @@ def announce(loaded: Loaded, listening: socket.socket, console: Console) -> None
     ]
     console.print(f"hello_tornado {__version__}, Tornado {tornado_version}")
     console.print(f"   listening http://{shown_host}:{port}/  (Ctrl+C stops)")
-    console.print(
-        f"   sessions  {store_name(settings)} {database.shown(settings.store.url)}{schema}"
-    )
+    console.print(f"   sessions  {store_name(settings)} {manager.store}{schema}")
     console.print(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
     console.print(f"   cookie    {'  '.join(flags)}")
     console.print(f"   settings  {', '.join(loaded.sources) or 'defaults'}")

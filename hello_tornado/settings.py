@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from hello_tornado.sessions.stores import without_password
 from hello_tornado.settings_file import Place, SettingsFile, read_settings_file
 
 PREFIX: Final = "HELLO_TORNADO_"
@@ -324,7 +325,7 @@ def _hint(name: str, known: list[str], group: str = "") -> str:
 
 def _shown(name: str, value: Any) -> str:
     if name == "store.url":
-        return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", value)
+        return without_password(value)
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())
         unit = next(unit for unit in "dhms" if seconds % UNITS[unit] == 0)

@@ -114,7 +114,7 @@ def test_alone_it_needs_only_tornado_and_names_the_extra_for_more(
     assert names - {"pip", "setuptools"} == {"hello-tornado", "tornado"}
     printed = run(python, tmp_path, "-c", LIBRARY)
     assert printed.startswith("Visit 1\n")
-    assert "sqlite:// needs the package sqlalchemy; " in printed
+    assert "sqlite:// needs the package sqlalchemy: pip install 'hello-tornado[sql]'" in printed
     assert "pip install 'hello-tornado[sql]'" in printed
 
 

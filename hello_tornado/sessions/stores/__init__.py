@@ -1,5 +1,6 @@
 """What a store is, and how to open one by its URL."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
@@ -10,6 +11,19 @@ from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 
 GROUP = "hello_tornado.stores"
+EXTRAS = {
+    "sqlite": "sql",
+    "postgres": "postgresql",
+    "postgresql": "postgresql",
+    "mysql": "mariadb",
+    "mariadb": "mariadb",
+    "redis": "redis",
+    "rediss": "redis",
+    "unix": "redis",
+    "valkey": "redis",
+    "valkeys": "redis",
+}
+DEFAULT_DRIVERS = {"sqlalchemy", "psycopg", "asyncmy", "redis"}
 
 
 @runtime_checkable
@@ -17,7 +31,7 @@ class Store(Protocol):
     """Ten verbs, most of them over many. A store knows no clock, no cookie, no id, no serializer.
 
     `hello_tornado.sessions.testing.StoreContract` says in tests what each verb promises. A store
-    that cannot be reached raises `StoreUnavailable`.
+    that cannot be reached raises `StoreUnavailable`. `str(store)` is its URL, without a password.
     """
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
@@ -68,11 +82,17 @@ def open_store(url: str) -> Store:
             f"a store URL begins with one of: {', '.join(f'{name}://' for name in sorted(known))}"
         )
     try:
-        factory = known[scheme].load()
+        store: Store = known[scheme].load()(url)
     except ModuleNotFoundError as error:
+        is_in_extra = error.name in DEFAULT_DRIVERS and scheme in EXTRAS
+        package = f"'hello-tornado[{EXTRAS[scheme]}]'" if is_in_extra else error.name
         raise ConfigurationError(
-            f"{scheme}:// needs the package {error.name}; install hello-tornado with its extra, "
-            "for example: pip install 'hello-tornado[sql]'"
+            f"{scheme}:// needs the package {error.name}: pip install {package}"
         ) from error
-    store: Store = factory(url)
     return store
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    without = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&][^=&]*pass[^=&]*)=[^&]*", r"\1=***", without, flags=re.IGNORECASE)

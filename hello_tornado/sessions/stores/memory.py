@@ -26,6 +26,9 @@ class MemoryStore:
             raise ConfigurationError("the memory store takes no path or options: memory://")
         return cls()
 
+    def __str__(self) -> str:
+        return "memory://"
+
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
         return {key: self._records[key] for key in keys if key in self._records}

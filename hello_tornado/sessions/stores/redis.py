@@ -26,6 +26,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.redis_url import LIMIT_SECONDS, Target, target_of
 
 R = TypeVar("R")
@@ -43,7 +44,8 @@ class RedisStore:
     fails: the session is gone then, but might come back if the master were lost at this moment.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, name: str) -> None:
+        self._name = name
         self._client, prefix, self._replicas = target
         self._records = f"{{{prefix}}}:record:".encode()
         self._index = f"{{{prefix}}}:expiries"
@@ -54,7 +56,10 @@ class RedisStore:
     @classmethod
     def from_url(cls, text: str) -> "RedisStore":
         """The store of a `redis://`, `rediss://`, `redis+unix://` or `redis+cluster://` URL."""
-        return cls(target_of(text))
+        return cls(target_of(text), without_password(text))
+
+    def __str__(self) -> str:
+        return self._name
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""

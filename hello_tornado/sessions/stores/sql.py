@@ -36,6 +36,7 @@ from sqlalchemy.types import TypeEngine
 from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.held import HeldLanes
 from hello_tornado.sessions.stores.sqlite import SqliteLanes
 
@@ -277,21 +278,26 @@ class Lanes(Protocol):
 class SqlStore:
     """A store over one database; `from_url` opens it."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, name: str) -> None:
         self._lanes = lanes
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
 
     @classmethod
     def from_url(cls, text: str) -> "SqlStore":
         """The store of a SQLAlchemy URL, in its everyday form or with a driver."""
         url = with_driver(text)
+        name = url.render_as_string()
         if url.get_backend_name() != "sqlite":
-            return cls(HeldLanes(url))
+            return cls(HeldLanes(url), without_password(name))
         if not url.database or url.database == ":memory:":
             raise ConfigurationError(
                 "sqlite:// needs a file: sqlite:///var/sessions.db; "
                 "for sessions that end with the process use memory://"
             )
-        return cls(SqliteLanes(url, metadata))
+        return cls(SqliteLanes(url, metadata), name)
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
