@@ -56,7 +56,11 @@ class StoreMachine(RuleBasedStateMachine):
     def create(self, index: int, user: str | None, expires: int) -> SessionRecord:
         self.handles.append(new_handle())
         record = make_record(
-            key=KEYS[index], handle=self.handles[-1], user_id=user, expires_at=expires
+            key=KEYS[index],
+            handle=self.handles[-1],
+            version=1000 * len(self.handles),  # a key is random: it never comes twice
+            user_id=user,
+            expires_at=expires,
         )
         self.both("save", [Swap(None, record)])
         return record
