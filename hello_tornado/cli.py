@@ -11,6 +11,7 @@ from rich.console import Console
 
 from hello_tornado import database, migrate
 from hello_tornado.app import cookie_policy, make_manager
+from hello_tornado.cures import cure_of
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
 from hello_tornado.server import serve as serve_until_stopped
@@ -180,7 +181,7 @@ def _cure(problem: Exception) -> str:
         case SettingsError() | ConfigurationError():
             return "settings.yaml of the project documents every setting"
         case StoreError():
-            return "check that the store runs, and that store.url leads to it"
+            return cure_of(problem)
         case OSError():
             return "check that the path is there, and that you may read and write it"
         case _:

@@ -4,48 +4,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
+from hello_tornado.cures import cure_of
 from hello_tornado.problem import Problem
 from hello_tornado.sessions.stores import without_password
+from hello_tornado.sessions.stores.sql_url import Target, blocking_target_of
 from hello_tornado.sessions.stores.sqlite import begin_immediate, make_private_file, sqlite_engine
 
 LOCK = 7_403_117_051  # any number, as long as every upgrade takes the same
 LOCK_SECONDS = 60
 CONNECT_SECONDS = 3
-CHECK_SERVER = "check the address, the name and the password, and that the server runs"
-CURES = {
-    "postgres": CHECK_SERVER,
-    "sqlite": (
-        "check that the file is a SQLite database, that you may write it and its directory, "
-        "and that no other process keeps it locked"
-    ),
-    "postgresql": CHECK_SERVER,
-    "mysql": CHECK_SERVER,
-    "mariadb": CHECK_SERVER,
-}
+KINDS = {"sqlite", "postgres", "postgresql", "mysql", "mariadb"}
 
 
 def has_schema(url: str) -> bool:
     """Whether the store of this URL is a database with a schema."""
-    return url.partition(":")[0].partition("+")[0] in CURES
-
-
-def parsed_url(url: str) -> URL:
-    """A store's URL in its parts; `Problem` when it is none, or a SQLite one without a file."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise Problem(
-            "store.url is no URL", "write it as sqlite:///var/sessions.db, or memory://"
-        ) from None
-    if _kind(parsed) == "sqlite" and parsed.database in {None, "", ":memory:"}:
-        raise Problem(
-            "a sqlite store needs a file",
-            "write it as sqlite:///var/sessions.db; memory:// ends with the process",
-        )
-    return parsed
+    return url.partition(":")[0].partition("+")[0] in KINDS
 
 
 @contextmanager
@@ -62,13 +38,13 @@ def transaction(url: str) -> Iterator[Connection]:
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """A connection to the database; what goes wrong on it is a `Problem`."""
-    target = parsed_url(url)
     if not has_schema(url):
+        scheme, found, _ = url.partition("://")
         raise Problem(
-            f"a {target.get_backend_name()} store has no schema",
-            "db commands are for SQL databases; name one in store.url",
+            f"a {scheme}:// store has no schema" if found else "store.url is no URL",
+            "db commands are for SQL databases; name one in store.url: sqlite:///var/sessions.db",
         )
-    engine = _engine(target)
+    engine = _engine(blocking_target_of(url))
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
@@ -76,21 +52,19 @@ def connected(url: str) -> Iterator[Connection]:
         cause = error.orig if isinstance(error, DBAPIError) else error
         first_line = str(cause).strip().partition("\n")[0]
         raise Problem(
-            f"the database {without_password(url)} failed: {first_line}", CURES[_kind(target)]
+            f"the database {without_password(url)} failed: {first_line}", cure_of(first_line)
         ) from error
     finally:
         engine.dispose()
 
 
-def _engine(url: URL) -> Engine:
+def _engine(target: Target) -> Engine:
     """A synchronous engine: there is nobody to wait for an upgrade but its caller."""
-    kind = _kind(url)
-    if kind == "sqlite":
-        make_private_file(Path(str(url.database)))
-        return sqlite_engine(url)
-    driver = "postgresql+psycopg" if kind.startswith("postgres") else "mysql+pymysql"
-    arguments = {"connect_timeout": CONNECT_SECONDS}
-    return create_engine(url.set(drivername=driver), poolclass=NullPool, connect_args=arguments)
+    if target.url.get_backend_name() == "sqlite":
+        make_private_file(Path(str(target.url.database)))
+        return sqlite_engine(target.url)
+    arguments = {"connect_timeout": CONNECT_SECONDS, **target.arguments}
+    return create_engine(target.url, poolclass=NullPool, connect_args=arguments)
 
 
 @contextmanager
@@ -116,7 +90,3 @@ def _alone(connection: Connection) -> Iterator[None]:
                     "wait until it has ended, then try again",
                 )
             yield  # the lock goes with the connection
-
-
-def _kind(url: URL) -> str:
-    return url.get_backend_name()

@@ -15,10 +15,11 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 
-from hello_tornado.database import connected, parsed_url, transaction
+from hello_tornado.database import connected, transaction
 from hello_tornado.problem import Problem
 from hello_tornado.resources import resource
 from hello_tornado.sessions.stores.sql import metadata, sessions
+from hello_tornado.sessions.stores.sql_url import parse
 from hello_tornado.sessions.stores.sqlite import make_private_file
 
 VERSION_TABLE = "hello_tornado_alembic_version"
@@ -56,7 +57,7 @@ class Schema:
 
 def state(url: str) -> Schema:
     """Where the database stands; looking changes nothing, and makes no file."""
-    parsed = parsed_url(url)
+    parsed = parse(url)
     if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
         return Schema(None, _head(), is_known=True)
     with connected(url) as connection:

@@ -138,7 +138,7 @@ def test_an_upgrade_that_fails_in_the_middle_can_be_repeated(
 def test_a_server_that_is_not_there_is_named_with_the_cure(url: str, cause: str) -> None:
     with pytest.raises(Problem, match=cause) as caught:
         migrate.state(url)
-    assert "that the server runs" in caught.value.cure
+    assert "start the store" in caught.value.cure
 
 
 @pytest.mark.parametrize("command", ["upgrade head", "check", "current"])

@@ -84,10 +84,11 @@ def open_store(url: str) -> Store:
     try:
         store: Store = known[scheme].load()(url)
     except ModuleNotFoundError as error:
-        is_in_extra = error.name in DEFAULT_DRIVERS and scheme in EXTRAS
-        package = f"'hello-tornado[{EXTRAS[scheme]}]'" if is_in_extra else error.name
+        missing = str(error.name).partition(".")[0]
+        is_in_extra = missing in DEFAULT_DRIVERS and scheme in EXTRAS
+        package = f"'hello-tornado[{EXTRAS[scheme]}]'" if is_in_extra else missing
         raise ConfigurationError(
-            f"{scheme}:// needs the package {error.name}: pip install {package}"
+            f"{scheme}:// needs the package {missing}: pip install {package}"
         ) from error
     return store
 

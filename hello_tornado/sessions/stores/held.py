@@ -9,9 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, NullPool
+from sqlalchemy import Connection, NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.stores.sql_url import Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,8 +25,13 @@ LIMIT_SECONDS = 3
 class HeldLanes:
     """Runs functions of a connection on a held one: one lane for reads, one for writes."""
 
-    def __init__(self, url: URL) -> None:
-        engine = create_async_engine(url, poolclass=NullPool, isolation_level="READ COMMITTED")
+    def __init__(self, target: Target) -> None:
+        engine = create_async_engine(
+            target.url,
+            connect_args=dict(target.arguments),
+            poolclass=NullPool,
+            isolation_level="READ COMMITTED",
+        )
         self._reader = _Lane(engine.execution_options(isolation_level="AUTOCOMMIT"))
         self._writer = _Lane(engine)
 
@@ -82,6 +90,8 @@ class _Lane:
                 self._connection = await self._engine.connect()
             except DBAPIError as error:
                 raise ConnectionError(str(error.orig)) from error
+            except (TypeError, ValueError) as error:
+                raise ConfigurationError(f"the store's URL cannot be used: {error}") from error
         return await self._connection.run_sync(function, *args, **kwargs)
 
     def _give_up(self, call: asyncio.Task[Any]) -> None:

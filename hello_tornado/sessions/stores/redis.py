@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import (
+    AuthenticationError,
     ClusterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -168,6 +169,10 @@ class RedisStore:
             raise StoreUnavailable("the session store failed: it did not answer in time")
         try:
             return task.result()
+        except AuthenticationError as error:
+            raise StoreUnavailable(
+                "the session store failed: it did not accept the user or the password"
+            ) from error
         except ResponseError as error:
             kind = StoreUnavailable if isinstance(error, UNWILLING) else StoreError
             raise kind(f"the session store failed: {error}") from error

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import (
-    URL,
     BigInteger,
     Column,
     Connection,
@@ -24,13 +23,18 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    make_url,
     select,
     update,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
 from sqlalchemy.types import TypeEngine
 
 from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreUnavailable
@@ -38,6 +42,7 @@ from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.held import HeldLanes
+from hello_tornado.sessions.stores.sql_url import target_of
 from hello_tornado.sessions.stores.sqlite import SqliteLanes
 
 FOLDING = ("mysql", "mariadb")
@@ -144,13 +149,6 @@ PURGE = delete(sessions).where(
 )
 
 BEFORE_ALL = (-(2**63), SessionKey(b""))
-
-DRIVERS = {
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+asyncmy",
-    "mariadb": "mariadb+asyncmy",
-}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -288,16 +286,14 @@ class SqlStore:
     @classmethod
     def from_url(cls, text: str) -> "SqlStore":
         """The store of a SQLAlchemy URL, in its everyday form or with a driver."""
-        url = with_driver(text)
-        name = url.render_as_string()
-        if url.get_backend_name() != "sqlite":
-            return cls(HeldLanes(url), without_password(name))
-        if not url.database or url.database == ":memory:":
-            raise ConfigurationError(
-                "sqlite:// needs a file: sqlite:///var/sessions.db; "
-                "for sessions that end with the process use memory://"
-            )
-        return cls(SqliteLanes(url, metadata), name)
+        target = target_of(text)
+        name = without_password(target.url.render_as_string())
+        try:
+            if target.url.get_backend_name() == "sqlite":
+                return cls(SqliteLanes(target.url, metadata), name)
+            return cls(HeldLanes(target), name)
+        except ArgumentError as error:
+            raise ConfigurationError(f"the store's URL cannot be used: {error}") from None
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
@@ -364,13 +360,6 @@ class SqlStore:
             unknown = StoreUnavailable if error.connection_invalidated else StoreError
             raise unknown(f"the session store failed: {_cause(error)}") from error
         return result
-
-
-def with_driver(text: str) -> URL:
-    """The URL with the driver that we use for its database, unless it names one."""
-    url = make_url(text)
-    driver = DRIVERS.get(url.drivername)
-    return url if driver is None else url.set(drivername=driver)
 
 
 def _cause(error: Exception) -> str:

@@ -1,0 +1,42 @@
+"""What helps against a store that fails, by the words in which its driver says why."""
+
+import re
+
+CHECK_TLS = (
+    "let the store speak TLS with a certificate that this machine trusts, or set store.url "
+    "to one that does not ask for TLS"
+)
+CHECK_LOAD = (
+    "see what keeps the store busy, and whether store.url leads to it: a port that expects TLS "
+    "(or does not) is silent, too"
+)
+CHECK_FILE = (
+    "check that the file is a SQLite database, that you may write it and its directory, "
+    "and that no other process keeps it locked"
+)
+CURES = {
+    r"password|denied|authenti|the user": (
+        "set the user and the password in store.url; an @ in the password is written %40"
+    ),
+    r"ssl|tls|certificate": CHECK_TLS,
+    r"database .* does not exist|unknown database": (
+        "create the database, or name another one in store.url"
+    ),
+    r"relation .* does not exist|table .* doesn't exist|no such table": (
+        "run: python -m hello_tornado db upgrade"
+    ),
+    r"cluster mode is not enabled": "this Redis is no cluster: begin store.url with redis://",
+    r"refused|connect|resolve|not known|no route": (
+        "start the store, or set its host and port in store.url"
+    ),
+    r"in time": CHECK_LOAD,
+    r"database file|not a database|locked|read-?only|no such file|permission": CHECK_FILE,
+}
+OTHERWISE = "check that the store runs, and that store.url leads to it"
+
+
+def cure_of(cause: object) -> str:
+    """One line that says what to do about *cause*."""
+    text = str(cause)
+    found = (cure for words, cure in CURES.items() if re.search(words, text, re.IGNORECASE))
+    return next(found, OTHERWISE)

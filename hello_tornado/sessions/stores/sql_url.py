@@ -1,0 +1,67 @@
+"""The database that a SQL URL leads to, in everyday words or with a driver."""
+
+import ssl
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from hello_tornado.sessions.errors import ConfigurationError
+
+ON_THE_LOOP = {"postgresql": "psycopg", "mysql": "asyncmy", "mariadb": "asyncmy"}
+IN_A_THREAD = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+YES = {"true", "1", "yes"}
+
+
+class Target(NamedTuple):
+    """A URL as SQLAlchemy takes it, and what its driver is told besides."""
+
+    url: URL
+    arguments: Mapping[str, Any]
+
+
+def target_of(text: str) -> Target:
+    """What a URL leads to from an event loop; a driver that it names is used."""
+    url = parse(text)
+    driver = ON_THE_LOOP.get(url.drivername)
+    return _with_tls(url if driver is None else url.set(drivername=f"{url.drivername}+{driver}"))
+
+
+def blocking_target_of(text: str) -> Target:
+    """The same database for a thread that waits, as upgrades do."""
+    url = parse(text)
+    name = url.get_backend_name()
+    if name not in IN_A_THREAD:
+        return Target(url, {})
+    if url.get_driver_name() == "asyncpg" and "ssl" in url.query:
+        mode = {"sslmode": url.query["ssl"]}
+        url = url.difference_update_query(["ssl"]).update_query_dict(mode)
+    return _with_tls(url.set(drivername=f"{name}+{IN_A_THREAD[name]}"))
+
+
+def parse(text: str) -> URL:
+    """The parts of a URL; `ConfigurationError` when it is none, or SQLite's without a file."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ConfigurationError(
+            "the store's URL is none; write it as sqlite:///var/sessions.db, or as "
+            "postgresql://user:password@host/database, with %40 for an @ in the password"
+        ) from None
+    if url.drivername == "postgres":
+        return url.set(drivername="postgresql")
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise ConfigurationError(
+            "sqlite:// needs a file: sqlite:///var/sessions.db; "
+            "for sessions that end with the process use memory://"
+        )
+    return url
+
+
+def _with_tls(url: URL) -> Target:
+    """`ssl=true` on MariaDB: a certificate that the system trusts, and that names the host."""
+    is_mariadb = url.get_backend_name() in {"mysql", "mariadb"}
+    if is_mariadb and str(url.query.get("ssl", "")).lower() in YES:
+        return Target(url.difference_update_query(["ssl"]), {"ssl": ssl.create_default_context()})
+    return Target(url, {})
