@@ -41,7 +41,7 @@ def connected(url: str) -> Iterator[Connection]:
     if not has_schema(url):
         scheme, found, _ = url.partition("://")
         raise Problem(
-            f"a {scheme}:// store has no schema" if found else "store.url is no URL",
+            f"a {scheme} store has no schema" if found else "store.url is no URL",
             "db commands are for SQL databases; name one in store.url: sqlite:///var/sessions.db",
         )
     engine = _engine(blocking_target_of(url))
