@@ -20,6 +20,7 @@ from hello_tornado.sessions import open_store
 from hello_tornado.sessions.errors import ConfigurationError, SessionError, StoreError
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.settings import Loaded, SettingsError, load_settings
+from hello_tornado.supervisor import supervise
 
 cli = typer.Typer(
     help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
@@ -48,7 +49,7 @@ def default(
     """Serve, unless a command is given."""
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
     )
     if not debug:
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -59,11 +60,17 @@ def default(
 @cli.command()
 def serve(
     port: Annotated[int | None, typer.Option(help="0 takes any free port.")] = None,
+    processes: Annotated[int | None, typer.Option(help="So many share the port.")] = None,
     settings: SettingsFile = None,
+    lifeline: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve until Ctrl+C or SIGTERM."""
-    loaded = _load(settings) if port is None else _load(settings, server={"port": port})
-    asyncio.run(serve_until_stopped(loaded, console))
+    given = {"port": port, "processes": processes}
+    named = {name: value for name, value in given.items() if value is not None}
+    loaded = _load(settings, server=named) if named else _load(settings)
+    if lifeline is None and loaded.settings.server.processes > 1:
+        sys.exit(asyncio.run(supervise(loaded, settings, console)))
+    asyncio.run(serve_until_stopped(loaded, console, lifeline))
 
 
 @schema_commands.command()

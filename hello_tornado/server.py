@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from tornado import version as tornado_version
@@ -33,12 +34,16 @@ BODY_SECONDS = 15
 NO_SESSION = SessionKey(bytes(32))
 
 
-async def serve(loaded: Loaded, console: Console) -> None:
-    """Serve until SIGTERM or SIGINT, then let the requests in flight end."""
-    settings, stop = loaded.settings, _set_by_signals()
+async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then let the requests in flight end.
+
+    With a *lifeline* (a socket's number) this is one of several processes: it shares the port, and
+    stops when the other end of the lifeline is let go.
+    """
+    settings, stop = loaded.settings, set_by_signals()
     secret = cookie_secret(settings)
     backup = prepare_schema(settings)
-    sockets = _listen(settings)
+    sockets = _listen(settings, shared=lifeline is not None)
     manager = make_manager(settings, open_store(settings.store.url))
     check = readiness(settings, manager)
     app = make_app(settings, manager, cookie_secret=secret, check=check)
@@ -53,14 +58,26 @@ async def serve(loaded: Loaded, console: Console) -> None:
         await check()
         manager.purge_every(settings.purge.every, batch=settings.purge.batch)
         server.add_sockets(sockets)
-        announce(loaded, manager, sockets[0], console)
-        if backup is not None:
-            console.print(f"   backup    {backup}, from before the upgrade of the schema")
-        await stop.wait()
-        console.print("stopping: finishing the requests in flight")
+        if lifeline is None:
+            announce(loaded, str(manager.store), sockets[0].getsockname(), backup, console)
+            await stop.wait()
+            console.print("stopping: finishing the requests in flight")
+        else:
+            await _hold(lifeline, stop)
         await _drain(server, app)
     finally:
         await manager.aclose()
+
+
+async def _hold(lifeline: int, stop: asyncio.Event) -> None:
+    """Say that we listen; return when the other end is let go, or at a signal."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=lifeline))
+    writer.write(b"listening\n")
+    ends = {asyncio.create_task(reader.read()), asyncio.create_task(stop.wait())}
+    _, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    writer.close()
 
 
 def prepare_schema(settings: Settings) -> Path | None:
@@ -87,11 +104,11 @@ def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Await
 
 
 def announce(
-    loaded: Loaded, manager: SessionManager, listening: socket.socket, console: Console
+    loaded: Loaded, store: str, address: tuple[Any, ...], backup: Path | None, console: Console
 ) -> None:
     """Say where the server is and how it was set up."""
     settings = loaded.settings
-    host, port = listening.getsockname()[:2]
+    host, port = address[:2]
     shown_host = f"[{host}]" if ":" in host else host
     schema = (
         f"  schema {migrate.state(settings.store.url).current}"
@@ -110,18 +127,35 @@ def announce(
         f"Secure={cookie.secure}".lower().replace("secure", "Secure"),
         f"Max-Age={int(cookie.max_age.total_seconds())}" if cookie.max_age else "until closed",
     ]
+    count = settings.server.processes
+    company = f"{count} processes, " if count > 1 else ""
     console.print(f"hello_tornado {__version__}, Tornado {tornado_version}")
-    console.print(f"   listening http://{shown_host}:{port}/  (Ctrl+C stops)")
-    console.print(f"   sessions  {store_name(settings)} {manager.store}{schema}")
+    console.print(f"   listening http://{shown_host}:{port}/  ({company}Ctrl+C stops)")
+    console.print(f"   sessions  {store_name(settings)} {store}{schema}")
     console.print(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
     console.print(f"   cookie    {'  '.join(flags)}")
+    if backup is not None:
+        console.print(f"   backup    {backup}, from before the upgrade of the schema")
     console.print(f"   settings  {', '.join(loaded.sources) or 'defaults'}")
 
 
-def _listen(settings: Settings) -> list[socket.socket]:
+def free_address(settings: Settings) -> tuple[str, int]:
+    """Where several processes are to listen: nobody does yet, and port 0 has become a real one."""
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise Problem("this system lets no two processes share a port", "use --processes 1")
+    sockets = _listen(settings)
+    try:
+        host, port = sockets[0].getsockname()[:2]
+    finally:
+        for one in sockets:
+            one.close()
+    return host, port
+
+
+def _listen(settings: Settings, *, shared: bool = False) -> list[socket.socket]:
     host, port = settings.server.host, settings.server.port
     try:
-        return bind_sockets(port, host)
+        return bind_sockets(port, host, reuse_port=shared)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Problem(
@@ -134,7 +168,7 @@ def _listen(settings: Settings) -> list[socket.socket]:
         ) from error
 
 
-def _set_by_signals() -> asyncio.Event:
+def set_by_signals() -> asyncio.Event:
     """An event that SIGTERM and SIGINT set; from now on they do nothing else."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

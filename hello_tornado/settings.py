@@ -95,6 +95,7 @@ class Server(Group):
 
     host: str = "127.0.0.1"
     port: Annotated[Count, Field(ge=0, le=65_535)] = 8080
+    processes: Annotated[Count, Field(ge=1, le=256)] = 1
     mode: Literal["development", "production"] = "development"
 
 

@@ -1,0 +1,118 @@
+"""Several server processes on one port: started, watched, and stopped together.
+
+Each is a program of its own, with its own connections, and the kernel spreads over them whoever
+connects. A pair of sockets, the lifeline, ties each to us: it says there that it listens, and stops
+when we let go, or are gone.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from hello_tornado.problem import Problem
+from hello_tornado.secret import cookie_secret
+from hello_tornado.server import (
+    DRAIN_SECONDS,
+    announce,
+    free_address,
+    prepare_schema,
+    set_by_signals,
+)
+from hello_tornado.sessions import open_store
+from hello_tornado.settings import Loaded
+
+logger = logging.getLogger("hello_tornado.supervisor")
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # before a process that ended is started again
+ENOUGH_SECONDS = 10  # of life, after which the pause is short again
+
+
+async def supervise(loaded: Loaded, settings_file: Path | None, console: Console) -> int:
+    """Keep `server.processes` processes serving until SIGTERM or SIGINT; returns an exit code."""
+    settings, stop = loaded.settings, set_by_signals()
+    if settings.store.url.startswith("memory:"):
+        raise Problem(
+            "processes cannot share a memory store: each would know only its own sessions",
+            "set store.url to sqlite:///var/sessions.db, or serve with --processes 1",
+        )
+    cookie_secret(settings)
+    backup = prepare_schema(settings)
+    address = free_address(settings)
+    command = _command(address[1], settings_file)
+    first, *others = (Worker(command) for _ in range(settings.server.processes))
+    # One goes ahead: what keeps a server from starting is said once.
+    if not await first.start():
+        return 0 if stop.is_set() else await first.exit_code()
+    await asyncio.gather(*(worker.start() for worker in others))
+    announce(loaded, str(open_store(settings.store.url)), address, backup, console)
+    keeping = [asyncio.create_task(worker.keep(stop)) for worker in (first, *others)]
+    await stop.wait()
+    console.print("stopping: finishing the requests in flight")
+    await asyncio.gather(*keeping)
+    return 0
+
+
+class Worker:
+    """One server process, and whichever takes its place."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+
+    async def start(self) -> bool:
+        """Start the process; returns whether it came to listen."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                f"--lifeline={theirs.fileno()}",
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        reader, self._lifeline = await asyncio.open_connection(sock=ours)
+        return await reader.readline() != b""
+
+    async def exit_code(self) -> int:
+        """How the process ended, once it has."""
+        return await self._process.wait()
+
+    async def keep(self, stop: asyncio.Event) -> None:
+        """Start the process again whenever it ends; when all are to stop, let it finish."""
+        stopping, clock = asyncio.create_task(stop.wait()), asyncio.get_running_loop().time
+        pause = SHORTEST_PAUSE
+        while True:
+            started, ended = clock(), asyncio.create_task(self.exit_code())
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._lifeline.close()
+            if stop.is_set():
+                await self._end(ended)
+                return
+            logger.error(
+                "process %d ended (%d); another one takes its place",
+                self._process.pid,
+                ended.result(),
+            )
+            pause = SHORTEST_PAUSE if clock() - started > ENOUGH_SECONDS else pause
+            await asyncio.wait({stopping}, timeout=pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            if stop.is_set():
+                return
+            await self.start()
+
+    async def _end(self, ended: "asyncio.Task[int]") -> None:
+        await asyncio.wait({ended}, timeout=DRAIN_SECONDS + ENOUGH_SECONDS)
+        if not ended.done():
+            logger.error("process %d did not stop; it is killed", self._process.pid)
+            self._process.kill()
+        await ended
+
+
+def _command(port: int, settings_file: Path | None) -> list[str]:
+    debug = ["--debug"] if "--debug" in sys.argv else []
+    settings = ["--settings", str(settings_file)] if settings_file is not None else []
+    program = [sys.executable, "-m", "hello_tornado", *debug, "serve", "--port", str(port)]
+    return [*program, *settings]
