@@ -4,7 +4,8 @@ The statements use no upsert: a create is an INSERT, a save an UPDATE of exactly
 exactly one row, so that nothing which has ended can come back.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import (
@@ -46,6 +47,7 @@ from hello_tornado.sessions.stores.sql_url import target_of
 from hello_tornado.sessions.stores.sqlite import SqliteLanes
 
 FOLDING = ("mysql", "mariadb")
+PURGE_LOCK = 7_403_117_052  # any number, as long as every process takes the same
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
@@ -229,7 +231,29 @@ def count(connection: Connection, after: int) -> int:
 
 
 def purge(connection: Connection, now: int, limit: int) -> int:
-    """Delete up to *limit* expired records, the longest expired first."""
+    """Delete up to *limit* expired records, the longest expired first; 0 while another does."""
+    with _alone(connection) as is_alone:
+        return _purge(connection, now, limit) if is_alone else 0
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[bool]:
+    """Whether no other process purges; SQLite's write lock says so already."""
+    match connection.dialect.name:
+        case "postgresql":
+            lock = f"SELECT pg_try_advisory_xact_lock({PURGE_LOCK})"
+            yield connection.exec_driver_sql(lock).scalar_one()
+        case "mysql" | "mariadb":
+            name = f"CONCAT('{PURGE_LOCK} ', DATABASE())"
+            is_alone = connection.exec_driver_sql(f"SELECT GET_LOCK({name}, 0)").scalar_one() == 1
+            yield is_alone
+            if is_alone:
+                connection.exec_driver_sql(f"SELECT RELEASE_LOCK({name})")
+        case _:
+            yield True
+
+
+def _purge(connection: Connection, now: int, limit: int) -> int:
     expired = connection.execute(EXPIRED, {"now": now, "limit": limit}).scalars().all()
     if not expired:
         return 0
