@@ -11,7 +11,8 @@ from hello_tornado.cures import cure_of
 from hello_tornado.problem import Problem
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.sql_url import Target, blocking_target_of
-from hello_tornado.sessions.stores.sqlite import begin_immediate, make_private_file, sqlite_engine
+from hello_tornado.sessions.stores.sqlite import make_private_file, sqlite_engine
+from hello_tornado.sessions.stores.transactions import transaction as atomic
 
 LOCK = 7_403_117_051  # any number, as long as every upgrade takes the same
 LOCK_SECONDS = 60
@@ -71,17 +72,12 @@ def _engine(target: Target) -> Engine:
 def _alone(connection: Connection) -> Iterator[None]:
     match connection.dialect.name:
         case "sqlite":
-            with begin_immediate(connection):
+            with atomic(connection):
                 yield
         case "postgresql":
-            connection.exec_driver_sql("BEGIN")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-            try:
+            with atomic(connection):
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
                 yield
-            except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
-                raise
-            connection.exec_driver_sql("COMMIT")
         case _:
             lock = f"SELECT GET_LOCK('{LOCK}', {LOCK_SECONDS})"
             if connection.exec_driver_sql(lock).scalar() != 1:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, inspect, text
 from hello_tornado.database import connected, transaction
 from hello_tornado.problem import Problem
 from hello_tornado.resources import resource
-from hello_tornado.sessions.stores.sql import metadata, sessions
+from hello_tornado.sessions.stores.schema import metadata, sessions
 from hello_tornado.sessions.stores.sql_url import parse
 from hello_tornado.sessions.stores.sqlite import make_private_file
 

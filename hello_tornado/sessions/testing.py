@@ -116,6 +116,10 @@ class StoreContract:
         await _create(store, odd, big)
         assert await _load(store, odd.key) == odd
         assert await _load(store, big.key) == big
+        swapped = [Swap(odd, newer(odd, data=big.data)), Swap(big, newer(big, data=odd.data))]
+        assert await store.save(swapped) == [Saved(), Saved()]
+        assert await _load(store, odd.key) == swapped[0].new
+        assert await _load(store, big.key) == swapped[1].new
 
     @_promise
     async def test_keys_that_differ_in_one_bit_are_different(self, store: Store) -> None:

@@ -30,10 +30,9 @@ class HeldLanes:
             target.url,
             connect_args=dict(target.arguments),
             poolclass=NullPool,
-            isolation_level="READ COMMITTED",
+            isolation_level="AUTOCOMMIT",
         )
-        self._reader = _Lane(engine.execution_options(isolation_level="AUTOCOMMIT"))
-        self._writer = _Lane(engine)
+        self._reader, self._writer = _Lane(engine), _Lane(engine)
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -49,8 +48,8 @@ class HeldLanes:
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function* in a transaction of its own, once that is committed."""
-        return await self._writer.run(_in_transaction, function, *args, **kwargs)
+        """The result of *function*, asked once: whether a lost one was done, nobody knows."""
+        return await self._writer.run(function, *args, **kwargs)
 
     async def aclose(self) -> None:
         """Close both connections."""
@@ -118,13 +117,3 @@ class _Lane:
                 await connection.close()
             if self._given_up:
                 await asyncio.wait(self._given_up, timeout=LIMIT_SECONDS)
-
-
-def _in_transaction(
-    connection: Connection,
-    function: Callable[Concatenate[Connection, P], R],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
-    with connection.begin():
-        return function(connection, *args, **kwargs)

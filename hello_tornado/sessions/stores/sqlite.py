@@ -6,14 +6,16 @@ ever runs on the event loop, where a cold page or a lock would hold up every req
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, MetaData, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from hello_tornado.sessions.stores.transactions import transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,8 +45,8 @@ class SqliteLanes:
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function* in a transaction of its own, once that is on the disk."""
-        return await self._writer.run(_in_transaction, function, *args, **kwargs)
+        """The result of *function* on the writing connection."""
+        return await self._writer.run(function, *args, **kwargs)
 
     async def aclose(self) -> None:
         """Close both connections and end both threads."""
@@ -57,7 +59,7 @@ class SqliteLanes:
     def _connect_and_create(self) -> Connection:
         make_private_file(Path(str(self._url.database)))
         connection = self._connect()
-        with begin_immediate(connection):
+        with transaction(connection):
             self._metadata.create_all(connection)
         return connection
 
@@ -115,31 +117,6 @@ def sqlite_engine(url: URL) -> Engine:
         cursor.close()
 
     return engine
-
-
-@contextmanager
-def begin_immediate(connection: Connection) -> Iterator[None]:
-    """A transaction that holds the write lock from its beginning.
-
-    The driver's own begin deferred, and would meet a lock only at their first write.
-    """
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
-
-
-def _in_transaction(
-    connection: Connection,
-    function: Callable[Concatenate[Connection, P], R],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
-    with begin_immediate(connection):
-        return function(connection, *args, **kwargs)
 
 
 def make_private_file(path: Path) -> None:

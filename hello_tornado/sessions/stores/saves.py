@@ -1,0 +1,160 @@
+"""Many swaps at once: in one statement where the database says what it changed, else in a few.
+
+There is no upsert: a create is an INSERT, a save an UPDATE of exactly one version of exactly one
+row, so that nothing which has ended can come back. Rows are locked in the order of their keys, or
+two processes could wait for each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Connection,
+    Integer,
+    LargeBinary,
+    Text,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.stores.schema import FOLDING, sessions
+from hello_tornado.sessions.stores.statements import columns_of, load
+from hello_tornado.sessions.stores.transactions import transaction
+
+COLUMNS = tuple(column.name for column in sessions.c)
+
+LOCK_VERSIONS = (
+    select(sessions.c.key, sessions.c.version)
+    .where(sessions.c.key.in_(bindparam("keys", expanding=True)))
+    .with_for_update()
+)
+CREATE = insert(sessions)
+SAVE = (
+    update(sessions)
+    .where(sessions.c.key == bindparam("old_key"), sessions.c.version == bindparam("old_version"))
+    .values({name: bindparam(f"new_{name}") for name in COLUMNS})
+)
+SAVED = ("old_key", "old_version", *(f"new_{name}" for name in COLUMNS))
+AT_ONCE = text("""
+    WITH new AS (
+        SELECT * FROM unnest(
+            :old_key, :old_version, :key, :handle, :version, :user_id, :data,
+            :created_at, :accessed_at, :expires_at
+        ) AS new(
+            old_key, old_version, key, handle, version, user_id, data,
+            created_at, accessed_at, expires_at
+        )
+    ), created AS (
+        INSERT INTO sessions
+            (key, handle, version, user_id, data, created_at, accessed_at, expires_at)
+        SELECT key, handle, version, user_id, data, created_at, accessed_at, expires_at
+        FROM new WHERE old_key IS NULL
+    ), standing AS (
+        SELECT sessions.key FROM sessions JOIN new ON sessions.key = new.old_key
+        ORDER BY sessions.key FOR UPDATE OF sessions
+    )
+    UPDATE sessions SET
+        key = new.key, handle = new.handle, version = new.version, user_id = new.user_id,
+        data = new.data, created_at = new.created_at, accessed_at = new.accessed_at,
+        expires_at = new.expires_at
+    FROM new JOIN standing ON standing.key = new.old_key
+    WHERE sessions.key = standing.key AND sessions.version = new.old_version
+    RETURNING new.old_key
+""").bindparams(
+    *(bindparam(name, type_=ARRAY(LargeBinary)) for name in ("old_key", "key", "data")),
+    *(bindparam(name, type_=ARRAY(Text)) for name in ("handle", "user_id")),
+    *(bindparam(name, type_=ARRAY(Integer)) for name in ("old_version", "version")),
+    *(
+        bindparam(name, type_=ARRAY(BigInteger))
+        for name in ("created_at", "accessed_at", "expires_at")
+    ),
+)
+
+
+def save(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+    """One outcome for each swap; `IntegrityError`, and nothing done, when a new key is taken."""
+    if connection.dialect.name == "postgresql":
+        return _save_at_once(connection, swaps)
+    with transaction(connection):
+        return _save_in_steps(connection, swaps)
+
+
+def _save_at_once(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+    values: dict[str, list[Any]] = {
+        "old_key": [old and old.key for old, _ in swaps],
+        "old_version": [old and old.version for old, _ in swaps],
+    }
+    for name in COLUMNS:
+        values[name] = [getattr(new, name) for _, new in swaps]
+    saved = {bytes(key) for key in connection.execute(AT_ONCE, values).scalars()}
+    losers = [old.key for old, _ in swaps if old is not None and old.key not in saved]
+    return _outcomes(swaps, losers, load(connection, losers) if losers else {})
+
+
+def _save_in_steps(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+    changes = [(old, new) for old, new in swaps if old is not None]
+    standing: dict[bytes, int] = {}
+    if changes:
+        rows = connection.execute(LOCK_VERSIONS, {"keys": sorted(old.key for old, _ in changes)})
+        standing = {bytes(key): version for key, version in rows}
+    winners = [(old, new) for old, new in changes if standing.get(old.key) == old.version]
+    if winners:
+        _update(connection, winners)
+    if creates := [columns_of(new) for old, new in swaps if old is None]:
+        connection.execute(CREATE, creates)
+    losers = [old.key for old, _ in changes if standing.get(old.key) != old.version]
+    stale = [key for key in losers if key in standing]
+    return _outcomes(swaps, losers, load(connection, stale) if stale else {})
+
+
+def _outcomes(
+    swaps: Sequence[Swap],
+    losers: Sequence[SessionKey],
+    current: Mapping[SessionKey, SessionRecord],
+) -> Sequence[Outcome]:
+    lost = set(losers)
+
+    def outcome(swap: Swap) -> Outcome:
+        if swap.old is None or swap.old.key not in lost:
+            return Saved()
+        found = current.get(swap.old.key)
+        return Gone() if found is None else Conflict(found)
+
+    return [outcome(swap) for swap in swaps]
+
+
+def _update(connection: Connection, changes: Sequence[tuple[SessionRecord, SessionRecord]]) -> None:
+    ordered = sorted(changes, key=lambda change: change[0].key)
+    rows = [(old.key, old.version, *columns_of(new).values()) for old, new in ordered]
+    if connection.dialect.name in FOLDING:  # whose driver sends a statement for each row
+        values = [value for row in rows for value in row]
+        connection.exec_driver_sql(_joined_update(len(rows)), tuple(map(_exact, values)))
+    else:
+        connection.execute(SAVE, [dict(zip(SAVED, row, strict=True)) for row in rows])
+
+
+def _exact(value: Any) -> Any:
+    return value.encode() if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=256)
+def _joined_update(count: int) -> str:
+    """An UPDATE of *count* rows from as many rows of values."""
+    names = ["old_key", "old_version", *COLUMNS]
+    first = "SELECT " + ", ".join(f"%s AS `{name}`" for name in names)
+    other = "SELECT " + ", ".join(["%s"] * len(names))
+    rows = " UNION ALL ".join([first, *[other] * (count - 1)])
+    assignments = ", ".join(f"sessions.`{name}` = new.`{name}`" for name in COLUMNS)
+    return (
+        f"UPDATE ({rows}) AS new STRAIGHT_JOIN sessions "
+        "ON sessions.`key` = new.old_key AND sessions.version = new.old_version "
+        f"SET {assignments}"
+    )
