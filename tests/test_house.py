@@ -15,7 +15,6 @@ LONGEST_FILE = 260
 LONGER_FOR_A_REASON = {
     "manager.py",  # the service in one place: what a request costs, read down the page
     "settings.py",  # every setting, and how each mistake is explained
-    "sql.py",  # the table, its statements and the functions that run them
     "testing.py",  # the contract, a promise each
     "web.py",  # the binding: its parts lean on each other
 }

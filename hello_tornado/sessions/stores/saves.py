@@ -1,4 +1,4 @@
-"""Many swaps at once: in one statement where the database says what it changed, else in a few.
+"""Many swaps at once, in one statement where the database says which rows it changed.
 
 There is no upsert: a create is an INSERT, a save an UPDATE of exactly one version of exactly one
 row, so that nothing which has ended can come back. Rows are locked in the order of their keys, or
@@ -6,6 +6,7 @@ two processes could wait for each other.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -83,8 +84,12 @@ def save(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
     """One outcome for each swap; `IntegrityError`, and nothing done, when a new key is taken."""
     if connection.dialect.name == "postgresql":
         return _save_at_once(connection, swaps)
-    with transaction(connection):
-        return _save_in_steps(connection, swaps)
+    try:
+        _save_all(connection, swaps)
+    except _SomeLost:
+        with transaction(connection):
+            return _save_those_that_stand(connection, swaps)
+    return [Saved()] * len(swaps)
 
 
 def _save_at_once(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
@@ -99,20 +104,23 @@ def _save_at_once(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Out
     return _outcomes(swaps, losers, load(connection, losers) if losers else {})
 
 
-def _save_in_steps(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+def _save_all(connection: Connection, swaps: Sequence[Swap]) -> None:
     changes = [(old, new) for old, new in swaps if old is not None]
-    standing: dict[bytes, int] = {}
-    if changes:
-        rows = connection.execute(LOCK_VERSIONS, {"keys": sorted(old.key for old, _ in changes)})
-        standing = {bytes(key): version for key, version in rows}
-    winners = [(old, new) for old, new in changes if standing.get(old.key) == old.version]
-    if winners:
+    with transaction(connection) if len(swaps) > 1 else nullcontext():
+        if changes and _update(connection, changes) < len(changes):
+            raise _SomeLost
+        _create(connection, swaps)
+
+
+def _save_those_that_stand(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+    changes = [(old, new) for old, new in swaps if old is not None]
+    rows = connection.execute(LOCK_VERSIONS, {"keys": sorted(old.key for old, _ in changes)})
+    standing = {bytes(key): version for key, version in rows}
+    if winners := [(old, new) for old, new in changes if standing.get(old.key) == old.version]:
         _update(connection, winners)
-    if creates := [columns_of(new) for old, new in swaps if old is None]:
-        connection.execute(CREATE, creates)
+    _create(connection, swaps)
     losers = [old.key for old, _ in changes if standing.get(old.key) != old.version]
-    stale = [key for key in losers if key in standing]
-    return _outcomes(swaps, losers, load(connection, stale) if stale else {})
+    return _outcomes(swaps, losers, load(connection, losers))
 
 
 def _outcomes(
@@ -131,14 +139,19 @@ def _outcomes(
     return [outcome(swap) for swap in swaps]
 
 
-def _update(connection: Connection, changes: Sequence[tuple[SessionRecord, SessionRecord]]) -> None:
+def _create(connection: Connection, swaps: Sequence[Swap]) -> None:
+    if creates := [columns_of(new) for old, new in swaps if old is None]:
+        connection.execute(CREATE, creates)
+
+
+def _update(connection: Connection, changes: Sequence[tuple[SessionRecord, SessionRecord]]) -> int:
+    """Save those that stand; returns how many."""
     ordered = sorted(changes, key=lambda change: change[0].key)
     rows = [(old.key, old.version, *columns_of(new).values()) for old, new in ordered]
     if connection.dialect.name in FOLDING:  # whose driver sends a statement for each row
-        values = [value for row in rows for value in row]
-        connection.exec_driver_sql(_joined_update(len(rows)), tuple(map(_exact, values)))
-    else:
-        connection.execute(SAVE, [dict(zip(SAVED, row, strict=True)) for row in rows])
+        values = [_exact(value) for row in rows for value in row]
+        return connection.exec_driver_sql(_joined_update(len(rows)), tuple(values)).rowcount
+    return connection.execute(SAVE, [dict(zip(SAVED, row, strict=True)) for row in rows]).rowcount
 
 
 def _exact(value: Any) -> Any:
@@ -154,7 +167,11 @@ def _joined_update(count: int) -> str:
     rows = " UNION ALL ".join([first, *[other] * (count - 1)])
     assignments = ", ".join(f"sessions.`{name}` = new.`{name}`" for name in COLUMNS)
     return (
-        f"UPDATE ({rows}) AS new STRAIGHT_JOIN sessions "
+        f"UPDATE ({rows}) AS new STRAIGHT_JOIN sessions "  # noqa: S608
         "ON sessions.`key` = new.old_key AND sessions.version = new.old_version "
         f"SET {assignments}"
     )
+
+
+class _SomeLost(Exception):
+    """Not all rows stood as the swaps say; nothing was done."""

@@ -11,6 +11,7 @@ from hello_tornado.sessions.errors import ConfigurationError
 
 ON_THE_LOOP = {"postgresql": "psycopg", "mysql": "asyncmy", "mariadb": "asyncmy"}
 IN_A_THREAD = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+READ_COMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 YES = {"true", "1", "yes"}
 
 
@@ -25,7 +26,9 @@ def target_of(text: str) -> Target:
     """What a URL leads to from an event loop; a driver that it names is used."""
     url = parse(text)
     driver = ON_THE_LOOP.get(url.drivername)
-    return _with_tls(url if driver is None else url.set(drivername=f"{url.drivername}+{driver}"))
+    return _with_arguments(
+        url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
+    )
 
 
 def blocking_target_of(text: str) -> Target:
@@ -37,7 +40,7 @@ def blocking_target_of(text: str) -> Target:
     if url.get_driver_name() == "asyncpg" and "ssl" in url.query:
         mode = {"sslmode": url.query["ssl"]}
         url = url.difference_update_query(["ssl"]).update_query_dict(mode)
-    return _with_tls(url.set(drivername=f"{name}+{IN_A_THREAD[name]}"))
+    return _with_arguments(url.set(drivername=f"{name}+{IN_A_THREAD[name]}"))
 
 
 def parse(text: str) -> URL:
@@ -59,9 +62,15 @@ def parse(text: str) -> URL:
     return url
 
 
-def _with_tls(url: URL) -> Target:
-    """`ssl=true` on MariaDB: a certificate that the system trusts, and that names the host."""
-    is_mariadb = url.get_backend_name() in {"mysql", "mariadb"}
-    if is_mariadb and str(url.query.get("ssl", "")).lower() in YES:
-        return Target(url.difference_update_query(["ssl"]), {"ssl": ssl.create_default_context()})
-    return Target(url, {})
+def _with_arguments(url: URL) -> Target:
+    """MariaDB's drivers take no isolation level, and no plain `ssl=true`, from a URL.
+
+    With that, the certificate has to be one that the system trusts, and to name the host.
+    """
+    if url.get_backend_name() not in {"mysql", "mariadb"}:
+        return Target(url, {})
+    arguments: dict[str, Any] = {"init_command": READ_COMMITTED}
+    if str(url.query.get("ssl", "")).lower() in YES:
+        arguments["ssl"] = ssl.create_default_context()
+        url = url.difference_update_query(["ssl"])
+    return Target(url, arguments)

@@ -10,16 +10,12 @@ BEGIN = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": "BEGIN ISOLATION LEVEL READ COMMITTED",
 }
-READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """Commit what is done within as a whole, or nothing of it."""
-    dialect = connection.dialect.name
-    if dialect not in BEGIN:
-        connection.exec_driver_sql(READ_COMMITTED)
-    connection.exec_driver_sql(BEGIN.get(dialect, "BEGIN"))
+    connection.exec_driver_sql(BEGIN.get(connection.dialect.name, "BEGIN"))
     try:
         yield
     except BaseException:
