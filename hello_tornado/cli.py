@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from hello_tornado import database, migrate
 from hello_tornado.app import cookie_policy, make_manager
@@ -16,11 +15,19 @@ from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
 from hello_tornado.server import serve as serve_until_stopped
 from hello_tornado.server import upgrades_itself
-from hello_tornado.sessions import open_store
+from hello_tornado.session_commands import session_commands
+from hello_tornado.sessions import SessionManager, open_store
 from hello_tornado.sessions.errors import ConfigurationError, SessionError, StoreError
-from hello_tornado.sessions.manager import SessionManager
-from hello_tornado.settings import Loaded, SettingsError, load_settings
+from hello_tornado.settings import Loaded, Settings, SettingsError, load_settings
 from hello_tornado.supervisor import supervise
+from hello_tornado.terminal import (
+    SettingsFile,
+    console,
+    counted,
+    errors,
+    progress_bar,
+    with_manager,
+)
 
 cli = typer.Typer(
     help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
@@ -32,11 +39,8 @@ schema_commands = typer.Typer(help="The schema of the session database.", no_arg
 config = typer.Typer(help="The settings in force.", no_args_is_help=True)
 cli.add_typer(schema_commands, name="db")
 cli.add_typer(config, name="config")
+cli.add_typer(session_commands, name="sessions")
 
-console = Console(highlight=False, soft_wrap=True)
-SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
-]
 Revision = Annotated[str, typer.Argument(help="A revision of the schema.")]
 
 
@@ -107,20 +111,26 @@ def check(settings: SettingsFile = None) -> None:
 
 
 @cli.command()
-def purge(settings: SettingsFile = None) -> None:
+def purge(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    settings: SettingsFile = None,
+) -> None:
     """Delete expired sessions now."""
 
-    async def run(manager: SessionManager, batch: int) -> int:
-        try:
-            return await manager.purge(batch=batch)
-        finally:
-            await manager.aclose()
+    async def run(manager: SessionManager, given: Settings) -> int:
+        expired = await manager.store.count() - await manager.store.count(manager.now())
+        if dry_run:
+            return expired
+        with progress_bar() as bar:
+            task = bar.add_task("purging", total=expired)
+            return await manager.purge(
+                batch=given.purge.batch, progress=lambda count: bar.advance(task, count)
+            )
 
-    given = _load(settings).settings
-    if database.has_schema(given.store.url) and not upgrades_itself(given):
-        migrate.state(given.store.url).check()
-    manager = make_manager(given, open_store(given.store.url), hooks=())
-    console.print(f"{asyncio.run(run(manager, given.purge.batch))} expired sessions deleted")
+    count = with_manager(settings, run)
+    would_be = "would be " if dry_run else ""
+    console.print(f"{counted(count, 'expired session')} {would_be}deleted")
 
 
 @cli.command()
@@ -170,7 +180,6 @@ def _tell_backup(backup: Path | None) -> None:
 
 def main() -> None:
     """Run a command; a problem is told in two lines, and the exit code is 2."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         cli()
     except (Problem, SettingsError, SessionError, OSError) as problem:

@@ -41,7 +41,8 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def _duration(value: Any) -> timedelta:
+def duration(value: Any) -> timedelta:
+    """A time such as 30m, 12h or 7d; a bare number is seconds."""
     if isinstance(value, timedelta):
         return value
     match = re.fullmatch(r"(0|[1-9][0-9]{0,8})([smhd]?)", str(value))
@@ -77,7 +78,7 @@ def _by_version(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+Duration = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_positive)]
 Count = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Version = Annotated[Count, Field(ge=0)]

@@ -182,6 +182,12 @@ class SessionManager:
         records = await self.store.find_by_user(user_id)
         return [self._session(record) for record in records if record.expires_at > now]
 
+    async def find(self, handle: str) -> Session | None:
+        """The living session that has this handle, to look at."""
+        found = await self.store.find_by_handle([handle])
+        living = [self._session(record) for record in found if record.expires_at > self.now()]
+        return living[0] if living else None
+
     async def revoke(self, *handles: str) -> int:
         """End these sessions, wherever they are in use; returns how many there were."""
         return await self._revoke_all(lambda: self.store.find_by_handle(handles))
@@ -204,11 +210,18 @@ class SessionManager:
         purger.start()
         return purger
 
-    async def purge(self, *, batch: int = 1000) -> int:
-        """Delete what has expired by now, *batch* by *batch*; returns how many sessions."""
+    async def purge(
+        self, *, batch: int = 1000, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Delete what has expired by now, *batch* by *batch*; returns how many sessions.
+
+        *progress* is told the size of each batch that is done.
+        """
         now, total = self.now(), 0
         while purged := await self.store.purge(now, batch):
             total += purged
+            if progress is not None:
+                progress(purged)
             if purged < batch:
                 break
             await asyncio.sleep(0)

@@ -1,0 +1,272 @@
+"""`sessions list|show|revoke|stats`: every store's sessions, by handle and never by id or key."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.cells import cell_len, set_cell_size
+
+from hello_tornado.handlers.base import words
+from hello_tornado.problem import Problem
+from hello_tornado.sessions import SessionManager, Store
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.lifetimes import MICROSECOND, datetime_of
+from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.serializers import to_json
+from hello_tornado.settings import Settings, duration
+from hello_tornado.terminal import (
+    AsJson,
+    SettingsFile,
+    console,
+    counted,
+    errors,
+    print_json,
+    printable,
+    progress_bar,
+    with_manager,
+)
+
+PAGE = 500
+COLUMNS = ("handle", "user", "created", "last used", "ends in", "bytes")
+
+session_commands = typer.Typer(help="The sessions in the store.", no_args_is_help=True)
+
+User = Annotated[str | None, typer.Option(help="Only this user's sessions.")]
+OlderThan = Annotated[
+    timedelta | None,
+    typer.Option(parser=duration, metavar="DURATION", help="Only those begun longer ago: 7d, 12h."),
+]
+IdleFor = Annotated[
+    timedelta | None,
+    typer.Option(parser=duration, metavar="DURATION", help="Only those unused for longer: 30m."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which living sessions are meant."""
+
+    now: int
+    user: str | None = None
+    older_than: timedelta | None = None
+    idle_for: timedelta | None = None
+
+    def __contains__(self, record: SessionRecord) -> bool:
+        return (
+            record.expires_at > self.now
+            and (self.user is None or record.user_id == self.user)
+            and self._is_before(record.created_at, self.older_than)
+            and self._is_before(record.accessed_at, self.idle_for)
+        )
+
+    def _is_before(self, moment: int, ago: timedelta | None) -> bool:
+        return ago is None or self.now - moment > ago // MICROSECOND
+
+    async def records(
+        self, store: Store, after: SessionRecord | None = None
+    ) -> AsyncIterator[SessionRecord]:
+        """Those of *store*, by their end, a page at a time."""
+        if self.user is not None:
+            theirs = sorted(await store.find_by_user(self.user), key=_place)
+            for record in theirs:
+                if record in self and (after is None or _place(record) > _place(after)):
+                    yield record
+            return
+        while page := await store.page(after, PAGE):
+            for record in page:
+                if record in self:
+                    yield record
+            after = page[-1]
+
+
+def _place(record: SessionRecord) -> tuple[int, SessionKey]:
+    return record.expires_at, record.key
+
+
+@session_commands.command("list")
+def list_sessions(
+    *,
+    user: User = None,
+    older_than: OlderThan = None,
+    idle_for: IdleFor = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    after: Annotated[str | None, typer.Option(help="Those after this handle.")] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Living sessions, those that end soonest first."""
+
+    async def find(manager: SessionManager, _: Settings) -> tuple[int, list[SessionRecord]]:
+        start = None if after is None else await _record(manager, after)
+        selection = Selection(manager.now(), user, older_than, idle_for)
+        found: list[SessionRecord] = []
+        async for record in selection.records(manager.store, start):
+            found.append(record)
+            if len(found) > limit:
+                break
+        return selection.now, found
+
+    now, found = with_manager(settings, find)
+    page, more = found[:limit], found[limit:]
+    if as_json:
+        print_json(
+            {
+                "sessions": [_facts(record) for record in page],
+                "after": page[-1].handle if more else None,
+            }
+        )
+    else:
+        _print_table(page, now)
+        if more:
+            errors.print(f"there are more: add --after {page[-1].handle}", markup=False)
+
+
+@session_commands.command()
+def show(
+    handle: str,
+    data: Annotated[bool, typer.Option("--data", help="The values, too.")] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """One session: its facts, and the keys of its data."""
+
+    async def find(manager: SessionManager, _: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+        record = await _record(manager, handle)
+        session = await manager.find(handle)
+        pairs = {} if session is None else dict(session)
+        return _facts(record), {key: to_json(value, key) for key, value in pairs.items()}
+
+    facts, pairs = with_manager(settings, find)
+    if as_json:
+        print_json(facts | ({"data": pairs} if data else {"keys": list(pairs)}))
+        return
+    for name, value in facts.items():
+        console.print(f"{name:12}{printable(str(value))}", markup=False)
+    for key, value in pairs.items():
+        shown = f" = {value!a}" if data else ""
+        console.print(f"{'data':12}{printable(key)}{shown}", markup=False)
+
+
+@session_commands.command()
+def revoke(
+    handles: Annotated[list[str] | None, typer.Argument(metavar="HANDLE...")] = None,
+    *,
+    user: User = None,
+    older_than: OlderThan = None,
+    idle_for: IdleFor = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every session there is.")] = False,
+    settings: SettingsFile = None,
+) -> None:
+    """End sessions, by handle or by choice; running servers obey at the next request."""
+    chosen = user is not None or older_than is not None or idle_for is not None
+    if [bool(handles), chosen, everyone].count(True) != 1:
+        raise Problem(
+            "it is not clear which sessions to revoke",
+            "name handles, or choose by --user, --older-than and --idle-for, or say --all",
+        )
+
+    async def end(manager: SessionManager, _: Settings) -> int:
+        if handles:
+            return await manager.revoke(*handles)
+        selection, count = Selection(manager.now(), user, older_than, idle_for), 0
+        with progress_bar() as progress:
+            task = progress.add_task("revoking", total=await manager.store.count(manager.now()))
+            batch: list[str] = []
+            async for record in selection.records(manager.store):
+                progress.advance(task)
+                batch.append(record.handle)
+                if len(batch) == PAGE:
+                    count += await manager.revoke(*batch)
+                    batch.clear()
+            return count + (await manager.revoke(*batch) if batch else 0)
+
+    count = with_manager(settings, end)
+    console.print(f"{counted(count, 'session')} revoked")
+    if handles and count < len(set(handles)):
+        raise Problem(
+            f"{len(set(handles)) - count} of the handles belong to no session",
+            "see: python -m hello_tornado sessions list",
+        )
+
+
+@session_commands.command()
+def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
+    """How many sessions there are, whose, and how big."""
+
+    async def add_up(manager: SessionManager, _: Settings) -> dict[str, Any]:
+        now, store = manager.now(), manager.store
+        living = logged_in = size = biggest = 0
+        users: set[str] = set()
+        with progress_bar() as progress:
+            task = progress.add_task("counting", total=await store.count(now))
+            async for record in Selection(now).records(store):
+                progress.advance(task)
+                living += 1
+                size += len(record.data)
+                biggest = max(biggest, len(record.data))
+                if record.user_id is not None:
+                    logged_in += 1
+                    users.add(record.user_id)
+        return {
+            "living": living,
+            "logged_in": logged_in,
+            "anonymous": living - logged_in,
+            "users": len(users),
+            "expired": await store.count() - await store.count(now),
+            "bytes": size,
+            "biggest_bytes": biggest,
+        }
+
+    found = with_manager(settings, add_up)
+    if as_json:
+        print_json(found)
+    else:
+        for name, value in found.items():
+            console.print(f"{name.replace('_', ' '):15}{value:,}")
+
+
+def _print_table(records: Sequence[SessionRecord], now: int) -> None:
+    def ago(moment: int) -> str:
+        return words((now - moment) * MICROSECOND)
+
+    if not records:
+        errors.print("there are no such sessions")
+        return
+    rows = [COLUMNS] + [
+        (
+            record.handle,
+            "-" if record.user_id is None else printable(record.user_id),
+            f"{ago(record.created_at)} ago",
+            f"{ago(record.accessed_at)} ago",
+            words((record.expires_at - now) * MICROSECOND),
+            f"{len(record.data):,}",
+        )
+        for record in records
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (set_cell_size(text, width) for text, width in zip(row, widths, strict=True))
+        console.print("  ".join(cells).rstrip(), markup=False)
+
+
+async def _record(manager: SessionManager, handle: str) -> SessionRecord:
+    found = await manager.store.find_by_handle([handle])
+    if not found:
+        raise Problem(
+            f"no session has the handle {printable(handle)}",
+            "see: python -m hello_tornado sessions list",
+        )
+    return found[0]
+
+
+def _facts(record: SessionRecord) -> dict[str, Any]:
+    return {
+        "handle": record.handle,
+        "user": record.user_id,
+        "created_at": datetime_of(record.created_at).isoformat(),
+        "accessed_at": datetime_of(record.accessed_at).isoformat(),
+        "expires_at": datetime_of(record.expires_at).isoformat(),
+        "bytes": len(record.data),
+    }
