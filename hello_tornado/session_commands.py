@@ -1,7 +1,6 @@
 """`sessions list|show|revoke|stats`: every store's sessions, by handle and never by id or key."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -10,8 +9,8 @@ from rich.cells import cell_len, set_cell_size
 
 from hello_tornado.handlers.base import words
 from hello_tornado.problem import Problem
-from hello_tornado.sessions import SessionManager, Store
-from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.selection import PAGE, Selection
+from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.lifetimes import MICROSECOND, datetime_of
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.serializers import to_json
@@ -28,7 +27,6 @@ from hello_tornado.terminal import (
     with_manager,
 )
 
-PAGE = 500
 COLUMNS = ("handle", "user", "created", "last used", "ends in", "bytes")
 
 session_commands = typer.Typer(help="The sessions in the store.", no_args_is_help=True)
@@ -42,47 +40,6 @@ IdleFor = Annotated[
     timedelta | None,
     typer.Option(parser=duration, metavar="DURATION", help="Only those unused for longer: 30m."),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which living sessions are meant."""
-
-    now: int
-    user: str | None = None
-    older_than: timedelta | None = None
-    idle_for: timedelta | None = None
-
-    def __contains__(self, record: SessionRecord) -> bool:
-        return (
-            record.expires_at > self.now
-            and (self.user is None or record.user_id == self.user)
-            and self._is_before(record.created_at, self.older_than)
-            and self._is_before(record.accessed_at, self.idle_for)
-        )
-
-    def _is_before(self, moment: int, ago: timedelta | None) -> bool:
-        return ago is None or self.now - moment > ago // MICROSECOND
-
-    async def records(
-        self, store: Store, after: SessionRecord | None = None
-    ) -> AsyncIterator[SessionRecord]:
-        """Those of *store*, by their end, a page at a time."""
-        if self.user is not None:
-            theirs = sorted(await store.find_by_user(self.user), key=_place)
-            for record in theirs:
-                if record in self and (after is None or _place(record) > _place(after)):
-                    yield record
-            return
-        while page := await store.page(after, PAGE):
-            for record in page:
-                if record in self:
-                    yield record
-            after = page[-1]
-
-
-def _place(record: SessionRecord) -> tuple[int, SessionKey]:
-    return record.expires_at, record.key
 
 
 @session_commands.command("list")

@@ -26,24 +26,25 @@ Command = Callable[..., str]
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/sessions.db"
     else:
         url = request.getfixturevalue(f"{request.param}_url")
     if not request.param.startswith("redis"):
         migrate.upgrade(url)
-    for name in [name for name in os.environ if name.startswith("HELLO_TORNADO_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HELLO_TORNADO_STORE__URL", url)
-    monkeypatch.chdir(tmp_path)
     return url
 
 
 @pytest.fixture
 def command(
-    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
+    for name in [name for name in os.environ if name.startswith("HELLO_TORNADO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HELLO_TORNADO_STORE__URL", url)
+    monkeypatch.chdir(tmp_path)
+
     def run(*arguments: str, code: int = 0) -> str:
         monkeypatch.setattr(sys, "argv", ["hello-tornado", *arguments])
         with pytest.raises(SystemExit) as end:

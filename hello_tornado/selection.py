@@ -1,0 +1,53 @@
+"""Which sessions a command is about: by user, age and idleness, read a page at a time."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hello_tornado.sessions import Store
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.record import SessionRecord
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which living sessions are meant."""
+
+    now: int
+    user: str | None = None
+    older_than: timedelta | None = None
+    idle_for: timedelta | None = None
+
+    def __contains__(self, record: SessionRecord) -> bool:
+        return (
+            record.expires_at > self.now
+            and (self.user is None or record.user_id == self.user)
+            and self._is_before(record.created_at, self.older_than)
+            and self._is_before(record.accessed_at, self.idle_for)
+        )
+
+    def _is_before(self, moment: int, ago: timedelta | None) -> bool:
+        return ago is None or self.now - moment > ago // MICROSECOND
+
+    async def records(
+        self, store: Store, after: SessionRecord | None = None
+    ) -> AsyncIterator[SessionRecord]:
+        """Those of *store*, by their end, a page at a time."""
+        if self.user is not None:
+            theirs = sorted(await store.find_by_user(self.user), key=_place)
+            for record in theirs:
+                if record in self and (after is None or _place(record) > _place(after)):
+                    yield record
+            return
+        while page := await store.page(after, PAGE):
+            for record in page:
+                if record in self:
+                    yield record
+            after = page[-1]
+
+
+def _place(record: SessionRecord) -> tuple[int, SessionKey]:
+    return record.expires_at, record.key
