@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from running import clean_environment, running_server
 from tornado.testing import AsyncHTTPTestCase
 
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
+from hello_tornado.sessions.testing import StoreContract
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+HOME = Path(__file__).parent.parent.parent
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = "README.md") -> list[str]:
     """The fenced blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    text = (HOME / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 class TestTheSixLines(AsyncHTTPTestCase):
@@ -72,3 +75,18 @@ def test_the_commands_are_the_ones_that_ci_runs() -> None:
         'pip install -e ".[server]" && python -m hello_tornado',
         'pip install -e ".[all,dev]" && python -m pytest',
     ]
+
+
+def test_the_store_of_write_a_store_keeps_the_whole_contract(tmp_path: Path) -> None:
+    code = "".join(blocks("python", "docs/write-a-store.md"))
+    (tmp_path / "test_file_store.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_file_store.py"],
+        cwd=tmp_path,
+        env=clean_environment() | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    promises = sum(name.startswith("test_") for name in vars(StoreContract))
+    assert f"{promises} passed" in done.stdout, done.stdout
