@@ -13,7 +13,7 @@ from functools import reduce
 from typing import Final, NamedTuple, TypeAlias
 
 from hello_tornado.sessions.changes import Update
-from hello_tornado.sessions.errors import StoreError, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.session import Document, Renewal
@@ -105,6 +105,8 @@ class Committer:
         try:
             result = await self._store(folded)
         except Exception as error:  # noqa: BLE001 - it goes to those who wait
+            if isinstance(error, StoreTimeout):
+                turn = [*turn, *self._all_behind(folded.base.key)]
             if len(turn) == 1 or isinstance(error, StoreUnavailable):
                 _fail(turn, error)
                 return None
@@ -117,6 +119,11 @@ class Committer:
             last = await self._settle([waiting], stands) or last
             stands = last.record if isinstance(last, Committed) else stands
         return last
+
+    def _all_behind(self, key: SessionKey) -> Turn:
+        behind = self._lines[key][:]
+        self._lines[key].clear()
+        return behind
 
     async def _store(self, commit: Commit) -> Result:
         current = commit.base

@@ -10,6 +10,7 @@ SessionError
  ├─ SessionTooLarge       more data than `max_bytes`
  └─ StoreError            the store answered with an error
      └─ StoreUnavailable  the store did not answer: 503, and whether it wrote is unknown
+         └─ StoreTimeout  it took too long, and whoever waits behind need not wait as long
 """
 
 from collections.abc import Mapping
@@ -63,3 +64,7 @@ class StoreError(SessionError):
 
 class StoreUnavailable(StoreError):
     """The store did not answer; whether it wrote is unknown. The driver's error is the cause."""
+
+
+class StoreTimeout(StoreUnavailable):
+    """The store took too long. Whoever waits behind is told at once: a limit is a limit."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
@@ -23,9 +23,9 @@ class Gather(Generic[K, Q, A]):
 
     At most *lanes* calls are under way at a time, each with at most *limit* questions, whose keys
     are distinct. Questions that wait under one key are one question if they are *shared*, and else
-    take turns. When a batch fails it is asked again one by one, so that one
-    bad row never fails its neighbours; not so after `StoreUnavailable`, when nobody knows what was
-    written.
+    take turns. When a batch fails it is asked again one by one, so that one bad row never fails its
+    neighbours; not so after `StoreUnavailable`, when nobody knows what was written. A
+    `StoreTimeout` fails those, too, who have been waiting behind it.
     """
 
     def __init__(self, call: Call[Q, A], *, shared: bool, lanes: int = 1, limit: int = 256) -> None:
@@ -61,6 +61,9 @@ class Gather(Generic[K, Q, A]):
         try:
             answers = await self._call([question for question, _ in batch])
         except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+            if isinstance(error, StoreTimeout):
+                batch = [*batch, *self._waiting.values()]
+                self._waiting.clear()
             if len(batch) == 1 or isinstance(error, StoreUnavailable):
                 for _, future in batch:
                     _fail(future, error)

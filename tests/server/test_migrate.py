@@ -1,13 +1,14 @@
 """The schema: made by migrations or by the library itself, it is the same."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from running import clean_environment
+from running import clean_environment, run_command
 
 from hello_tornado import database, migrate
 from hello_tornado.problem import Problem
@@ -17,6 +18,15 @@ from hello_tornado.sessions.record import Swap
 from hello_tornado.sessions.testing import make_record
 
 ROOT = Path(__file__).parent.parent.parent
+
+KILLED_UPGRADE = """
+import os, signal, sys
+from alembic.operations import Operations
+from hello_tornado import migrate
+
+Operations.create_index = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+migrate.upgrade(sys.argv[1])
+"""
 
 
 @pytest.fixture
@@ -128,6 +138,31 @@ def test_an_upgrade_that_fails_in_the_middle_can_be_repeated(
     assert migrate.differences(any_url) == []
 
 
+def test_an_upgrade_that_was_killed_in_the_middle_can_be_repeated(any_url: str) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_UPGRADE, any_url],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert migrate.state(any_url).current is None
+    migrate.upgrade(any_url)
+    assert migrate.differences(any_url) == []
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_server_does_not_serve_without_its_schema(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    setting = {"HELLO_TORNADO_STORE__URL": request.getfixturevalue(f"{kind}_url")}
+    for arguments in (["serve", "--port", "0"], ["serve", "--port", "0", "--processes", "2"]):
+        done = run_command(tmp_path, *arguments, **setting)
+        assert done.returncode == 2
+        assert done.stderr.count("run: python -m hello_tornado db upgrade") == 1
+
+
 @pytest.mark.parametrize(
     ("url", "cause"),
     [
@@ -142,12 +177,12 @@ def test_a_server_that_is_not_there_is_named_with_the_cure(url: str, cause: str)
 
 
 @pytest.mark.parametrize("command", ["upgrade head", "check", "current"])
-def test_plain_alembic_works_in_the_checkout(url: str, command: str) -> None:
-    migrate.upgrade(url)
+def test_plain_alembic_works_in_the_checkout(any_url: str, command: str) -> None:
+    migrate.upgrade(any_url)
     done = subprocess.run(
         [sys.executable, "-m", "alembic", *command.split()],
         cwd=ROOT,
-        env=clean_environment() | {"HELLO_TORNADO_STORE__URL": url},
+        env=clean_environment() | {"HELLO_TORNADO_STORE__URL": any_url},
         capture_output=True,
         text=True,
         check=False,
@@ -155,21 +190,21 @@ def test_plain_alembic_works_in_the_checkout(url: str, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_plain_alembic_makes_the_same_schema_from_nothing(url: str) -> None:
+def test_plain_alembic_makes_the_same_schema_from_nothing(any_url: str) -> None:
     for command in ("upgrade head", "current", "downgrade base"):
         done = subprocess.run(
             [sys.executable, "-m", "alembic", *command.split()],
             cwd=ROOT,
-            env=clean_environment() | {"HELLO_TORNADO_STORE__URL": url},
+            env=clean_environment() | {"HELLO_TORNADO_STORE__URL": any_url},
             capture_output=True,
             text=True,
             check=True,
         )
         if command == "current":
             assert "0001 (head)" in done.stdout
-            assert migrate.state(url).is_current
-            assert migrate.differences(url) == []
-    assert migrate.state(url).current is None
+            assert migrate.state(any_url).is_current
+            assert migrate.differences(any_url) == []
+    assert migrate.state(any_url).current is None
 
 
 def test_a_backup_holds_what_a_running_store_has_only_in_its_log(url: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.gather import Gather
 
 pytestmark = pytest.mark.gen_test
@@ -33,6 +33,8 @@ class Doubler:
             raise ZeroDivisionError
         if -2 in numbers:
             raise StoreUnavailable("away")
+        if -3 in numbers:
+            raise StoreTimeout("too slow")
         return [2 * number for number in numbers]
 
 
@@ -109,6 +111,21 @@ async def test_after_an_unknown_outcome_nothing_is_asked_again() -> None:
     answers = await asked(Gather(call, shared=True), 1, -2)
     assert [type(answer) for answer in answers] == [StoreUnavailable, StoreUnavailable]
     assert call.batches == [[1, -2]]
+
+
+async def test_whoever_waits_behind_a_call_that_took_too_long_is_told_at_once() -> None:
+    call = Doubler()
+    call.may_answer.clear()
+    gather = Gather[int, int, int](call, shared=True)
+    slow = asyncio.ensure_future(asked(gather, -3))
+    await call.is_asked.wait()
+    behind = asyncio.ensure_future(asked(gather, 1, 2))
+    await asyncio.sleep(0)
+    call.may_answer.set()
+    answers = [*await slow, *await behind]
+    assert [type(answer) for answer in answers] == [StoreTimeout] * 3
+    assert call.batches == [[-3]], "they were not even asked"
+    assert await gather(3, 3) == 6
 
 
 async def test_a_caller_that_leaves_does_not_take_the_answer_with_it() -> None:

@@ -15,6 +15,7 @@ from hello_tornado.sessions.errors import (
     SerializationError,
     SessionTooLarge,
     StoreError,
+    StoreTimeout,
     StoreUnavailable,
 )
 from hello_tornado.sessions.events import (
@@ -532,3 +533,40 @@ async def test_unreadable_values_never_leave_by_a_commit(manager: SessionManager
     session["nested"].append(object())
     with pytest.raises(SerializationError, match=r"nested\[0\]"):
         await manager.commit(session)
+
+
+class HangingStore(CountingStore):
+    """Answers no save once `hangs` is set, until that took too long."""
+
+    hangs = False
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        if not self.hangs:
+            return await super().save(swaps)
+        self._asked("save", len(swaps))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        raise StoreTimeout("too slow")
+
+
+async def test_commits_behind_one_that_took_too_long_are_told_at_once(clock: Any) -> None:
+    store = HangingStore()
+    manager = SessionManager(store, clock=clock, hooks=())
+    session_id = await stored(manager, n=1)
+    sessions = [await manager.open(session_id) for _ in range(3)]
+    for session in sessions:
+        session.increment("n")
+    store.hangs = True
+    store.calls.clear()
+    first = asyncio.ensure_future(manager.commit(sessions[0]))
+    while not store.calls:
+        await asyncio.sleep(0)
+    behind = [manager.commit(session) for session in sessions[1:]]
+    answers = await asyncio.gather(first, *behind, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreTimeout] * 3
+    assert store.calls == [("save", 1)], "those behind were not even asked"
+    store.hangs = False
+    session = await manager.open(session_id)
+    session.increment("n")
+    await manager.commit(session)
+    assert (await manager.open(session_id))["n"] == 2

@@ -67,11 +67,15 @@ class _Lane:
         self._given_up: set[asyncio.Task[None]] = set()
 
     async def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-        """The result of *function*; `TimeoutError` when the server takes too long for it."""
-        async with self._turn:
+        """The result of *function*; `TimeoutError` when it takes too long, turn and all."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + LIMIT_SECONDS
+        async with asyncio.timeout_at(deadline):
+            await self._turn.acquire()
+        try:
             call = asyncio.create_task(self._call(function, *args, **kwargs))
             try:
-                done, _ = await asyncio.wait({call}, timeout=LIMIT_SECONDS)
+                done, _ = await asyncio.wait({call}, timeout=deadline - clock())
             except asyncio.CancelledError:
                 self._give_up(call)
                 raise
@@ -82,6 +86,8 @@ class _Lane:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 self._give_up(call)
             return call.result()
+        finally:
+            self._turn.release()
 
     async def _call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         if self._connection is None:

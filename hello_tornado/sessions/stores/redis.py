@@ -24,7 +24,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as ConnectionLost
 
-from hello_tornado.sessions.errors import StoreError, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.stores import without_password
@@ -166,7 +166,7 @@ class RedisStore:
         finally:
             task.cancel()
         if not task.done():
-            raise StoreUnavailable("the session store failed: it did not answer in time")
+            raise StoreTimeout("the session store failed: it did not answer in time")
         try:
             return task.result()
         except AuthenticationError as error:

@@ -12,7 +12,12 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
-from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreUnavailable
+from hello_tornado.sessions.errors import (
+    ConfigurationError,
+    StoreError,
+    StoreTimeout,
+    StoreUnavailable,
+)
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import statements, without_password
@@ -124,8 +129,11 @@ class SqlStore:
             result: R = await lane(statement, *args)
         except IntegrityError as error:
             raise _Taken(f"the session store refused: {_cause(error)}") from error
+        except TimeoutError as error:
+            raise StoreTimeout("the session store failed: it did not answer in time") from error
         except (OperationalError, InterfaceError, OSError) as error:
-            raise StoreUnavailable(f"the session store failed: {_cause(error)}") from error
+            kind = StoreTimeout if "database is locked" in str(error) else StoreUnavailable
+            raise kind(f"the session store failed: {_cause(error)}") from error
         except DBAPIError as error:
             unknown = StoreUnavailable if error.connection_invalidated else StoreError
             raise unknown(f"the session store failed: {_cause(error)}") from error
@@ -134,8 +142,6 @@ class SqlStore:
 
 def _cause(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, TimeoutError):
-        return "it did not answer in time"
     return str(cause).strip().partition("\n")[0]
 
 

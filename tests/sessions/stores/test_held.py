@@ -1,12 +1,10 @@
 """A database server that hangs, drops its connections or is not there, and comes back."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import psycopg
-import pymysql
 import pytest
+from administrators import Administrator, Mariadb, Postgresql
 from sqlalchemy import make_url
 
 from hello_tornado import migrate
@@ -17,63 +15,6 @@ from hello_tornado.sessions.stores import held
 from hello_tornado.sessions.testing import make_record
 
 pytestmark = pytest.mark.gen_test
-
-
-class Postgresql:
-    """What a database administrator can do to it."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        with psycopg.connect(self.url) as connection:
-            connection.execute("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
-            yield
-            connection.rollback()
-
-    def kill_connections(self) -> None:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-
-
-class Mariadb:
-    """What a database administrator can do to it."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def _connect(self) -> "pymysql.Connection[pymysql.cursors.Cursor]":
-        url = make_url(self.url)
-        return pymysql.connect(
-            host=url.host,
-            port=url.port or 3306,
-            user=url.username,
-            password=str(url.password),
-            database=url.database,
-        )
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        with self._connect() as connection, connection.cursor() as cursor:
-            cursor.execute("LOCK TABLES sessions WRITE")
-            yield
-            cursor.execute("UNLOCK TABLES")
-
-    def kill_connections(self) -> None:
-        with self._connect() as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id FROM information_schema.processlist "
-                "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-            )
-            for (number,) in cursor.fetchall():
-                cursor.execute(f"KILL {number}")
-
-
-Administrator = Postgresql | Mariadb
 
 
 @pytest.fixture(params=["postgresql", "postgresql+asyncpg", "mariadb"])
