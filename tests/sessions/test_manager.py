@@ -540,10 +540,15 @@ class HangingStore(CountingStore):
 
     hangs = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = asyncio.Event()
+
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
         if not self.hangs:
             return await super().save(swaps)
         self._asked("save", len(swaps))
+        self.is_asked.set()
         for _ in range(20):
             await asyncio.sleep(0)
         raise StoreTimeout("too slow")
@@ -559,8 +564,7 @@ async def test_commits_behind_one_that_took_too_long_are_told_at_once(clock: Any
     store.hangs = True
     store.calls.clear()
     first = asyncio.ensure_future(manager.commit(sessions[0]))
-    while not store.calls:
-        await asyncio.sleep(0)
+    await store.is_asked.wait()
     behind = [manager.commit(session) for session in sessions[1:]]
     answers = await asyncio.gather(first, *behind, return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreTimeout] * 3
