@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, NullPool
+from sqlalchemy import Connection, NullPool, literal, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -20,6 +20,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LIMIT_SECONDS = 3
+IDLE_SECONDS = 20  # after which a connection is asked whether it lives
+PING = select(literal(1))
 
 
 class HeldLanes:
@@ -63,6 +65,7 @@ class _Lane:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._connection: AsyncConnection | None = None
+        self._used_at = 0.0
         self._turn = asyncio.Lock()
         self._given_up: set[asyncio.Task[None]] = set()
 
@@ -90,6 +93,9 @@ class _Lane:
             self._turn.release()
 
     async def _call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        clock = asyncio.get_running_loop().time
+        if self._connection is not None and clock() - self._used_at > IDLE_SECONDS:
+            await self._let_go_if_dead(self._connection)
         if self._connection is None:
             try:
                 self._connection = await self._engine.connect()
@@ -97,7 +103,18 @@ class _Lane:
                 raise ConnectionError(str(error.orig)) from error
             except (TypeError, ValueError) as error:
                 raise ConfigurationError(f"the store's URL cannot be used: {error}") from error
+        self._used_at = clock()
         return await self._connection.run_sync(function, *args, **kwargs)
+
+    async def _let_go_if_dead(self, connection: AsyncConnection) -> None:
+        """Servers and firewalls cut who is silent for long, and a write is not asked twice."""
+        try:
+            await connection.execute(PING)
+        except DBAPIError:
+            self._connection = None
+            with suppress(Exception):
+                await connection.invalidate()
+                await connection.close()
 
     def _give_up(self, call: asyncio.Task[Any]) -> None:
         """Leave the connection as it is: a hung server answers no goodbye, and nobody waits."""

@@ -66,6 +66,19 @@ async def test_connections_that_were_cut_are_opened_again(
     await store.aclose()
 
 
+async def test_a_write_after_a_long_silence_meets_a_living_connection(
+    served: tuple[str, Administrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "IDLE_SECONDS", 0)
+    url, administrator = served
+    store = open_store(url)
+    assert await works(store)
+    administrator.kill_connections()
+    assert await store.save([Swap(None, make_record())]) == [Saved()]
+    assert await works(store)
+    await store.aclose()
+
+
 async def test_a_caller_that_is_cancelled_harms_nobody(
     served: tuple[str, Administrator],
 ) -> None:
