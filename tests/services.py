@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +35,7 @@ def postgresql_server() -> Iterator[URL]:
         return
     initdb = _program("initdb", "postgresql", *Path("/usr/lib/postgresql").glob("*/bin"))
     with TemporaryDirectory(prefix="postgresql-") as name:
-        data, password, port = Path(name) / "data", Path(name) / "password", _free_port()
+        data, password, port = Path(name) / "data", Path(name) / "password", free_port()
         password.write_text(secrets.token_hex(8))
         _give(Path(name), "postgres")
         options = ["-U", "tester", f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8"]
@@ -58,7 +58,7 @@ def mariadb_server() -> Iterator[URL]:
     mariadbd = _program("mariadbd", "mariadb-server", Path("/usr/sbin"), Path("/usr/bin"))
     install = _program("mariadb-install-db", "mariadb-server", Path("/usr/bin"))
     with TemporaryDirectory(prefix="mariadb-") as name:
-        data, port, password = Path(name) / "data", _free_port(), secrets.token_hex(8)
+        data, port, password = Path(name) / "data", free_port(), secrets.token_hex(8)
         script = Path(name) / "init.sql"
         script.write_text(
             f"CREATE USER tester@'127.0.0.1' IDENTIFIED BY '{password}';\n"
@@ -107,11 +107,13 @@ def redis_cluster_url(redis_cluster: str) -> str:
 
 
 @contextmanager
-def redis_node(*options: str) -> Iterator[int]:
-    """A Redis server of one's own; yields its port."""
+def redis_node(*options: str, files: Mapping[str, bytes] | None = None) -> Iterator[int]:
+    """A Redis server of one's own, with *files* in its directory; yields its port."""
     program = _program("redis-server", "redis-server")
     with TemporaryDirectory(prefix="redis-") as name:
-        port = _free_port()
+        port = free_port()
+        for file, content in (files or {}).items():
+            (Path(name) / file).write_bytes(content)
         _give(Path(name), "redis")
         place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", name]
         command = [str(program), *place, "--save", "", "--appendonly", "no", *options]
@@ -182,7 +184,8 @@ def _program(name: str, package: str, *directories: Path) -> Path:
     return Path(found)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port

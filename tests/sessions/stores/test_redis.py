@@ -7,11 +7,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from redis import Redis, RedisCluster
-from services import redis_node, redis_nodes_of_a_cluster
+from services import free_port, redis_node, redis_nodes_of_a_cluster
 
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreUnavailable
@@ -176,6 +178,40 @@ async def test_a_record_of_another_program_is_named_and_harms_no_neighbour(redis
         await store.load([odd.key])
     assert await store.load([record.key]) == {record.key: record}
     await store.aclose()
+
+
+async def test_tls_needs_a_certificate_that_is_trusted_and_names_the_host(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    files = {
+        "cert.pem": certificate.cert_chain_pems[0].bytes(),
+        "key.pem": certificate.private_key_pem.bytes(),
+    }
+    port = free_port()
+    tls = ["--tls-port", str(port), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]
+    with redis_node(*tls, "--tls-auth-clients", "no", files=files):
+        store = open_store(f"rediss://127.0.0.1:{port}?ssl_ca_certs={tmp_path}/ca.pem")
+        assert await works(store)
+        await store.aclose()
+        for url in (
+            f"rediss://127.0.0.1:{port}",
+            f"rediss://localhost:{port}?ssl_ca_certs={tmp_path}/ca.pem",
+        ):
+            store = open_store(url)
+            with pytest.raises(StoreUnavailable, match="certificate"):
+                await store.load([make_record().key])
+            await store.aclose()
+
+
+async def test_a_unix_socket_will_do() -> None:
+    with redis_node("--unixsocket", "redis.sock") as port, Redis(port=port, db=3) as client:
+        path = f"{client.config_get('dir')['dir']}/redis.sock"
+        for url in (f"redis+unix://{path}?db=3", f"unix://{path}?db=3"):
+            store = open_store(url)
+            assert await works(store)
+            await store.aclose()
+        assert client.dbsize() == 5
 
 
 @contextmanager
