@@ -111,6 +111,18 @@ async def test_an_evicting_redis_is_warned_of_once(
     await store.aclose()
 
 
+async def test_a_user_may_be_confined_to_the_names_of_the_store(redis: Redis) -> None:
+    rights = ["on", ">hush", "~{hello_tornado}:*", "+@all", "-@dangerous", "-@admin"]
+    redis.execute_command("ACL", "SETUSER", "app", *rights)
+    store = open_store(url_of(redis).replace("://", "://app:hush@"))
+    assert await works(store)
+    await store.aclose()
+    other = open_store(url_of(redis).replace("://", "://app:hush@") + "?prefix=other")
+    with pytest.raises(StoreError, match="permissions"):
+        await works(other)
+    await other.aclose()
+
+
 async def test_a_full_redis_takes_no_new_session_and_loses_none(redis: Redis) -> None:
     store = open_store(url_of(redis))
     old = make_record()
