@@ -182,6 +182,23 @@ class SessionManager:
         records = await self.store.find_by_user(user_id)
         return [self._session(record) for record in records if record.expires_at > now]
 
+    async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
+        """Every living session, those that end soonest first; *batch* of them at a time."""
+        now, last = self.now(), None
+        while page := await self.store.page(last, batch):
+            for record in page:
+                if record.expires_at > now:
+                    yield self._session(record)
+            last = page[-1]
+
+    async def length(self) -> int:
+        """How many sessions are alive."""
+        return await self.store.count(self.now())
+
+    async def clear(self, *, batch: int = 500) -> int:
+        """End every session; returns how many there were."""
+        return await self._revoke_all(lambda: self.store.page(None, batch))
+
     async def find(self, handle: str) -> Session | None:
         """The living session that has this handle, to look at."""
         found = await self.store.find_by_handle([handle])

@@ -30,6 +30,7 @@ from hello_tornado.sessions.events import (
     TouchFailed,
 )
 from hello_tornado.sessions.ids import SessionId, SessionKey, key_of, new_session_id
+from hello_tornado.sessions.lifetimes import moment_of
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import make_record
@@ -533,6 +534,24 @@ async def test_unreadable_values_never_leave_by_a_commit(manager: SessionManager
     session["nested"].append(object())
     with pytest.raises(SerializationError, match=r"nested\[0\]"):
         await manager.commit(session)
+
+
+async def test_all_sessions_are_walked_through_counted_and_cleared(
+    manager: SessionManager, clock: Any, events: list[SessionEvent]
+) -> None:
+    for n in range(5):
+        clock.advance(seconds=1)
+        await stored(manager, user_id=f"user {n}")
+    expired = (await anext(manager.all())).expires_at
+    clock.now = moment_of(expired)
+    found = [session.user_id async for session in manager.all(batch=2)]
+    assert found == [f"user {n}" for n in range(1, 5)]
+    assert await manager.length() == 4
+    events.clear()
+    assert await manager.clear(batch=2) == 5
+    assert [event.reason for event in events if isinstance(event, Ended)] == ["revoked"] * 5
+    assert await manager.length() == 0
+    assert [session async for session in manager.all()] == []
 
 
 class HangingStore(CountingStore):
