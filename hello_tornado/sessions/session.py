@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from hello_tornado.sessions.changes import Operation, Set, Unset, Update
-from hello_tornado.sessions.errors import ReadOnly, ResponseStarted, SessionEnded
+from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, SessionError
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.recording import RecordingDict
@@ -58,8 +58,8 @@ class Session(RecordingDict):
         "_reset",
         "_user_id",
         "ended",
-        "read_only",
         "record",
+        "refusal",
         "renewal",
         "response_started",
         "touched",
@@ -78,7 +78,7 @@ class Session(RecordingDict):
         self._opened_at = opened_at
         self._lifetimes = lifetimes
         self.ended = False
-        self.read_only: str | None = None
+        self.refusal: SessionError | None = None  # of every write from now on
         self.response_started = False
         self._stand_on(record, document)
 
@@ -142,8 +142,8 @@ class Session(RecordingDict):
                 "this session has ended; to begin another one in the request that ends it, "
                 "call regenerate() instead of destroy()"
             )
-        if self.read_only is not None:
-            raise ReadOnly(self.read_only)
+        if self.refusal is not None:
+            raise self.refusal.with_traceback(None)
         if self.record is None:
             self._check_cookie_can_leave()
 

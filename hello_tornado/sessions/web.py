@@ -11,7 +11,7 @@ import asyncio
 import logging
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from tornado.web import OutputTransform, RequestHandler
 
@@ -42,7 +42,13 @@ class SessionMixin(RequestHandler):
 
     The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
     `session_cookie` (a `CookiePolicy`).
+
+    When the store is down, a request that needs it is answered with 503. A page that can do without
+    says `on_store_error = "anonymous"` in its class: its session is then empty, and a write to it
+    is a 503 all the same.
     """
+
+    on_store_error: Literal["error", "anonymous"] = "error"
 
     _session: Session | None = None
     _signed: SignedId | None = None
@@ -57,7 +63,14 @@ class SessionMixin(RequestHandler):
 
     async def prepare(self) -> None:
         """Load the session that the request's cookie names."""
-        self._session = await self._open_session()
+        try:
+            self._session = await self._open_session()
+        except StoreUnavailable as error:
+            if self.on_store_error != "anonymous":
+                raise
+            logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
+            self._session = await self.session_manager.open(None)
+            self._session.refusal = error
         prepared = super().prepare()
         if prepared is not None:
             await prepared
@@ -114,7 +127,9 @@ class SessionMixin(RequestHandler):
 
     async def reload_session(self) -> None:
         """Forget what this request has changed, and read the session from the store again."""
+        refusal = self.session.refusal
         self._session = await self.session_manager.reload(self.session)
+        self._session.refusal = refusal
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
         """Tornado's `finish()`, after the session is stored; may be awaited or not."""
@@ -202,7 +217,7 @@ class SessionMixin(RequestHandler):
         session = self._session
         if session is None or self._is_session_dropped or self._is_sending:
             return False
-        if self.get_status() >= 500:
+        if self.get_status() >= 500 or session.refusal is not None:
             return False
         if self._is_committed:
             return session.modified and not session.ended
@@ -259,6 +274,8 @@ class SessionMixin(RequestHandler):
         if self._session is None:
             return
         self._session.response_started = True
+        if self._session.refusal is not None:
+            self.set_header("Cache-Control", "no-store")
         if self._is_session_read:
             self._add_to_list_header("Vary", "Cookie")
         cookie = self._set_cookie_header()

@@ -6,6 +6,7 @@ from typing import Any
 from tornado.websocket import WebSocketHandler
 
 from hello_tornado.sessions.actions import Issue
+from hello_tornado.sessions.errors import ReadOnly
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.web import SessionMixin
@@ -22,7 +23,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         """Store the session, so that its cookie rides on the 101; then open the socket."""
         await self.save_session()
         self._is_sending = True  # Tornado detaches the connection right after finish()
-        self.session.read_only = (
+        self.session.refusal = ReadOnly(
             "an open socket's session changes message by message: "
             "async with self.session_transaction() as session: ..."
         )

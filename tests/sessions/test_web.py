@@ -269,6 +269,17 @@ class Private(Counting):
         self.write(f"private to {self.current_user}")
 
 
+class Public(Counting):
+    on_store_error = "anonymous"
+
+    async def get(self) -> None:
+        if self.get_argument("reload", None):
+            await self.reload_session()
+        if self.get_argument("write", None):
+            self.session.increment("n")
+        self.write(f"hello {self.current_user or 'stranger'}")
+
+
 class Dropping(Counting):
     def get(self) -> None:
         self.count()
@@ -355,6 +366,7 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/login": Login,
     "/logout": Logout,
     "/private": Private,
+    "/public": Public,
     "/dropping": Dropping,
     "/setting-none": SettingNone,
     "/forgetful": Forgetful,
@@ -738,6 +750,27 @@ async def test_a_failed_load_is_a_503_and_the_browser_keeps_its_cookie(
     assert "Traceback" not in caplog.text
     store.is_down = False
     assert (await browser.get("/private")).body == b"private to ada"
+
+
+@pytest.mark.gen_test
+async def test_a_page_that_can_do_without_the_store_goes_on_and_writes_nothing(
+    browser: Browser, store: SlowStore
+) -> None:
+    await browser.get("/login")
+    assert (await browser.get("/public")).body == b"hello ada"
+    store.is_down = True
+    response = await browser.get("/public")
+    assert (response.code, response.body) == (200, b"hello stranger")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
+    for path in ("/public?write=1", "/public?reload=1&write=1"):
+        response = await browser.get(path)
+        assert (response.code, response.headers["Retry-After"]) == (503, "5")
+        assert "Set-Cookie" not in response.headers
+    store.is_down = False
+    assert (await browser.get("/public")).body == b"hello ada"
+    response = await browser.get("/public?write=1")
+    assert (response.code, await browser.data()) == (200, {"n": 1})
 
 
 @pytest.mark.gen_test
