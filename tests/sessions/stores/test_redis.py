@@ -16,7 +16,12 @@ from redis import Redis, RedisCluster
 from services import free_port, redis_node, redis_nodes_of_a_cluster
 
 from hello_tornado.sessions import Store, open_store
-from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreUnavailable
+from hello_tornado.sessions.errors import (
+    ConfigurationError,
+    StoreError,
+    StoreTimeout,
+    StoreUnavailable,
+)
 from hello_tornado.sessions.record import Saved, Swap
 from hello_tornado.sessions.stores import redis as redis_store
 from hello_tornado.sessions.testing import HOUR, NOW, make_record, renewed
@@ -147,7 +152,7 @@ async def test_a_server_that_hangs_is_left_behind_and_found_again(
         calls = [store.load([make_record().key]) for _ in range(9)]
         calls += [store.save([Swap(None, make_record())]), store.delete([make_record().key])]
         answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 1)
-        assert {type(answer) for answer in answers} == {StoreUnavailable}
+        assert {type(answer) for answer in answers} == {StoreTimeout}
         assert {str(answer) for answer in answers} == {
             "the session store failed: it did not answer in time"
         }
