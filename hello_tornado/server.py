@@ -123,7 +123,7 @@ def announce(
     flags = [
         cookie.name,
         "HttpOnly" if cookie.http_only else "readable by scripts",
-        f"SameSite={cookie.same_site.title()}",
+        f"SameSite={cookie.same_site}".title().replace("Samesite", "SameSite"),
         f"Secure={cookie.secure}".lower().replace("secure", "Secure"),
         f"Max-Age={int(cookie.max_age.total_seconds())}" if cookie.max_age else "until closed",
     ]

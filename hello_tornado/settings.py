@@ -123,7 +123,7 @@ class CookieSettings(Group):
     max_age: Duration | None = timedelta(seconds=3600)
     http_only: Flag = True
     secure: Flag | Literal["auto"] = "auto"
-    same_site: Literal["lax", "strict", "none", "auto"] = "lax"
+    same_site: Flag | Literal["lax", "strict", "none", "auto"] = "lax"
     domain: str | None = None
     path: str = "/"
     partitioned: Flag = False

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
@@ -16,6 +16,7 @@ from tornado.web import create_signed_value, decode_signed_value, get_signature_
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.lifetimes import datetime_of
 
 Secret: TypeAlias = str | bytes | dict[int, str] | dict[int, bytes]
 
@@ -24,8 +25,10 @@ SIGNATURE_DAYS: Final = 400
 MAX_CANDIDATES: Final = 4
 VALUE: Final = re.compile(r"[A-Za-z0-9|:=+/_-]{1,512}")
 NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]+")  # printable ASCII without ";"
+# Printable ASCII without ";", and no longer than browsers read (RFC 6265bis, 5.6).
+ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]{1,1024}")
 HOST_PREFIX: Final = "__Host-"
+SECURE_PREFIX: Final = "__Secure-"
 
 
 class Keyring(NamedTuple):
@@ -100,16 +103,20 @@ class CookieReading(NamedTuple):
 class CookiePolicy:
     """The name and the attributes of the session cookie.
 
-    `max_age` None makes a cookie that ends with the browser. `secure` "auto" follows the request:
-    over https the cookie is Secure and, when path and domain allow, its name gets the prefix
-    `__Host-`, so that no other host can set it. `same_site` "auto" is None when secure, else Lax.
+    `max_age` None makes a cookie that ends with the browser, unless it `expires` at a moment (an
+    aware datetime; then without `max_age`). `secure` "auto" follows the request: over https the
+    cookie is Secure and, when path and domain allow, its name gets the prefix `__Host-`, so that no
+    other host can set it. `same_site` True is Strict, False says nothing, and "auto" is None when
+    secure, else Lax. What browsers take from a Secure cookie only, None and Partitioned, is not
+    said over http. An application's `session_cookie` may also be a function of the request.
     """
 
     name: str = "session"
     max_age: timedelta | None = timedelta(hours=1)
+    expires: datetime | None = None
     http_only: bool = True
     secure: bool | Literal["auto"] = "auto"
-    same_site: Literal["lax", "strict", "none", "auto"] = "lax"
+    same_site: bool | Literal["lax", "strict", "none", "auto"] = "lax"
     domain: str | None = None
     path: str = "/"
     partitioned: bool = False
@@ -119,19 +126,28 @@ class CookiePolicy:
         if NAME.fullmatch(self.name) is None:
             raise ConfigurationError(f"a cookie cannot have the name {self.name!r}")
         if not self.path.startswith("/") or ATTRIBUTE.fullmatch(self.path) is None:
-            raise ConfigurationError(f"a cookie's path begins with /, not {self.path!r}")
+            raise ConfigurationError(f"a cookie's path begins with / and is short: {self.path!r}")
         if self.domain is not None and ATTRIBUTE.fullmatch(self.domain) is None:
             raise ConfigurationError(f"a cookie cannot have the domain {self.domain!r}")
         if self.max_age is not None and self.max_age < timedelta(seconds=1):
             raise ConfigurationError(
                 "a cookie's max_age is at least a second; None for a browser's"
             )
+        if self.expires is not None and self.expires.tzinfo is None:
+            raise ConfigurationError("a cookie expires at an aware datetime; give it a tzinfo")
+        if self.expires is not None and self.max_age is not None:
+            raise ConfigurationError("a cookie has a max_age or expires; set max_age=None")
+        self._check_what_browsers_refuse()
+
+    def _check_what_browsers_refuse(self) -> None:
         if self.secure is False and self.same_site == "none":
             raise ConfigurationError('browsers refuse same_site "none" without secure')
         if self.secure is False and self.partitioned:
             raise ConfigurationError("browsers refuse partitioned without secure")
         if self.name.startswith(HOST_PREFIX) and not (self.secure and self._is_for_one_host):
             raise ConfigurationError("__Host- needs secure, the path / and no domain")
+        if self.name.startswith(SECURE_PREFIX) and not self.secure:
+            raise ConfigurationError("__Secure- needs secure")
 
     def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> CookieReading:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
@@ -154,14 +170,19 @@ class CookiePolicy:
         now: int,
     ) -> str:
         """A Set-Cookie header for *session_id*; *max_age* is the session's own, if it has one."""
-        lifetime = max_age or self.max_age
+        lifetime = max_age or self.lasts(now)
         value = keyring.sign(self._name_for(request), session_id, now)
-        ends = [] if lifetime is None else [f"Max-Age={math.ceil(lifetime.total_seconds())}"]
+        seconds = None if lifetime is None else max(0, math.ceil(lifetime.total_seconds()))
+        ends = [] if seconds is None else [f"Max-Age={seconds}"]
         return self._header(request, value, ends)
 
     def clear(self, request: HTTPServerRequest) -> str:
         """A Set-Cookie header that makes the browser forget our cookie."""
         return self._header(request, "", ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"])
+
+    def lasts(self, now: int) -> timedelta | None:
+        """How long a cookie that is given out now lasts; None: until the browser is closed."""
+        return self.max_age if self.expires is None else self.expires - datetime_of(now)
 
     @property
     def _is_for_one_host(self) -> bool:
@@ -171,16 +192,13 @@ class CookiePolicy:
         return request.protocol == "https" if self.secure == "auto" else self.secure
 
     def _name_for(self, request: HTTPServerRequest) -> str:
-        prefixed = self.name.startswith((HOST_PREFIX, "__Secure-"))
+        prefixed = self.name.startswith((HOST_PREFIX, SECURE_PREFIX))
         if self._is_for_one_host and not prefixed and self._is_secure_for(request):
             return HOST_PREFIX + self.name
         return self.name
 
     def _header(self, request: HTTPServerRequest, value: str, ends: list[str]) -> str:
         secure = self._is_secure_for(request)
-        same_site = self.same_site
-        if same_site == "auto":
-            same_site = "none" if secure else "lax"
         parts = [f"{self._name_for(request)}={value}", *ends, f"Path={self.path}"]
         if self.domain is not None:
             parts.append(f"Domain={self.domain}")
@@ -188,12 +206,24 @@ class CookiePolicy:
             parts.append("HttpOnly")
         if secure:
             parts.append("Secure")
-        parts.append(f"SameSite={same_site.title()}")
-        if self.partitioned:
+        if same_site := self._same_site(secure=secure):
+            parts.append(f"SameSite={same_site}")
+        if self.partitioned and secure:
             parts.append("Partitioned")
         if self.priority is not None:
             parts.append(f"Priority={self.priority.title()}")
         return "; ".join(parts)
+
+    def _same_site(self, *, secure: bool) -> str | None:
+        match self.same_site:
+            case False:
+                return None
+            case True:
+                return "Strict"
+            case "none" | "auto":
+                return "None" if secure else "Lax"
+            case word:
+                return word.title()
 
 
 def _cookies(request: HTTPServerRequest, name: str) -> Iterator[str]:

@@ -9,10 +9,13 @@ to store, `finish()` is Tornado's own. Two private names carry this: `RequestHan
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
+from tornado.httputil import HTTPServerRequest
 from tornado.web import OutputTransform, RequestHandler
 
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
@@ -31,6 +34,8 @@ from hello_tornado.sessions.session import Session
 
 logger = logging.getLogger("hello_tornado.sessions")
 
+PolicySetting: TypeAlias = CookiePolicy | Callable[[HTTPServerRequest], CookiePolicy]
+
 DEFAULT_POLICY: Final = CookiePolicy()
 RETRY_AFTER_SECONDS: Final = 5
 # A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
@@ -41,7 +46,7 @@ class SessionMixin(RequestHandler):
     """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
 
     The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
-    `session_cookie` (a `CookiePolicy`).
+    `session_cookie`: a `CookiePolicy`, or a function that takes a request and returns one.
 
     When the store is down, a request that needs it is answered with 503. A page that can do without
     says `on_store_error = "anonymous"` in its class: its session is then empty, and a write to it
@@ -204,10 +209,10 @@ class SessionMixin(RequestHandler):
             manager.emit(CookieRejected("ambiguous"))
         return await manager.open(None)
 
-    @property
+    @cached_property
     def _policy(self) -> CookiePolicy:
-        policy: CookiePolicy = self.settings.get("session_cookie", DEFAULT_POLICY)
-        return policy
+        given: PolicySetting = self.settings.get("session_cookie", DEFAULT_POLICY)
+        return given if isinstance(given, CookiePolicy) else given(self.request)
 
     @property
     def _keyring(self) -> Keyring:
@@ -245,7 +250,7 @@ class SessionMixin(RequestHandler):
         signed, manager = self._signed, self.session_manager
         if signed is None or session.ended:
             return False
-        lasts = session.max_age or self._policy.max_age
+        lasts = session.max_age or self._policy.lasts(manager.now())
         resign_after = RESIGN_AFTER if lasts is None else manager.touch_interval
         return (
             manager.rolling

@@ -1,6 +1,6 @@
 """The cookie: what is read from the header, what is written, what is refused."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from hello_tornado.sessions import CookiePolicy
 from hello_tornado.sessions.cookies import Keyring
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId, new_session_id
+from hello_tornado.sessions.lifetimes import MICROSECOND, datetime_of
 from hello_tornado.sessions.testing import NOW
 
 SECRET = "a secret of the tests, long enough for anyone"
@@ -89,6 +90,33 @@ def test_every_attribute_is_written_and_cleared_alike() -> None:
     assert policy.clear(request()) == (
         f"sid=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; {attributes}"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [(True, "; SameSite=Strict"), (False, ""), ("strict", "; SameSite=Strict")],
+)
+def test_same_site_may_be_true_or_false(given: Any, written: str) -> None:
+    header = CookiePolicy(same_site=given).clear(request())
+    assert header.endswith(f"Path=/; HttpOnly{written}")
+
+
+def test_what_browsers_take_from_secure_cookies_only_is_not_said_over_http() -> None:
+    policy = CookiePolicy(same_site="none", partitioned=True)
+    assert policy.clear(request()).endswith("HttpOnly; SameSite=Lax")
+    secure = policy.clear(request(protocol="https"))
+    assert secure.endswith("HttpOnly; Secure; SameSite=None; Partitioned")
+
+
+def test_a_cookie_may_expire_at_a_moment_and_then_stays_with_it() -> None:
+    end = datetime_of(NOW) + timedelta(hours=2)
+    policy = CookiePolicy(max_age=None, expires=end)
+    minute = timedelta(minutes=1) // MICROSECOND
+    for minutes, seconds in ((0, 7200), (30, 5400), (119, 60), (121, 0)):
+        header = policy.issue(request(), KEYRING, ID, None, NOW + minutes * minute)
+        assert f"Max-Age={seconds};" in header
+    session_own = policy.issue(request(), KEYRING, ID, timedelta(seconds=5), NOW)
+    assert "Max-Age=5;" in session_own
 
 
 @pytest.mark.parametrize(("protocol", "same_site"), [("http", "Lax"), ("https", "None")])
@@ -198,6 +226,11 @@ def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> Non
         {"max_age": timedelta(0)},
         {"secure": False, "same_site": "none"},
         {"secure": False, "partitioned": True},
+        {"path": "/" + "a" * 1024},
+        {"domain": "a" * 1025},
+        {"expires": datetime(2027, 2, 1)},  # noqa: DTZ001 - naive on purpose
+        {"expires": datetime(2027, 2, 1, tzinfo=UTC)},
+        {"name": "__Secure-sid", "secure": False},
         {"name": "__Host-sid", "domain": "example.org"},
         {"name": "__Host-sid", "path": "/app"},
         {"name": "__Host-sid", "secure": False},
