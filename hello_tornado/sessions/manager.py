@@ -146,7 +146,7 @@ class SessionManager:
         """
         session = await self.open(session_id)
         if session.is_new:
-            session.destroy()
+            session.settle_ended()
         yield session
         await self.commit(session)
 
@@ -280,7 +280,8 @@ class SessionManager:
         if record is None:
             return False
         return session.touched or (
-            self.now() - record.accessed_at >= self.touch_interval // MICROSECOND
+            session.keeps_alive
+            and self.now() - record.accessed_at >= self.touch_interval // MICROSECOND
         )
 
     async def _create(self, session: Session, changes: Update) -> SessionId:
@@ -314,7 +315,7 @@ class SessionManager:
                 session.settle(stored, document)
                 return action
             case Gone():
-                session.destroy()
+                session.settle_ended()
                 self.emit(CommitDropped(record.handle))
                 return Keep()
             case Conflict():

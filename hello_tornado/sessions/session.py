@@ -58,6 +58,7 @@ class Session(RecordingDict):
         "_reset",
         "_user_id",
         "ended",
+        "keeps_alive",
         "record",
         "refusal",
         "renewal",
@@ -78,6 +79,7 @@ class Session(RecordingDict):
         self._opened_at = opened_at
         self._lifetimes = lifetimes
         self.ended = False
+        self.keeps_alive = True  # to be read counts as use
         self.refusal: SessionError | None = None  # of every write from now on
         self.response_started = False
         self._stand_on(record, document)
@@ -95,6 +97,11 @@ class Session(RecordingDict):
         """Stand on *document* as it is now stored in *record*: nothing is changed any more."""
         self._stand_on_data(document["data"])
         self._stand_on(record, document)
+
+    def settle_ended(self) -> None:
+        """Stand on nothing: the session is over, here or in the store."""
+        self.settle(self.record, empty_document())
+        self.ended = True
 
     def __repr__(self) -> str:
         return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
@@ -129,8 +136,8 @@ class Session(RecordingDict):
 
     def destroy(self) -> None:
         """End this session, for good: logout. It reads as empty now and takes no more writes."""
-        self.settle(self.record, empty_document())
-        self.ended = True
+        self._check_not_refused()
+        self.settle_ended()
 
     def touch(self) -> None:
         """Count this request as use of the session, though `touch_interval` is not over yet."""
@@ -142,10 +149,13 @@ class Session(RecordingDict):
                 "this session has ended; to begin another one in the request that ends it, "
                 "call regenerate() instead of destroy()"
             )
-        if self.refusal is not None:
-            raise self.refusal.with_traceback(None)
+        self._check_not_refused()
         if self.record is None:
             self._check_cookie_can_leave()
+
+    def _check_not_refused(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal.with_traceback(None)
 
     def _check_cookie_can_leave(self) -> None:
         if self.response_started:

@@ -23,6 +23,7 @@ from hello_tornado.sessions.cookies import CookiePolicy, Keyring, SignedId
 from hello_tornado.sessions.deferred import Deferred
 from hello_tornado.sessions.errors import (
     ConfigurationError,
+    ReadOnly,
     SessionEnded,
     SessionNotLoaded,
     StoreUnavailable,
@@ -46,14 +47,18 @@ class SessionMixin(RequestHandler):
     """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
 
     The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
-    `session_cookie`: a `CookiePolicy`, or a function that takes a request and returns one.
+    `session_cookie`: a `CookiePolicy`, or a function from the request to one.
 
     When the store is down, a request that needs it is answered with 503. A page that can do without
-    says `on_store_error = "anonymous"` in its class: its session is then empty, and a write to it
-    is a 503 all the same.
+    says `on_store_error = "anonymous"` in its class: its session is then empty, and a write to it is
+    a 503 all the same. A handler with `session_read_only` refuses writes; one that asks by itself
+    again and again, as a page that polls does, says `keeps_session_alive = False`, so that nobody
+    stays logged in by leaving it open.
     """
 
     on_store_error: Literal["error", "anonymous"] = "error"
+    session_read_only = False
+    keeps_session_alive = True
 
     _session: Session | None = None
     _signed: SignedId | None = None
@@ -70,6 +75,9 @@ class SessionMixin(RequestHandler):
         """Load the session that the request's cookie names."""
         try:
             self._session = await self._open_session()
+            self._session.keeps_alive = self.keeps_session_alive
+            if self.session_read_only:
+                self._session.refusal = ReadOnly(f"{type(self).__name__}.session_read_only is set")
         except StoreUnavailable as error:
             if self.on_store_error != "anonymous":
                 raise
@@ -132,9 +140,9 @@ class SessionMixin(RequestHandler):
 
     async def reload_session(self) -> None:
         """Forget what this request has changed, and read the session from the store again."""
-        refusal = self.session.refusal
-        self._session = await self.session_manager.reload(self.session)
-        self._session.refusal = refusal
+        old = self.session
+        self._session = await self.session_manager.reload(old)
+        self._session.refusal, self._session.keeps_alive = old.refusal, old.keeps_alive
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
         """Tornado's `finish()`, after the session is stored; may be awaited or not."""
@@ -222,7 +230,7 @@ class SessionMixin(RequestHandler):
         session = self._session
         if session is None or self._is_session_dropped or self._is_sending:
             return False
-        if self.get_status() >= 500 or session.refusal is not None:
+        if self.get_status() >= 500 or (session.is_new and session.refusal is not None):
             return False
         if self._is_committed:
             return session.modified and not session.ended
@@ -230,6 +238,8 @@ class SessionMixin(RequestHandler):
 
     async def _commit_session(self) -> None:
         assert self._session is not None  # noqa: S101 - _must_commit() has seen it
+        if self._session.refusal is not None and self._session.modified:
+            raise self._session.refusal  # something was changed inside of a value
         is_resign_due = not self._is_committed and self._is_resign_due(self._session)
         action = await self.session_manager.commit(self._session)
         self._is_committed = True
@@ -255,7 +265,10 @@ class SessionMixin(RequestHandler):
         return (
             manager.rolling
             or signed.key_version != self._keyring.current
-            or (manager.now() - signed.signed_at) * MICROSECOND >= resign_after
+            or (
+                session.keeps_alive
+                and (manager.now() - signed.signed_at) * MICROSECOND >= resign_after
+            )
         )
 
     async def _commit_then_finish(self) -> "asyncio.Future[None] | None":
@@ -279,7 +292,7 @@ class SessionMixin(RequestHandler):
         if self._session is None:
             return
         self._session.response_started = True
-        if self._session.refusal is not None:
+        if isinstance(self._session.refusal, StoreUnavailable):
             self.set_header("Cache-Control", "no-store")
         if self._is_session_read:
             self._add_to_list_header("Vary", "Cookie")
