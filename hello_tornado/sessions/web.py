@@ -49,11 +49,11 @@ class SessionMixin(RequestHandler):
     The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
     `session_cookie`: a `CookiePolicy`, or a function from the request to one.
 
-    When the store is down, a request that needs it is answered with 503. A page that can do without
-    says `on_store_error = "anonymous"` in its class: its session is then empty, and a write to it
-    is a 503 all the same. A handler with `session_read_only` refuses writes; one that asks by itself
-    again and again, as a page that polls does, says `keeps_session_alive = False`, so that nobody
-    stays logged in by leaving it open.
+    When the store is down, a request that needs it is answered with 503. A page that can do
+    without says `on_store_error = "anonymous"` in its class: its session is then empty, and a
+    write to it is a 503 all the same. A handler with `session_read_only` refuses writes; one that
+    asks by itself again and again, as a page that polls does, says `keeps_session_alive = False`,
+    so that nobody stays logged in by leaving it open.
     """
 
     on_store_error: Literal["error", "anonymous"] = "error"
