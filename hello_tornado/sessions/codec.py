@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.committer import Commit, Committed
+from hello_tornado.sessions.document import Document, empty_document, max_age_of
 from hello_tornado.sessions.errors import SessionTooLarge
 from hello_tornado.sessions.ids import SessionKey, new_handle
 from hello_tornado.sessions.lifetimes import Lifetimes
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.serializers import Serializer
-from hello_tornado.sessions.session import Document, Renewal, empty_document, max_age_of
+from hello_tornado.sessions.session import Renewal
 
 BIGGEST_NAMED: Final = 3
 NO_RENEWAL: Final = Renewal()

@@ -13,10 +13,11 @@ from functools import reduce
 from typing import Final, NamedTuple, TypeAlias
 
 from hello_tornado.sessions.changes import Update
+from hello_tornado.sessions.document import Document
 from hello_tornado.sessions.errors import StoreError, StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
-from hello_tornado.sessions.session import Document, Renewal
+from hello_tornado.sessions.session import Renewal
 
 MAX_ROUNDS: Final = 100
 

@@ -16,6 +16,7 @@ from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.codec import Codec
 from hello_tornado.sessions.committer import Commit, Committed, Committer
+from hello_tornado.sessions.document import empty_document
 from hello_tornado.sessions.errors import ConfigurationError, SerializationError, StoreError
 from hello_tornado.sessions.events import (
     CommitDropped,
@@ -35,7 +36,7 @@ from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes
 from hello_tornado.sessions.purger import Purger
 from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
-from hello_tornado.sessions.session import Session, empty_document
+from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store
 

@@ -5,27 +5,19 @@ Everything here is synchronous and local. The manager acts on `changes()`, `rene
 """
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from hello_tornado.sessions.changes import Operation, Set, Unset, Update
+from hello_tornado.sessions.document import Document, empty_document, max_age_of
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, SessionError
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.recording import RecordingDict
 from hello_tornado.sessions.serializers import Serializer
 
-Document: TypeAlias = dict[str, Any]
-"""All that a session holds: "data" (the handlers'), "meta" (ours) and "user_id"."""
-
 MAX_USER_ID: Final = 255
-
-
-def empty_document() -> Document:
-    """The document of a session in which nothing was done."""
-    return {"data": {}, "meta": {}, "user_id": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +252,3 @@ class Session(RecordingDict):
         if self._user_id != (self.record.user_id if self.record and not self._reset else None):
             document["user_id"] = Set(self._user_id)
         return self._reset.merged_with(Update(document))
-
-
-def max_age_of(meta: Mapping[str, Any]) -> timedelta | None:
-    """The idle timeout that a session has set for itself."""
-    return meta.get("max_age")
