@@ -1,6 +1,7 @@
 """The application: routes, settings and what they share, put together in one place."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 from tornado.web import Application, url
@@ -18,6 +19,7 @@ from hello_tornado.resources import resource
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
 from hello_tornado.settings import Settings
 
+REMEMBER_ENDED = timedelta(hours=1)
 STORE_NAMES = {
     "memory": "this server's memory",
     "sqlite": "SQLite",
@@ -41,9 +43,11 @@ def store_name(settings: Settings) -> str:
 
 def make_manager(settings: Settings, store: Store, **options: Any) -> SessionManager:
     """The session manager that the settings describe; *options* go to it as they are."""
+    lifetimes = Lifetimes(**settings.lifetimes.model_dump())
     return SessionManager(
         store,
-        lifetimes=Lifetimes(**settings.lifetimes.model_dump()),
+        lifetimes=lifetimes,
+        remember_ended=min(REMEMBER_ENDED, lifetimes.idle or REMEMBER_ENDED),
         **settings.session.model_dump(),
         **options,
     )

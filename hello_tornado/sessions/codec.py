@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, Final
 
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.committer import Commit, Committed
-from hello_tornado.sessions.document import Document, empty_document, max_age_of
-from hello_tornado.sessions.errors import SessionTooLarge
+from hello_tornado.sessions.document import (
+    Document,
+    drop_expired_keys,
+    empty_document,
+    max_age_of,
+)
+from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
 from hello_tornado.sessions.ids import SessionKey, new_handle
-from hello_tornado.sessions.lifetimes import Lifetimes
+from hello_tornado.sessions.lifetimes import Lifetimes, MaxAge
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.serializers import Serializer
-from hello_tornado.sessions.session import Renewal
+from hello_tornado.sessions.session import EndedReason, Renewal
 
 BIGGEST_NAMED: Final = 3
 NO_RENEWAL: Final = Renewal()
@@ -37,11 +41,13 @@ class Codec:
     def document(self, record: SessionRecord) -> Document:
         """What a record holds; `SerializationError` when its bytes cannot be read."""
         stored = self._serializer.loads(record.data)
-        return {
+        document = {
             "data": stored.get("data", {}),
             "meta": stored.get("meta", {}),
             "user_id": record.user_id,
         }
+        drop_expired_keys(document, self._clock())
+        return document
 
     def create(self, key: SessionKey, changes: Update) -> Committed:
         """The first record of a session to which *changes* were made."""
@@ -77,11 +83,32 @@ class Codec:
         )
         return Committed(record, document)
 
-    def touched(self, record: SessionRecord, max_age: timedelta | None) -> SessionRecord:
+    def touched(self, record: SessionRecord, max_age: MaxAge | None) -> SessionRecord:
         """*record* as used at this moment by a session with this `max_age`."""
         now = max(self._clock(), record.accessed_at)
         expires_at = self._lifetimes.expires_at(record.created_at, now, max_age)
         return replace(record, accessed_at=now, expires_at=max(expires_at, record.expires_at))
+
+    def farewell(self, key: SessionKey, reason: EndedReason) -> SessionRecord:
+        """The record under *key* that says for which reason another one has ended now."""
+        now = self._clock()
+        return SessionRecord(
+            key=key,
+            handle=new_handle(),
+            version=1,
+            user_id=None,
+            data=self._serializer.dumps({"ended": reason}),
+            created_at=now,
+            accessed_at=now,
+            expires_at=now,
+        )
+
+    def reason(self, farewell: SessionRecord) -> EndedReason | None:
+        """What such a record says."""
+        try:
+            return self._serializer.loads(farewell.data).get("ended")
+        except SerializationError:
+            return None
 
     def _expires_at(self, created_at: int, accessed_at: int, document: Document) -> int:
         return self._lifetimes.expires_at(created_at, accessed_at, max_age_of(document["meta"]))

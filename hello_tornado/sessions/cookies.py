@@ -16,7 +16,7 @@ from tornado.web import create_signed_value, decode_signed_value, get_signature_
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
-from hello_tornado.sessions.lifetimes import datetime_of
+from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
 
 Secret: TypeAlias = str | bytes | dict[int, str] | dict[int, bytes]
 
@@ -166,11 +166,11 @@ class CookiePolicy:
         request: HTTPServerRequest,
         keyring: Keyring,
         session_id: SessionId,
-        max_age: timedelta | None,
+        max_age: MaxAge | None,
         now: int,
     ) -> str:
         """A Set-Cookie header for *session_id*; *max_age* is the session's own, if it has one."""
-        lifetime = max_age or self.lasts(now)
+        lifetime = self.lasts(now, max_age)
         value = keyring.sign(self._name_for(request), session_id, now)
         seconds = None if lifetime is None else max(0, math.ceil(lifetime.total_seconds()))
         ends = [] if seconds is None else [f"Max-Age={seconds}"]
@@ -180,8 +180,18 @@ class CookiePolicy:
         """A Set-Cookie header that makes the browser forget our cookie."""
         return self._header(request, "", ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"])
 
-    def lasts(self, now: int) -> timedelta | None:
-        """How long a cookie that is given out now lasts; None: until the browser is closed."""
+    def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
+        """How long a cookie that is given out now lasts; None: until the browser is closed.
+
+        *max_age* is the session's own, if it has one.
+        """
+        match max_age:
+            case timedelta():
+                return max_age
+            case datetime():
+                return max_age - datetime_of(now)
+            case "browser":
+                return None
         return self.max_age if self.expires is None else self.expires - datetime_of(now)
 
     @property

@@ -1,8 +1,9 @@
 """All that a session holds, as one JSON object."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, TypeAlias
+
+from hello_tornado.sessions.lifetimes import MaxAge
 
 Document: TypeAlias = dict[str, Any]
 """Three keys: "data" (the handlers'), "meta" (ours) and "user_id"."""
@@ -13,6 +14,14 @@ def empty_document() -> Document:
     return {"data": {}, "meta": {}, "user_id": None}
 
 
-def max_age_of(meta: Mapping[str, Any]) -> timedelta | None:
-    """The idle timeout that a session has set for itself."""
+def max_age_of(meta: Mapping[str, Any]) -> MaxAge | None:
+    """The lifetime that a session has set for itself."""
     return meta.get("max_age")
+
+
+def drop_expired_keys(document: Document, now: int) -> None:
+    """Take out of *document* each key whose own time is up."""
+    expiries = document["meta"].get("expiries", {})
+    for key in [key for key, expires_at in expiries.items() if expires_at <= now]:
+        document["data"].pop(key, None)
+        del expiries[key]

@@ -36,11 +36,19 @@ class Renewed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Ended(SessionEvent):
-    """A session is over; `reason` is "destroyed" (by its own request), "revoked" or "expired"."""
+    """A session was ended; `reason` is "logged out" (by its own request) or "revoked"."""
 
     handle: str
     user_id: str | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FarewellFailed(SessionEvent):
+    """Sessions were ended, but why could not be stored: nobody will be told the reason."""
+
+    level: ClassVar[int] = logging.WARNING
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,13 @@ compares it alike. People get aware datetimes.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
 
 from hello_tornado.sessions.errors import ConfigurationError
+
+MaxAge: TypeAlias = timedelta | datetime | Literal["browser"]
+"""How long one session lives, as it says itself: so long after its last use, or until a moment, or
+as usual, with a cookie that ends with the browser."""
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +33,7 @@ class Lifetimes:
     """When a session ends: `idle` after it was last used, and `absolute` after it began.
 
     Either may be None (no such limit), not both: a session that never ends could never be purged.
-    A session whose `max_age` is set uses that instead of `idle`; `absolute` holds all the same.
+    A session's own `max_age` takes the place of `idle`; `absolute` holds all the same.
     """
 
     idle: timedelta | None = timedelta(hours=1)
@@ -41,14 +46,16 @@ class Lifetimes:
         if min(given) <= timedelta(0):
             raise ConfigurationError("the idle and the absolute timeout must be longer than zero")
 
-    def expires_at(
-        self, created_at: int, accessed_at: int, max_age: timedelta | None = None
-    ) -> int:
+    def expires_at(self, created_at: int, accessed_at: int, max_age: MaxAge | None = None) -> int:
         """The moment from which a session is dead: `now >= expires_at` means expired."""
-        idle = self.idle if max_age is None else max_age
         ends = []
-        if idle is not None:
-            ends.append(accessed_at + idle // MICROSECOND)
+        match max_age:
+            case timedelta():
+                ends.append(accessed_at + max_age // MICROSECOND)
+            case datetime():
+                ends.append(moment_of(max_age))
+            case _ if self.idle is not None:
+                ends.append(accessed_at + self.idle // MICROSECOND)
         if self.absolute is not None:
             ends.append(created_at + self.absolute // MICROSECOND)
         return min(ends)

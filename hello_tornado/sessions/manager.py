@@ -22,6 +22,7 @@ from hello_tornado.sessions.events import (
     CommitDropped,
     Created,
     Ended,
+    FarewellFailed,
     Hook,
     Purged,
     RecordUnreadable,
@@ -31,12 +32,13 @@ from hello_tornado.sessions.events import (
     emit,
     log_event,
 )
+from hello_tornado.sessions.farewells import Farewells
 from hello_tornado.sessions.ids import SessionId, SessionKey, key_of, new_session_id
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes
 from hello_tornado.sessions.purger import Purger
 from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
-from hello_tornado.sessions.session import Session
+from hello_tornado.sessions.session import EndedReason, Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store
 
@@ -59,8 +61,9 @@ class SessionManager:
     sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
     cookie with every response, `unset` says what `del handler.session` does to the stored session
     ("keep" or "destroy"), `genid` makes ids. A request that changes nothing moves the expiry
-    forward at most once in `touch_interval`. Data beyond `max_bytes` is refused. Each of `hooks`
-    is told of every event; `clock` tells the moment.
+    forward at most once in `touch_interval`. Why a session ended is told for `remember_ended`
+    afterwards. Data beyond `max_bytes` is refused. Each of `hooks` is told of every event; `clock`
+    tells the moment.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class SessionManager:
         unset: Literal["keep", "destroy"] = "keep",
         genid: Callable[[], str] = new_session_id,
         touch_interval: timedelta = timedelta(seconds=60),
+        remember_ended: timedelta = timedelta(hours=1),
         max_bytes: int = MAX_BYTES,
         hooks: Sequence[Hook] = (log_event,),
         clock: Clock = system_clock,
@@ -86,6 +90,7 @@ class SessionManager:
         self.rolling = rolling
         self.unset = unset
         self.touch_interval = touch_interval
+        self.remember_ended = remember_ended
         self._serializer = serializer or JsonSerializer()
         self._resave = resave
         self._save_uninitialized = save_uninitialized
@@ -94,16 +99,25 @@ class SessionManager:
         self.now = clock
         self._codec = Codec(self._serializer, self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(store)
+        self._farewells = Farewells(store, self._codec, clock, remember_ended)
         self._committer = Committer(self._shared.swap, self._codec.rebuild)
         self._purgers: list[Purger] = []
 
     async def open(self, session_id: SessionId | None) -> Session:
         """The session with this id, or a new one: without an id, or when it is unknown or over.
 
-        A new session is not stored before it is committed, and then gets an id of its own.
+        A new session is not stored before it is committed, and then gets an id of its own. In the
+        place of one that has ended it knows the `ended_reason`.
         """
-        record = None if session_id is None else await self._live_record(key_of(session_id))
-        return self._session(record)
+        if session_id is None:
+            return self._session(None)
+        key = key_of(session_id)
+        record = await self._shared.load(key)
+        if record is not None and record.expires_at > self.now():
+            return self._session(record)
+        session = self._session(None)
+        session.ended_reason = await self._farewells.reason(key, record)
+        return session
 
     async def reload(self, session: Session) -> Session:
         """The same session as it stands in the store now; a new one when it has ended."""
@@ -197,8 +211,14 @@ class SessionManager:
         return await self.store.count(self.now())
 
     async def clear(self, *, batch: int = 500) -> int:
-        """End every session; returns how many there were."""
-        return await self._revoke_all(lambda: self.store.page(None, batch))
+        """End every session and forget the ended ones; returns how many were alive."""
+        count, now = 0, self.now()
+        while page := await self.store.page(None, batch):
+            deleted = await self.store.delete([record.key for record in page])
+            count += self._tell_ended(
+                [one for one in page if one.key in deleted and one.expires_at > now], "revoked"
+            )
+        return count
 
     async def find(self, handle: str) -> Session | None:
         """The living session that has this handle, to look at."""
@@ -208,7 +228,7 @@ class SessionManager:
 
     async def revoke(self, *handles: str) -> int:
         """End these sessions, wherever they are in use; returns how many there were."""
-        return await self._revoke_all(lambda: self.store.find_by_handle(handles))
+        return await self._end_found(lambda: self.store.find_by_handle(handles), "revoked")
 
     async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
@@ -217,26 +237,37 @@ class SessionManager:
             records = await self.store.find_by_user(user_id)
             return [record for record in records if record.handle not in keep]
 
-        return await self._revoke_all(find)
+        return await self._end_found(find, "revoked")
 
     def purge_every(self, interval: timedelta | float, *, batch: int = 1000) -> Purger:
-        """Delete expired sessions every *interval* (a timedelta or seconds) from now on."""
+        """Delete ended sessions every *interval* (a timedelta or seconds) from now on.
+
+        What is still remembered as ended stays.
+        """
         if not isinstance(interval, timedelta):
             interval = timedelta(seconds=interval)
-        purger = Purger(lambda: self.purge(batch=batch), interval, emit=self.emit)
+        purger = Purger(
+            lambda: self.purge(batch=batch, ended_for=self.remember_ended),
+            interval,
+            emit=self.emit,
+        )
         self._purgers.append(purger)
         purger.start()
         return purger
 
     async def purge(
-        self, *, batch: int = 1000, progress: Callable[[int], object] | None = None
+        self,
+        *,
+        batch: int = 1000,
+        ended_for: timedelta = timedelta(0),
+        progress: Callable[[int], object] | None = None,
     ) -> int:
-        """Delete what has expired by now, *batch* by *batch*; returns how many sessions.
+        """Delete what has been over for *ended_for*, *batch* by *batch*; returns how many records.
 
         *progress* is told the size of each batch that is done.
         """
-        now, total = self.now(), 0
-        while purged := await self.store.purge(now, batch):
+        over, total = self.now() - ended_for // MICROSECOND, 0
+        while purged := await self.store.purge(over, batch):
             total += purged
             if progress is not None:
                 progress(purged)
@@ -333,21 +364,29 @@ class SessionManager:
 
     async def _end(self, session: Session) -> CookieAction:
         record = session.record
-        if record is not None:
-            if await self.store.delete([record.key]):
-                self.emit(Ended(record.handle, record.user_id, "destroyed"))
-            else:
-                # It may live on under another id, given by a request that ran beside this one.
-                await self.revoke(record.handle)
+        if record is not None and not await self._end_all([record], "logged out"):
+            # It may live on under another id, given by a request that ran beside this one.
+            await self._end_found(lambda: self.store.find_by_handle([record.handle]), "logged out")
         return Clear()
 
-    async def _revoke_all(self, find: Find) -> int:
-        """Delete what *find* finds, until it finds nothing: an id may be renewed in between."""
+    async def _end_found(self, find: Find, reason: EndedReason) -> int:
+        """End what *find* finds, until it finds nothing: an id may be renewed in between."""
         count = 0
         while records := await find():
-            deleted = await self.store.delete([record.key for record in records])
-            for record in records:
-                if record.key in deleted:
-                    count += 1
-                    self.emit(Ended(record.handle, record.user_id, "revoked"))
+            count += await self._end_all(records, reason)
         return count
+
+    async def _end_all(self, records: Sequence[SessionRecord], reason: EndedReason) -> int:
+        deleted = await self.store.delete([record.key for record in records])
+        if not deleted:
+            return 0
+        try:
+            await self._farewells.leave(deleted, reason)
+        except StoreError as error:
+            self.emit(FarewellFailed(str(error)))  # what matters is done: they are over
+        return self._tell_ended([one for one in records if one.key in deleted], reason)
+
+    def _tell_ended(self, records: Sequence[SessionRecord], reason: EndedReason) -> int:
+        for record in records:
+            self.emit(Ended(record.handle, record.user_id, reason))
+        return len(records)

@@ -1,7 +1,7 @@
 """A dict that records what is done to it, as operations that can be merged with those of others."""
 
 import copy
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 from hello_tornado.sessions.changes import (
@@ -131,6 +131,18 @@ class RecordingDict(MutableMapping[str, Any]):
             current.append(value)
         else:
             self._operate(key, Append((copy.deepcopy(value),)))
+
+    def merge(
+        self,
+        other: Mapping[str, Any],
+        combine: Callable[[str, Any, Any], Any] = lambda _key, mine, _theirs: mine,
+    ) -> None:
+        """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays.
+
+        For what was gathered elsewhere, such as the cart in a user's session on another device.
+        """
+        for key, theirs in other.items():
+            self[key] = combine(key, self[key], theirs) if key in self else copy.deepcopy(theirs)
 
     def _operate(self, key: str, operation: Operation) -> None:
         value = operation.apply(self._data.get(key, ABSENT))

@@ -4,20 +4,21 @@ Everything here is synchronous and local. The manager acts on `changes()`, `rene
 `touched` when the request is committed.
 """
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final, Literal, TypeAlias
 
-from hello_tornado.sessions.changes import Operation, Set, Unset, Update
+from hello_tornado.sessions.changes import Operation, Set, Update
 from hello_tornado.sessions.document import Document, empty_document, max_age_of
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, SessionError
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
+from hello_tornado.sessions.meta import MetaDict
 from hello_tornado.sessions.record import SessionRecord
-from hello_tornado.sessions.recording import RecordingDict
 from hello_tornado.sessions.serializers import Serializer
 
 MAX_USER_ID: Final = 255
+
+EndedReason: TypeAlias = Literal["expired", "logged out", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Renewal:
         return Renewal(self.restart or other.restart, self.new_handle or other.new_handle)
 
 
-class Session(RecordingDict):
+class Session(MetaDict):
     """A dict of one visitor's values, kept in the store from request to request.
 
     Keys are str. A value that cannot be stored is refused where it is set. Nested changes
@@ -44,12 +45,10 @@ class Session(RecordingDict):
 
     __slots__ = (
         "_lifetimes",
-        "_meta",
-        "_meta_operations",
-        "_opened_at",
         "_reset",
         "_user_id",
         "ended",
+        "ended_reason",
         "keeps_alive",
         "record",
         "refusal",
@@ -67,20 +66,18 @@ class Session(RecordingDict):
         lifetimes: Lifetimes,
         serializer: Serializer,
     ) -> None:
-        super().__init__(document["data"], serializer)
-        self._opened_at = opened_at
+        super().__init__(document["data"], document["meta"], serializer, opened_at)
         self._lifetimes = lifetimes
         self.ended = False
+        self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
         self.keeps_alive = True  # to be read counts as use
         self.refusal: SessionError | None = None  # of every write from now on
         self.response_started = False
-        self._stand_on(record, document)
+        self._stand_on(record, document["user_id"])
 
-    def _stand_on(self, record: SessionRecord | None, document: Document) -> None:
+    def _stand_on(self, record: SessionRecord | None, user_id: str | None) -> None:
         self.record = record
-        self._meta: dict[str, Any] = document["meta"]
-        self._user_id: str | None = document["user_id"]
-        self._meta_operations = Update({})
+        self._user_id = user_id
         self._reset = Update({})
         self.renewal: Renewal | None = None
         self.touched = False
@@ -88,7 +85,8 @@ class Session(RecordingDict):
     def settle(self, record: SessionRecord | None, document: Document) -> None:
         """Stand on *document* as it is now stored in *record*: nothing is changed any more."""
         self._stand_on_data(document["data"])
-        self._stand_on(record, document)
+        self._stand_on_meta(document["meta"])
+        self._stand_on(record, document["user_id"])
 
     def settle_ended(self) -> None:
         """Stand on nothing: the session is over, here or in the store."""
@@ -130,6 +128,7 @@ class Session(RecordingDict):
         """End this session, for good: logout. It reads as empty now and takes no more writes."""
         self._check_not_refused()
         self.settle_ended()
+        self.ended_reason = "logged out"
 
     def touch(self) -> None:
         """Count this request as use of the session, though `touch_interval` is not over yet."""
@@ -155,23 +154,6 @@ class Session(RecordingDict):
                 "the headers of this response have left, and a cookie can no longer follow them: "
                 "begin, renew or log in to a session before the first flush()"
             )
-
-    def flash(self, message: str, category: str = "info") -> None:
-        """Leave a message for the next page that asks for `flashes()`."""
-        self._check_writable()
-        self._operate_meta("flashes", Update({secrets.token_hex(4): Set([category, message])}))
-
-    def flashes(self) -> list[tuple[str, str]]:
-        """The messages left so far, as (category, message), oldest first; each is shown once."""
-        waiting = self._meta.get("flashes", {})
-        if waiting:
-            self._operate_meta("flashes", Update({name: Unset() for name in waiting}))
-        return [(category, message) for category, message in waiting.values()]
-
-    def _operate_meta(self, name: str, operation: Operation) -> None:
-        update = Update({name: operation})
-        self._meta = update.apply(self._meta)
-        self._meta_operations = self._meta_operations.merged_with(update)
 
     @property
     def is_new(self) -> bool:
@@ -220,26 +202,6 @@ class Session(RecordingDict):
                 self._opened_at, self._opened_at, max_age_of(self._meta)
             )
         return self.record.expires_at
-
-    @property
-    def max_age(self) -> timedelta | None:
-        """This session's own idle timeout; None when it has the manager's.
-
-        Set it to a timedelta or to seconds: the cookie then lives as long. The absolute timeout
-        still holds.
-        """
-        return max_age_of(self._meta)
-
-    @max_age.setter
-    def max_age(self, value: timedelta | float | None) -> None:
-        self._check_writable()
-        if value is None:
-            self._operate_meta("max_age", Unset())
-            return
-        duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
-        if duration <= timedelta(0):
-            raise ValueError("max_age must be longer than zero; destroy() ends a session")
-        self._operate_meta("max_age", Set(duration))
 
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""

@@ -215,6 +215,8 @@ class SessionMixin(RequestHandler):
             return session
         if living:
             manager.emit(CookieRejected("ambiguous"))
+        elif opened:
+            return opened[0][1]  # a new one, that knows why the old one is over
         return await manager.open(None)
 
     @cached_property
@@ -252,18 +254,19 @@ class SessionMixin(RequestHandler):
     def _is_resign_due(self, session: Session) -> bool:
         """Whether a browser with a living session needs its cookie anew, though the id is the same.
 
-        That is: always with `rolling`, else when another secret signs now, or with the age of the
-        signature, so that a browser in use never loses a cookie to its `max_age`. Whether the
-        session still lives is asked before the cookie is sent, lest it overwrite the newer one of
-        a login that ran beside this request.
+        That is: always with `rolling`, else when its lifetime was changed, when another secret
+        signs now, or with the age of the signature, so that a browser in use never loses a cookie
+        to its `max_age`. Whether the session still lives is asked before the cookie is sent, lest
+        it overwrite the newer one of a login that ran beside this request.
         """
         signed, manager = self._signed, self.session_manager
         if signed is None or session.ended:
             return False
-        lasts = session.max_age or self._policy.lasts(manager.now())
+        lasts = self._policy.lasts(manager.now(), session.max_age)
         resign_after = RESIGN_AFTER if lasts is None else manager.touch_interval
         return (
             manager.rolling
+            or session.is_max_age_changed
             or signed.key_version != self._keyring.current
             or (
                 session.keeps_alive

@@ -27,6 +27,7 @@ from hello_tornado.sessions.errors import (
     StoreUnavailable,
 )
 from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.manager import system_clock
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
@@ -835,4 +836,4 @@ async def test_a_websocket_reads_the_session_and_writes_message_by_message(
     await connection.write_message("count")
     assert await connection.read_message() == "ended"
     connection.close()
-    assert len(store._records) == 0, "a message after the logout begins no session"
+    assert await store.count(system_clock()) == 0, "a message after the logout begins no session"

@@ -12,7 +12,9 @@ local EXPIRIES = KEYS[1]
 local PREFIX = EXPIRIES:sub(1, -#'expiries' - 1)
 local FACTS = '^(%S+) (%S+) (%S+) (%S+) (%S+) ([^\n]*)\n()'
 local NOBODY = 'null'
-local GRACE_MS = 60000 -- the manager's clock says when a session is over, not that of Redis
+-- The manager's clock says when a session is over, not that of Redis; and that it is over, and why,
+-- can be told for an hour.
+local GRACE_MS = 61 * 60 * 1000
 
 local function record_name(key) return PREFIX .. 'record:' .. key end
 local function handle_name(handle) return PREFIX .. 'handle:' .. handle end

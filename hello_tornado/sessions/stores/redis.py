@@ -1,7 +1,7 @@
 """Sessions in Redis or Valkey, alone or as a cluster: a record is one string, a swap one script.
 
 All names share one hash tag, so that each call is one atomic step on one node. A record leaves at a
-purge, or by its time to live, a minute after its end.
+purge, or by its time to live, an hour after its end.
 """
 
 import asyncio

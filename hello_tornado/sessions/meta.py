@@ -1,0 +1,119 @@
+"""What belongs to a session and not to its handlers, recorded like their data.
+
+That is: messages for the next page, the session's own lifetime, and those of single keys.
+"""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from hello_tornado.sessions.changes import Operation, Set, Unset, Update
+from hello_tornado.sessions.document import max_age_of
+from hello_tornado.sessions.lifetimes import MICROSECOND, MaxAge, moment_of
+from hello_tornado.sessions.recording import RecordingDict
+from hello_tornado.sessions.serializers import Serializer
+
+BROWSER: Final = "browser"
+
+
+class MetaDict(RecordingDict):
+    """A recording dict that records, beside the data, what is said about the session itself."""
+
+    __slots__ = ("_flashes_of_now", "_flashes_shown", "_meta", "_meta_operations", "_opened_at")
+
+    def __init__(
+        self, data: dict[str, Any], meta: dict[str, Any], serializer: Serializer, opened_at: int
+    ) -> None:
+        super().__init__(data, serializer)
+        self._opened_at = opened_at
+        self._flashes_of_now: list[tuple[str, str]] = []
+        self._flashes_shown: dict[str, Operation] = {}
+        self._stand_on_meta(meta)
+
+    def _stand_on_meta(self, meta: dict[str, Any]) -> None:
+        self._meta = meta
+        self._meta_operations = Update({})
+
+    def _operate_meta(self, name: str, operation: Operation) -> None:
+        update = Update({name: operation})
+        self._meta = update.apply(self._meta)
+        self._meta_operations = self._meta_operations.merged_with(update)
+
+    def flash(self, message: str, category: str = "info") -> None:
+        """Leave a message for the next page that asks for `flashes()`."""
+        self._check_writable()
+        self._operate_meta("flashes", Update({secrets.token_hex(4): Set([category, message])}))
+
+    def flash_now(self, message: str, category: str = "info") -> None:
+        """A message for the page of this request only; it is never stored."""
+        self._flashes_of_now.append((category, message))
+
+    def flashes(self) -> list[tuple[str, str]]:
+        """The messages left so far, as (category, message), oldest first; each is shown once."""
+        waiting = self._meta.get("flashes", {})
+        if waiting:
+            self._check_writable()
+            self._operate_meta("flashes", Update({name: Unset() for name in waiting}))
+        self._flashes_shown |= {name: Set(flash) for name, flash in waiting.items()}
+        of_now, self._flashes_of_now = self._flashes_of_now, []
+        return [*((category, message) for category, message in waiting.values()), *of_now]
+
+    def keep_flashes(self) -> None:
+        """Show the messages that this request has asked for once more, on the next page."""
+        self._check_writable()
+        self._operate_meta("flashes", Update(self._flashes_shown))
+
+    def expire(self, key: str, after: timedelta | float) -> None:
+        """Remove *key* when *after* (a timedelta or seconds) is over, unless it is set again.
+
+        `KeyError` when there is no such key. Counting and appending leave its time as it is.
+        """
+        self._check_writable()
+        if key not in self:
+            raise KeyError(key)
+        expires_at = self._opened_at + _duration("a key's time", after) // MICROSECOND
+        self._operate_meta("expiries", Update({key: Set(expires_at)}))
+
+    def _operate(self, key: str, operation: Operation) -> None:
+        super()._operate(key, operation)
+        if isinstance(operation, Set | Unset) and key in self._meta.get("expiries", {}):
+            self._operate_meta("expiries", Update({key: Unset()}))
+
+    @property
+    def max_age(self) -> MaxAge | None:
+        """This session's own lifetime; None when it has the manager's and the cookie's.
+
+        A timedelta, or a number of seconds: its idle timeout, and its cookie lives as long
+        ("remember me"). An aware datetime: it ends then. "browser": its cookie ends when the
+        browser is closed. The absolute timeout holds all the same.
+        """
+        return max_age_of(self._meta)
+
+    @max_age.setter
+    def max_age(self, value: MaxAge | float | None) -> None:
+        self._check_writable()
+        match value:
+            case None:
+                self._operate_meta("max_age", Unset())
+                return
+            case datetime():
+                if value.tzinfo is None or moment_of(value) <= self._opened_at:
+                    raise ValueError("a session ends at an aware datetime in the future")
+            case str():
+                if value != BROWSER:
+                    raise ValueError(f'max_age is a duration, a datetime or "browser": {value!r}')
+            case _:
+                value = _duration("max_age", value)
+        self._operate_meta("max_age", Set(value))
+
+    @property
+    def is_max_age_changed(self) -> bool:
+        """Whether the browser has to be told of another lifetime."""
+        return "max_age" in self._meta_operations.operations
+
+
+def _duration(name: str, value: timedelta | float) -> timedelta:
+    duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    if duration <= timedelta(0):
+        raise ValueError(f"{name} must be longer than zero; destroy() ends a session")
+    return duration
