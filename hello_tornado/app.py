@@ -55,7 +55,10 @@ def make_manager(settings: Settings, store: Store, **options: Any) -> SessionMan
 
 def cookie_policy(settings: Settings) -> CookiePolicy:
     """The cookie that the settings describe."""
-    return CookiePolicy(**settings.cookie.model_dump())
+    proxies = settings.server.proxies
+    return CookiePolicy(
+        **settings.cookie.model_dump(), proxies=proxies, proxy=True if proxies else None
+    )
 
 
 def make_app(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -78,9 +79,25 @@ def _by_version(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
+def _addresses(value: Any) -> Any:
+    # The environment has only texts: 127.0.0.1,10.0.0.0/8
+    return [each.strip() for each in value.split(",") if each] if isinstance(value, str) else value
+
+
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError("is no address or network such as 127.0.0.1 or 10.0.0.0/8") from None
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(duration), AfterValidator(_positive)]
 Count = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
+Proxies = Annotated[
+    tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_addresses)
+]
 Version = Annotated[Count, Field(ge=0)]
 Secrets = SecretStr | Annotated[dict[Version, SecretStr], Field(min_length=1)]
 
@@ -98,6 +115,7 @@ class Server(Group):
     port: Annotated[Count, Field(ge=0, le=65_535)] = 8080
     processes: Annotated[Count, Field(ge=1, le=256)] = 1
     mode: Literal["development", "production"] = "development"
+    proxies: Proxies = ()
 
 
 class StoreSettings(Group):
@@ -316,6 +334,8 @@ def _unknown(name: str) -> str:
     group, _, member = name.rpartition(".")
     if name in _names():
         return f'is unknown. Write "{member}" below "{group}", indented.'
+    if elsewhere := [each for each in _names() if each.rpartition(".")[2] == member]:
+        return f'is unknown. Did you mean "{elsewhere[0]}"?'
     known = _names() if group else [*_names(), *GROUPS]
     return f"is unknown.{_hint(name.lower(), sorted(known), group)}"
 
@@ -334,6 +354,8 @@ def _shown(name: str, value: Any) -> str:
         return f"{seconds // UNITS[unit]}{unit}"
     if isinstance(value, Mapping):
         return ", ".join(f"{version}: **********" for version in value)
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return str(value)

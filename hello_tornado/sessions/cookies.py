@@ -1,102 +1,27 @@
-"""The session cookie: read strictly from the raw header, written with the attributes of one policy.
-
-The value is Tornado's signed value, version 2, of the session id. The signature says that we gave
-the id out; whether the session lives, only the store knows.
-"""
+"""The session cookie: read strictly from the raw header, written as one policy says."""
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Final, Literal
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import create_signed_value, decode_signed_value, get_signature_key_version
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
+from hello_tornado.sessions.links import is_https, networks
+from hello_tornado.sessions.transport import Reading
 
-Secret: TypeAlias = str | bytes | dict[int, str] | dict[int, bytes]
-
-# Browsers keep no cookie longer than this (RFC 6265bis, 5.5); the store ends sessions earlier.
-SIGNATURE_DAYS: Final = 400
 MAX_CANDIDATES: Final = 4
-VALUE: Final = re.compile(r"[A-Za-z0-9|:=+/_-]{1,512}")
 NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 # Printable ASCII without ";", and no longer than browsers read (RFC 6265bis, 5.6).
 ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]{1,1024}")
 HOST_PREFIX: Final = "__Host-"
 SECURE_PREFIX: Final = "__Secure-"
-
-
-class Keyring(NamedTuple):
-    """The secrets of an application: all of them verify, `current` signs."""
-
-    secret: Secret
-    current: int | None
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Keyring":
-        """Tornado's own `cookie_secret` and `key_version`; the highest version if that is unset."""
-        secret = settings.get("cookie_secret")
-        if not secret:
-            raise ConfigurationError(
-                "sessions need the application setting cookie_secret: a random string, for example "
-                'from python -c "import secrets; print(secrets.token_urlsafe(64))"'
-            )
-        if not isinstance(secret, dict):
-            return cls(secret, None)
-        current = settings.get("key_version", max(secret))
-        if current not in secret:
-            raise ConfigurationError(f"key_version {current!r} names no secret in cookie_secret")
-        return cls(secret, current)
-
-    def sign(self, name: str, session_id: SessionId, now: int) -> str:
-        """The value of a cookie *name* that carries *session_id*."""
-        signed = create_signed_value(
-            self.secret,
-            name,
-            session_id,
-            version=2,
-            clock=lambda: now / 1e6,
-            key_version=self.current,
-        )
-        return signed.decode("ascii")
-
-    def verify(self, name: str, value: str, now: int) -> "SignedId | None":
-        """The id in a cookie's value, if one of our secrets has signed it for that name."""
-        if VALUE.fullmatch(value) is None:
-            return None
-        decoded = decode_signed_value(
-            self.secret,
-            name,
-            value,
-            max_age_days=SIGNATURE_DAYS,
-            clock=lambda: now / 1e6,
-            min_version=2,
-        )
-        if decoded is None or not decoded.isascii():
-            return None
-        version = get_signature_key_version(value) if self.current is not None else None
-        signed_at = int(value.split("|", 3)[2].partition(":")[2])
-        return SignedId(SessionId(decoded.decode("ascii")), version, signed_at * 1_000_000)
-
-
-class SignedId(NamedTuple):
-    """A session id that came in a cookie of ours, and when and with which secret it was signed."""
-
-    session_id: SessionId
-    key_version: int | None
-    signed_at: int
-
-
-class CookieReading(NamedTuple):
-    """What the cookies of a request say: the different ids that verify, or why there is none."""
-
-    signed: tuple[SignedId, ...] = ()
-    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +34,10 @@ class CookiePolicy:
     other host can set it. `same_site` True is Strict, False says nothing, and "auto" is None when
     secure, else Lax. What browsers take from a Secure cookie only, None and Partitioned, is not
     said over http. An application's `session_cookie` may also be a function of the request.
+
+    Which requests came over https, behind a proxy that speaks TLS for the server, `proxy` says:
+    True trusts the X-Forwarded-Proto of *proxies* (addresses or networks), False trusts nobody's,
+    and None leaves it to Tornado.
     """
 
     name: str = "session"
@@ -121,6 +50,11 @@ class CookiePolicy:
     path: str = "/"
     partitioned: bool = False
     priority: Literal["low", "medium", "high"] | None = None
+    proxy: bool | None = None
+    proxies: tuple[str, ...] = ()
+
+    request_header: ClassVar[str] = "Cookie"
+    response_header: ClassVar[str] = "Set-Cookie"
 
     def __post_init__(self) -> None:
         if NAME.fullmatch(self.name) is None:
@@ -137,6 +71,9 @@ class CookiePolicy:
             raise ConfigurationError("a cookie expires at an aware datetime; give it a tzinfo")
         if self.expires is not None and self.max_age is not None:
             raise ConfigurationError("a cookie has a max_age or expires; set max_age=None")
+        if bool(self.proxies) != (self.proxy is True):
+            raise ConfigurationError("proxy=True needs proxies, the addresses that it is true of")
+        networks(self.proxies)
         self._check_what_browsers_refuse()
 
     def _check_what_browsers_refuse(self) -> None:
@@ -149,17 +86,19 @@ class CookiePolicy:
         if self.name.startswith(SECURE_PREFIX) and not self.secure:
             raise ConfigurationError("__Secure- needs secure")
 
-    def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> CookieReading:
+    def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> Reading:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
+        if self.refuses(request) is not None:
+            return Reading()
         name = self._name_for(request)
         values = list(_cookies(request, name))
         if not values:
-            return CookieReading()
+            return Reading()
         if len(values) > MAX_CANDIDATES:
-            return CookieReading(rejected="too many")
+            return Reading(rejected="too many")
         verified = (keyring.verify(name, value, now) for value in dict.fromkeys(values))
         signed = {found.session_id: found for found in verified if found is not None}
-        return CookieReading(tuple(signed.values()), None if signed else "not ours")
+        return Reading(tuple(signed.values()), None if signed else "not ours")
 
     def issue(
         self,
@@ -194,12 +133,24 @@ class CookiePolicy:
                 return None
         return self.max_age if self.expires is None else self.expires - datetime_of(now)
 
+    def refuses(self, request: HTTPServerRequest) -> str | None:
+        """Why no cookie of ours is read from this request or sent to it."""
+        if self.secure is not True or self._is_https(request):
+            return None
+        return (
+            "the cookie is secure and the request came over http: if a proxy speaks TLS for this "
+            'server, name it in proxies and set proxy=True; else set secure="auto"'
+        )
+
     @property
     def _is_for_one_host(self) -> bool:
         return self.path == "/" and self.domain is None
 
     def _is_secure_for(self, request: HTTPServerRequest) -> bool:
-        return request.protocol == "https" if self.secure == "auto" else self.secure
+        return self._is_https(request) if self.secure == "auto" else self.secure
+
+    def _is_https(self, request: HTTPServerRequest) -> bool:
+        return is_https(request, self.proxy, self.proxies)
 
     def _name_for(self, request: HTTPServerRequest) -> str:
         prefixed = self.name.startswith((HOST_PREFIX, SECURE_PREFIX))

@@ -86,6 +86,14 @@ class CookieRejected(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionNotBegun(SessionEvent):
+    """A new session was written to, but its cookie could not be sent: nothing was stored."""
+
+    level: ClassVar[int] = logging.WARNING
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Purged(SessionEvent):
     """A purge has run to its end and deleted this many expired sessions."""
 

@@ -6,6 +6,7 @@ cookie, and mypy keeps the two apart. The handle is for pages, logs and the comm
 
 import base64
 import hashlib
+import re
 import secrets
 from typing import NewType
 
@@ -16,6 +17,11 @@ SessionKey = NewType("SessionKey", bytes)
 def new_session_id() -> SessionId:
     """256 random bits, 43 characters that are safe in a cookie and in a URL."""
     return SessionId(secrets.token_urlsafe(32))
+
+
+def is_session_id(given: object) -> bool:
+    """Whether *given* can be an id: 22 to 128 printable characters, enough for 128 random bits."""
+    return isinstance(given, str) and re.fullmatch(r"[\x21-\x7e]{22,128}", given) is not None
 
 
 def key_of(session_id: SessionId) -> SessionKey:

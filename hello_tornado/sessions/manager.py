@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
@@ -33,7 +33,13 @@ from hello_tornado.sessions.events import (
     log_event,
 )
 from hello_tornado.sessions.farewells import Farewells
-from hello_tornado.sessions.ids import SessionId, SessionKey, key_of, new_session_id
+from hello_tornado.sessions.ids import (
+    SessionId,
+    SessionKey,
+    is_session_id,
+    key_of,
+    new_session_id,
+)
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes
 from hello_tornado.sessions.purger import Purger
 from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
@@ -49,6 +55,11 @@ MAX_BYTES: Final = 64 * 1024
 MAX_TRIES: Final = 8  # at an id that nobody has; with 256 random bits the first one does
 
 
+def random_id(_request: object) -> str:
+    """The usual `genid`."""
+    return new_session_id()
+
+
 def system_clock() -> int:
     """The moment now: microseconds since 1970."""
     return time.time_ns() // 1_000
@@ -60,10 +71,10 @@ class SessionManager:
     The options have the meaning that express-session gives them: `resave` stores unchanged
     sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
     cookie with every response, `unset` says what `del handler.session` does to the stored session
-    ("keep" or "destroy"), `genid` makes ids. A request that changes nothing moves the expiry
-    forward at most once in `touch_interval`. Why a session ended is told for `remember_ended`
-    afterwards. Data beyond `max_bytes` is refused. Each of `hooks` is told of every event; `clock`
-    tells the moment.
+    ("keep" or "destroy"), `genid` makes an id, given the request if there is one. A request that
+    changes nothing moves the expiry forward at most once in `touch_interval`. Why a session ended
+    is told for `remember_ended` afterwards. Data beyond `max_bytes` is refused. Each of `hooks` is
+    told of every event; `clock` tells the moment.
     """
 
     def __init__(
@@ -76,7 +87,7 @@ class SessionManager:
         save_uninitialized: bool = False,
         rolling: bool = False,
         unset: Literal["keep", "destroy"] = "keep",
-        genid: Callable[[], str] = new_session_id,
+        genid: Callable[[Any], str] = random_id,
         touch_interval: timedelta = timedelta(seconds=60),
         remember_ended: timedelta = timedelta(hours=1),
         max_bytes: int = MAX_BYTES,
@@ -135,8 +146,10 @@ class SessionManager:
             return self._save_uninitialized or bool(session.changes())
         return session.modified or self._resave or self._is_touch_due(session)
 
-    async def commit(self, session: Session) -> CookieAction:
+    async def commit(self, session: Session, request: object = None) -> CookieAction:
         """Store what was done to *session*; says what the browser's cookie should become.
+
+        The *request* is for `genid`.
 
         When the session has ended meanwhile, elsewhere, the changes are dropped: `Keep`.
         """
@@ -145,10 +158,10 @@ class SessionManager:
         changes = session.changes()
         if session.record is None:
             if changes or self._save_uninitialized:
-                return Issue(await self._create(session, changes))
+                return Issue(await self._create(session, changes, request))
             return Keep()
         if changes or session.renewal or self._resave:
-            return await self._update(session, session.record, changes)
+            return await self._update(session, session.record, changes, request)
         if self._is_touch_due(session):
             await self._touch_quietly(session, session.record)
         return Keep()
@@ -316,9 +329,18 @@ class SessionManager:
             and self.now() - record.accessed_at >= self.touch_interval // MICROSECOND
         )
 
-    async def _create(self, session: Session, changes: Update) -> SessionId:
+    def _new_id(self, request: object) -> SessionId:
+        given = self._genid(request)
+        if not is_session_id(given):
+            raise ConfigurationError(
+                "genid must give a str of 22 to 128 printable characters, such as "
+                "secrets.token_urlsafe(32)"
+            )
+        return SessionId(given)
+
+    async def _create(self, session: Session, changes: Update, request: object) -> SessionId:
         for _ in range(MAX_TRIES):
-            session_id = SessionId(self._genid())
+            session_id = self._new_id(request)
             wanted = self._codec.create(key_of(session_id), changes)
             if isinstance(await self._shared.swap(Swap(None, wanted.record)), Saved):
                 session.settle(*wanted)
@@ -327,14 +349,14 @@ class SessionManager:
         raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
 
     async def _update(
-        self, session: Session, record: SessionRecord, changes: Update
+        self, session: Session, record: SessionRecord, changes: Update, request: object
     ) -> CookieAction:
         if session.renewal is None:
             action: CookieAction = Keep()
             result = await self._committer.commit(Commit(record, changes))
         else:
             for _ in range(MAX_TRIES):
-                action = Issue(SessionId(self._genid()))
+                action = Issue(self._new_id(request))
                 result = await self._committer.commit(
                     Commit(record, changes, key_of(action.session_id), session.renewal)
                 )

@@ -19,7 +19,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import OutputTransform, RequestHandler
 
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
-from hello_tornado.sessions.cookies import CookiePolicy, Keyring, SignedId
+from hello_tornado.sessions.cookies import CookiePolicy
 from hello_tornado.sessions.deferred import Deferred
 from hello_tornado.sessions.errors import (
     ConfigurationError,
@@ -28,14 +28,16 @@ from hello_tornado.sessions.errors import (
     SessionNotLoaded,
     StoreUnavailable,
 )
-from hello_tornado.sessions.events import CookieRejected
+from hello_tornado.sessions.events import CookieRejected, SessionNotBegun
+from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Session
+from hello_tornado.sessions.transport import Transport
 
 logger = logging.getLogger("hello_tornado.sessions")
 
-PolicySetting: TypeAlias = CookiePolicy | Callable[[HTTPServerRequest], CookiePolicy]
+TransportSetting: TypeAlias = Transport | Callable[[HTTPServerRequest], Transport]
 
 DEFAULT_POLICY: Final = CookiePolicy()
 RETRY_AFTER_SECONDS: Final = 5
@@ -47,7 +49,7 @@ class SessionMixin(RequestHandler):
     """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
 
     The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
-    `session_cookie`: a `CookiePolicy`, or a function from the request to one.
+    `session_cookie`: a `CookiePolicy`, a `TokenPolicy`, or a function from the request to one.
 
     When the store is down, a request that needs it is answered with 503. A page that can do
     without says `on_store_error = "anonymous"` in its class: its session is then empty, and a
@@ -70,6 +72,7 @@ class SessionMixin(RequestHandler):
     _is_sending = False
     _is_store_down = False
     _is_executed = False
+    _is_told_not_begun = False
 
     async def prepare(self) -> None:
         """Load the session that the request's cookie names."""
@@ -205,7 +208,7 @@ class SessionMixin(RequestHandler):
 
     async def _open_session(self) -> Session:
         manager = self.session_manager
-        reading = self._policy.read(self.request, self._keyring, manager.now())
+        reading = self._transport.read(self.request, self._keyring, manager.now())
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
         opened = [(signed, await manager.open(signed.session_id)) for signed in reading.signed]
@@ -220,9 +223,9 @@ class SessionMixin(RequestHandler):
         return await manager.open(None)
 
     @cached_property
-    def _policy(self) -> CookiePolicy:
-        given: PolicySetting = self.settings.get("session_cookie", DEFAULT_POLICY)
-        return given if isinstance(given, CookiePolicy) else given(self.request)
+    def _transport(self) -> Transport:
+        given: TransportSetting = self.settings.get("session_cookie", DEFAULT_POLICY)
+        return given(self.request) if callable(given) else given
 
     @property
     def _keyring(self) -> Keyring:
@@ -232,18 +235,27 @@ class SessionMixin(RequestHandler):
         session = self._session
         if session is None or self._is_session_dropped or self._is_sending:
             return False
-        if self.get_status() >= 500 or (session.is_new and session.refusal is not None):
+        if self.get_status() >= 500 or (session.is_new and not self._can_begin(session)):
             return False
         if self._is_committed:
             return session.modified and not session.ended
         return self.session_manager.needs_store(session) or self._is_resign_due(session)
+
+    def _can_begin(self, session: Session) -> bool:
+        if session.refusal is not None:
+            return False
+        reason = self._transport.refuses(self.request)
+        if reason is not None and session.modified and not self._is_told_not_begun:
+            self._is_told_not_begun = True
+            self.session_manager.emit(SessionNotBegun(reason))
+        return reason is None
 
     async def _commit_session(self) -> None:
         assert self._session is not None  # noqa: S101 - _must_commit() has seen it
         if self._session.refusal is not None and self._session.modified:
             raise self._session.refusal  # something was changed inside of a value
         is_resign_due = not self._is_committed and self._is_resign_due(self._session)
-        action = await self.session_manager.commit(self._session)
+        action = await self.session_manager.commit(self._session, self.request)
         self._is_committed = True
         if not isinstance(action, Keep):
             self._cookie_action = action
@@ -262,12 +274,12 @@ class SessionMixin(RequestHandler):
         signed, manager = self._signed, self.session_manager
         if signed is None or session.ended:
             return False
-        lasts = self._policy.lasts(manager.now(), session.max_age)
+        lasts = self._transport.lasts(manager.now(), session.max_age)
         resign_after = RESIGN_AFTER if lasts is None else manager.touch_interval
         return (
             manager.rolling
             or session.is_max_age_changed
-            or signed.key_version != self._keyring.current
+            or not self._keyring.is_current(signed)
             or (
                 session.keeps_alive
                 and (manager.now() - signed.signed_at) * MICROSECOND >= resign_after
@@ -298,18 +310,18 @@ class SessionMixin(RequestHandler):
         if isinstance(self._session.refusal, StoreUnavailable):
             self.set_header("Cache-Control", "no-store")
         if self._is_session_read:
-            self._add_to_list_header("Vary", "Cookie")
-        cookie = self._set_cookie_header()
-        if cookie is not None:
-            self.add_header("Set-Cookie", cookie)
+            self._add_to_list_header("Vary", self._transport.request_header)
+        header = self._session_header()
+        if header is not None:
+            self.add_header(self._transport.response_header, header)
             self.set_header("Cache-Control", "no-store")
             if not self._is_session_read:
-                self._add_to_list_header("Vary", "Cookie")
+                self._add_to_list_header("Vary", self._transport.request_header)
 
-    def _set_cookie_header(self) -> str | None:
+    def _session_header(self) -> str | None:
         match self._cookie_action:
             case Issue(session_id):
-                return self._policy.issue(
+                return self._transport.issue(
                     self.request,
                     self._keyring,
                     session_id,
@@ -317,7 +329,7 @@ class SessionMixin(RequestHandler):
                     self.session_manager.now(),
                 )
             case Clear():
-                return self._policy.clear(self.request)
+                return self._transport.clear(self.request)
             case Keep():
                 return None
 

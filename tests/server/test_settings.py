@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from hello_tornado.app import cookie_policy
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager
 from hello_tornado.settings import Settings, SettingsError, flat, load_settings
 from hello_tornado.settings_file import read_settings_file
@@ -43,12 +44,27 @@ def test_the_defaults_are_those_of_the_library() -> None:
     settings = Settings()
     assert CookiePolicy(**settings.cookie.model_dump()) == CookiePolicy()
     attributes = {field.name for field in fields(CookiePolicy)}
-    assert attributes - {"expires"} == set(settings.cookie.model_dump())  # no moment in a file
+    elsewhere = {"expires", "proxy", "proxies"}  # a file has no moments; proxies are the server's
+    assert attributes - elsewhere == set(settings.cookie.model_dump())
     assert Lifetimes(**settings.lifetimes.model_dump()) == Lifetimes()
     parameters = inspect.signature(SessionManager).parameters
     for name, value in settings.session.model_dump().items():
         assert parameters[name].default == value
     assert all(field.default is not MISSING for field in fields(CookiePolicy))
+
+
+def test_proxies_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("settings.yaml").write_text("server:\n  proxies: [127.0.0.1, 10.0.0.0/8]\n")
+    settings = load_settings().settings
+    assert settings.server.proxies == ("127.0.0.1", "10.0.0.0/8")
+    policy = cookie_policy(settings)
+    assert (policy.proxy, policy.proxies) == (True, settings.server.proxies)
+    assert cookie_policy(Settings()).proxy is None
+    monkeypatch.setenv("HELLO_TORNADO_SERVER__PROXIES", "::1, 192.0.2.0/24")
+    assert load_settings().settings.server.proxies == ("::1", "192.0.2.0/24")
+    monkeypatch.setenv("HELLO_TORNADO_SERVER__PROXIES", "all of them")
+    with pytest.raises(SettingsError, match="is no address or network"):
+        load_settings()
 
 
 def test_the_command_line_beats_the_environment_beats_the_file(

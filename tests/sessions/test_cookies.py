@@ -10,9 +10,9 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import create_signed_value, decode_signed_value
 
 from hello_tornado.sessions import CookiePolicy
-from hello_tornado.sessions.cookies import Keyring
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId, new_session_id
+from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MICROSECOND, datetime_of
 from hello_tornado.sessions.testing import NOW
 
@@ -193,6 +193,22 @@ def test_secrets_rotate() -> None:
     assert zeroth.verify("session", VALUE, NOW) is not None, "a single secret is version 0"
 
 
+def test_a_list_of_secrets_signs_with_its_first() -> None:
+    """As express-session does it: first signs, all verify."""
+    old = Keyring.of({"cookie_secret": [SECRET.encode()]})
+    both = Keyring.of({"cookie_secret": ["b" * 40, SECRET]})
+    for value in (VALUE, old.sign("session", ID, NOW)):
+        found = both.verify("session", value, NOW)
+        assert found is not None
+        assert (found.session_id, both.is_current(found)) == (ID, False)
+    found = both.verify("session", both.sign("session", ID, NOW), NOW)
+    assert found is not None
+    assert both.is_current(found)
+    alone = Keyring.of({"cookie_secret": "b" * 40})
+    assert alone.verify("session", both.sign("session", ID, NOW), NOW) is not None
+    assert alone.verify("session", VALUE, NOW) is None
+
+
 def test_a_signature_grows_too_old_only_after_all_lifetimes() -> None:
     day = timedelta(days=1) // timedelta(microseconds=1)
     assert KEYRING.verify("session", VALUE, NOW + 399 * day) is not None
@@ -205,6 +221,10 @@ def test_a_signature_grows_too_old_only_after_all_lifetimes() -> None:
         ({}, "cookie_secret: a random string"),
         ({"cookie_secret": ""}, "cookie_secret: a random string"),
         ({"cookie_secret": {}}, "cookie_secret: a random string"),
+        ({"cookie_secret": []}, "cookie_secret: a random string"),
+        ({"cookie_secret": ["x", ""]}, "cookie_secret: a random string"),
+        ({"cookie_secret": {1: ""}}, "cookie_secret: a random string"),
+        ({"cookie_secret": 7}, "cookie_secret: a random string"),
         ({"cookie_secret": {1: "x"}, "key_version": 2}, "key_version 2 names no secret"),
     ],
 )
@@ -226,6 +246,10 @@ def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> Non
         {"max_age": timedelta(0)},
         {"secure": False, "same_site": "none"},
         {"secure": False, "partitioned": True},
+        {"proxy": True},
+        {"proxies": ("127.0.0.1",)},
+        {"proxy": False, "proxies": ("127.0.0.1",)},
+        {"proxy": True, "proxies": ("localhost",)},
         {"path": "/" + "a" * 1024},
         {"domain": "a" * 1025},
         {"expires": datetime(2027, 2, 1)},  # noqa: DTZ001 - naive on purpose

@@ -354,14 +354,14 @@ async def test_an_id_that_is_taken_is_never_given_out_twice(
     store: CountingStore, clock: Any
 ) -> None:
     numbers = itertools.chain("aab", "bbc")
-    manager = SessionManager(store, genid=lambda: next(numbers) * 43, clock=clock)
+    manager = SessionManager(store, genid=lambda _: next(numbers) * 43, clock=clock)
     first, second = await stored(manager, n=1), await stored(manager, n=2)
     assert (first, second) == ("a" * 43, "b" * 43)
     session = await manager.open(first)
     session.renew()
     assert await manager.commit(session) == Issue(SessionId("c" * 43))
     assert dict(await manager.open(second)) == {"n": 2}
-    stuck = SessionManager(store, genid=lambda: "b" * 43, clock=clock)
+    stuck = SessionManager(store, genid=lambda _: "b" * 43, clock=clock)
     with pytest.raises(StoreError, match="ids in a row that are taken"):
         await stored(stuck, n=3)
 

@@ -1,0 +1,49 @@
+"""Whether a request came over https, also where a proxy speaks TLS for the server."""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, TypeAlias
+
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import SSLIOStream
+
+from hello_tornado.sessions.errors import ConfigurationError
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+def is_https(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[str, ...]) -> bool:
+    """What *proxy* makes of the request.
+
+    None: what Tornado says, which with `xheaders=True` believes anybody's header. False: whether
+    the connection itself speaks TLS. True: that, or one of *proxies* says so of its own client.
+    """
+    if proxy is None:
+        return request.protocol == "https"
+    connection: Any = request.connection
+    if isinstance(connection.stream, SSLIOStream):
+        return True
+    if not proxy or not _is_one_of(connection.context.address, proxies):
+        return False
+    # The last entry is the one that our own proxy has added; whatever precedes it, anyone may say.
+    forwarded = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2]
+    return forwarded.strip().lower() == "https"
+
+
+@lru_cache(maxsize=64)
+def networks(proxies: tuple[str, ...]) -> tuple[Network, ...]:
+    """The networks that addresses such as 127.0.0.1 or 10.0.0.0/8 name."""
+    try:
+        return tuple(ip_network(proxy) for proxy in proxies)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"proxies are addresses or networks such as 127.0.0.1 or 10.0.0.0/8: {error}"
+        ) from None
+
+
+def _is_one_of(address: Any, proxies: tuple[str, ...]) -> bool:
+    if not isinstance(address, tuple):
+        return True  # a Unix socket: its file's mode says who may speak
+    peer = ip_address(address[0].partition("%")[0])
+    peer = getattr(peer, "ipv4_mapped", None) or peer
+    return any(peer in network for network in networks(proxies))

@@ -1,0 +1,78 @@
+"""The session's id in a header of its own, for clients that are no browsers and keep no cookies.
+
+A header is opt-in, and takes the place of the cookie: where one is read, the other one is not.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from tornado.httputil import HTTPServerRequest
+
+from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.keyring import Keyring
+from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
+from hello_tornado.sessions.transport import Reading
+
+HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+TAKEN: Final = {"cookie", "set-cookie", "host", "origin", "referer", "content-type"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPolicy:
+    """The session in a header instead of a cookie: `session_cookie=TokenPolicy()`.
+
+    A response that begins or renews a session carries its token in this header, and the client
+    sends it back in the same one. An empty token means that the session is over.
+    """
+
+    header: str = "X-Session-Token"
+
+    def __post_init__(self) -> None:
+        if HEADER.fullmatch(self.header) is None or self.header.lower() in TAKEN:
+            raise ConfigurationError(f"a session's token cannot travel in {self.header!r}")
+
+    @property
+    def request_header(self) -> str:
+        """The header itself."""
+        return self.header
+
+    @property
+    def response_header(self) -> str:
+        """The same one."""
+        return self.header
+
+    def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> Reading:
+        """The id in the request's header, of which there may be one."""
+        values = request.headers.get_list(self.header)
+        if not any(values):
+            return Reading()
+        if len(values) > 1:
+            return Reading(rejected="too many")
+        signed = keyring.verify(self.header, values[0], now)
+        return Reading(rejected="not ours") if signed is None else Reading((signed,))
+
+    def issue(
+        self,
+        _request: HTTPServerRequest,
+        keyring: Keyring,
+        session_id: SessionId,
+        _max_age: MaxAge | None,
+        now: int,
+    ) -> str:
+        """The token for *session_id*."""
+        return keyring.sign(self.header, session_id, now)
+
+    def clear(self, _request: HTTPServerRequest) -> str:
+        """No token."""
+        return ""
+
+    def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
+        """As long as the session: a token says nothing of its end."""
+        return max_age - datetime_of(now) if isinstance(max_age, datetime) else None
+
+    def refuses(self, _request: HTTPServerRequest) -> str | None:
+        """Never."""
+        return None

@@ -1,0 +1,51 @@
+"""How a session's signed id travels to the client and back: in a cookie, or in a header."""
+
+from datetime import timedelta
+from typing import NamedTuple, Protocol
+
+from tornado.httputil import HTTPServerRequest
+
+from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.keyring import Keyring, SignedId
+from hello_tornado.sessions.lifetimes import MaxAge
+
+
+class Reading(NamedTuple):
+    """What a request says: the different ids that verify, or why there is none."""
+
+    signed: tuple[SignedId, ...] = ()
+    rejected: str | None = None
+
+
+class Transport(Protocol):
+    """What the application's `session_cookie` is: a `CookiePolicy`, or a `TokenPolicy`."""
+
+    @property
+    def request_header(self) -> str:
+        """The header that requests carry."""
+
+    @property
+    def response_header(self) -> str:
+        """The header that responses carry."""
+
+    def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> Reading:
+        """The ids in the request."""
+
+    def issue(
+        self,
+        request: HTTPServerRequest,
+        keyring: Keyring,
+        session_id: SessionId,
+        max_age: MaxAge | None,
+        now: int,
+    ) -> str:
+        """The response's header for *session_id*; *max_age* is the session's own, if it has one."""
+
+    def clear(self, request: HTTPServerRequest) -> str:
+        """The response's header that makes the client forget the id."""
+
+    def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
+        """How long what is given out now lasts with the client; None: nobody knows."""
+
+    def refuses(self, request: HTTPServerRequest) -> str | None:
+        """Why no id could be sent in answer to this request, and the cure; None when it could."""
