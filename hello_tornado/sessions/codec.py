@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from hello_tornado.sessions.changes import Update
+from hello_tornado.sessions.ciphers import Cipher
 from hello_tornado.sessions.committer import Commit, Committed
 from hello_tornado.sessions.document import (
     Document,
@@ -29,18 +30,21 @@ class Codec:
     def __init__(
         self,
         serializer: Serializer,
+        cipher: Cipher,
         lifetimes: Lifetimes,
         max_bytes: int,
         clock: Callable[[], int],
     ) -> None:
         self._serializer = serializer
+        self._cipher = cipher
         self._lifetimes = lifetimes
         self._max_bytes = max_bytes
         self._clock = clock
 
     def document(self, record: SessionRecord) -> Document:
         """What a record holds; `SerializationError` when its bytes cannot be read."""
-        stored = self._serializer.loads(record.data)
+        data = self._cipher.open(record.data, record.key, record.user_id)
+        stored = self._serializer.loads(data)
         document = {
             "data": stored.get("data", {}),
             "meta": stored.get("meta", {}),
@@ -58,7 +62,7 @@ class Codec:
             handle=new_handle(),
             version=1,
             user_id=document["user_id"],
-            data=self._dumps(document),
+            data=self._dumps(document, key),
             created_at=now,
             accessed_at=now,
             expires_at=self._expires_at(now, now, document),
@@ -71,12 +75,13 @@ class Codec:
         renewal = commit.renewal or NO_RENEWAL
         created_at = accessed_at if renewal.restart else current.created_at
         document = commit.changes.apply(self.document(current))
+        key = commit.renewed_to or current.key
         record = SessionRecord(
-            key=commit.renewed_to or current.key,
+            key=key,
             handle=new_handle() if renewal.new_handle else current.handle,
             version=current.version + 1,
             user_id=document["user_id"],
-            data=self._dumps(document),
+            data=self._dumps(document, key),
             created_at=created_at,
             accessed_at=accessed_at,
             expires_at=self._expires_at(created_at, accessed_at, document),
@@ -113,12 +118,12 @@ class Codec:
     def _expires_at(self, created_at: int, accessed_at: int, document: Document) -> int:
         return self._lifetimes.expires_at(created_at, accessed_at, max_age_of(document["meta"]))
 
-    def _dumps(self, document: Document) -> bytes:
+    def _dumps(self, document: Document, key: SessionKey) -> bytes:
         stored = {name: document[name] for name in ("data", "meta") if document[name]}
         raw = self._serializer.dumps(stored)
         if len(raw) > self._max_bytes:
             raise SessionTooLarge(len(raw), self._max_bytes, self._biggest(document["data"]))
-        return raw
+        return self._cipher.seal(raw, key, document["user_id"])
 
     def _biggest(self, data: Mapping[str, Any]) -> Mapping[str, int]:
         sizes = {key: len(self._serializer.dumps({key: value})) for key, value in data.items()}

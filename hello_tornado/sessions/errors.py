@@ -5,6 +5,7 @@ SessionError
  ├─ SessionNotLoaded      the session was read before `prepare()` had loaded it
  ├─ SessionEnded          a write to a session that is over
  ├─ ReadOnly              a write to a session that can only be read here
+ ├─ SessionBusy           another request had the session to itself for too long
  ├─ ResponseStarted       a change that can no longer reach the browser or the store
  ├─ SerializationError    a value that cannot be stored, or bytes that cannot be read
  ├─ SessionTooLarge       more data than `max_bytes`
@@ -34,6 +35,10 @@ class SessionEnded(SessionError):
 
 class ReadOnly(SessionError):
     """A write to a session that can only be read here; the message says how to write."""
+
+
+class SessionBusy(SessionError):
+    """Another request had the session to itself for longer than this one could wait: 503."""
 
 
 class ResponseStarted(SessionError):

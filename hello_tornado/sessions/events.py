@@ -78,6 +78,15 @@ class TouchFailed(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseNotReleased(SessionEvent):
+    """A request could not say that it is done with its session; the lease will run out."""
+
+    level: ClassVar[int] = logging.WARNING
+    handle: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class CookieRejected(SessionEvent):
     """A cookie of our name was no session; `reason` says why, without its value."""
 

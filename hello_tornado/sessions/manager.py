@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
+from hello_tornado.sessions.ciphers import Cipher, Plain
 from hello_tornado.sessions.codec import Codec
 from hello_tornado.sessions.committer import Commit, Committed, Committer
 from hello_tornado.sessions.document import empty_document
@@ -73,8 +74,9 @@ class SessionManager:
     cookie with every response, `unset` says what `del handler.session` does to the stored session
     ("keep" or "destroy"), `genid` makes an id, given the request if there is one. A request that
     changes nothing moves the expiry forward at most once in `touch_interval`. Why a session ended
-    is told for `remember_ended` afterwards. Data beyond `max_bytes` is refused. Each of `hooks` is
-    told of every event; `clock` tells the moment.
+    is told for `remember_ended` afterwards. Data beyond `max_bytes` is refused, and what the store
+    gets is encrypted by a `cipher`. Each of `hooks` is told of every event; `clock` tells the
+    moment.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class SessionManager:
         *,
         lifetimes: Lifetimes | None = None,
         serializer: Serializer | None = None,
+        cipher: Cipher | None = None,
         resave: bool = False,
         save_uninitialized: bool = False,
         rolling: bool = False,
@@ -108,7 +111,7 @@ class SessionManager:
         self._genid = genid
         self._hooks = hooks
         self.now = clock
-        self._codec = Codec(self._serializer, self.lifetimes, max_bytes, clock)
+        self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(store)
         self._farewells = Farewells(store, self._codec, clock, remember_ended)
         self._committer = Committer(self._shared.swap, self._codec.rebuild)

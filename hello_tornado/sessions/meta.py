@@ -4,6 +4,7 @@ That is: messages for the next page, the session's own lifetime, and those of si
 """
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -78,6 +79,11 @@ class MetaDict(RecordingDict):
         super()._operate(key, operation)
         if isinstance(operation, Set | Unset) and key in self._meta.get("expiries", {}):
             self._operate_meta("expiries", Update({key: Unset()}))
+
+    @property
+    def leases(self) -> Mapping[str, int]:
+        """Who has the session to themselves, and until when."""
+        return self._meta.get("leases", {})
 
     @property
     def max_age(self) -> MaxAge | None:

@@ -24,6 +24,7 @@ from hello_tornado.sessions.deferred import Deferred
 from hello_tornado.sessions.errors import (
     ConfigurationError,
     ReadOnly,
+    SessionBusy,
     SessionEnded,
     SessionNotLoaded,
     StoreUnavailable,
@@ -40,6 +41,7 @@ logger = logging.getLogger("hello_tornado.sessions")
 TransportSetting: TypeAlias = Transport | Callable[[HTTPServerRequest], Transport]
 
 DEFAULT_POLICY: Final = CookiePolicy()
+UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 # A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
 RESIGN_AFTER: Final = timedelta(days=1)
@@ -70,7 +72,7 @@ class SessionMixin(RequestHandler):
     _is_session_dropped = False
     _is_committed = False
     _is_sending = False
-    _is_store_down = False
+    _is_unavailable = False
     _is_executed = False
     _is_told_not_begun = False
 
@@ -168,15 +170,15 @@ class SessionMixin(RequestHandler):
             if self._must_commit():
                 return cast("asyncio.Future[None]", Deferred(self._commit_then_flush))
             self._write_session_headers()
-            if self._is_store_down:
+            if self._is_unavailable:
                 self.set_header("Retry-After", RETRY_AFTER_SECONDS)
         return super().flush(include_footers)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """Tornado's `send_error()`; a store that does not answer is a 503."""
+        """Tornado's `send_error()`; a store that does not answer, or a busy session, is a 503."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, StoreUnavailable):
-            self._is_store_down = True
+        if isinstance(error, UNAVAILABLE):
+            self._is_unavailable = True
             status_code = 503
         super().send_error(status_code, **kwargs)
 
@@ -186,8 +188,8 @@ class SessionMixin(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Tornado's `log_exception()`; a store that does not answer is one line, no traceback."""
-        if isinstance(value, StoreUnavailable):
+        """Tornado's `log_exception()`; what is a 503 is one line, without a traceback."""
+        if isinstance(value, UNAVAILABLE):
             logger.error("%s: %s", self._request_summary(), value)
         else:
             super().log_exception(typ, value, tb)

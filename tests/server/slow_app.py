@@ -8,10 +8,12 @@ comes in.
 
 import asyncio
 import sys
+from datetime import timedelta
 
 from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
+from hello_tornado.sessions.exclusive import ExclusiveSessionMixin
 
 
 def say(line: str) -> None:
@@ -53,6 +55,26 @@ class Slow(SessionMixin, RequestHandler):
         self.write({"user": self.session.user_id})
 
 
+class Exclusive(ExclusiveSessionMixin, RequestHandler):
+    """Has its session to itself, and does in two steps what must not be done twice."""
+
+    session_lease = timedelta(seconds=2)
+
+    async def prepare(self) -> None:
+        self.session_wait = timedelta(seconds=float(self.get_query_argument("wait", "30")))
+        await super().prepare()
+
+    async def post(self, deed: str) -> None:
+        n = self.session.get("n", 0)
+        if deed == "hold":
+            say("holds it")
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        else:
+            await asyncio.sleep(0)
+        self.session["n"] = n + 1
+        self.write({"n": n + 1})
+
+
 class Who(SessionMixin, RequestHandler):
     def get(self) -> None:
         self.write({"user": self.session.user_id, "data": dict(self.session)})
@@ -60,7 +82,13 @@ class Who(SessionMixin, RequestHandler):
 
 async def main(url: str) -> None:
     app = Application(
-        [("/login", Login), ("/logout", Logout), ("/slow/(.*)", Slow), ("/who", Who)],
+        [
+            ("/login", Login),
+            ("/logout", Logout),
+            ("/slow/(.*)", Slow),
+            ("/exclusive/(.*)", Exclusive),
+            ("/who", Who),
+        ],
         cookie_secret="of the tests, and of no one else",
         session_manager=SessionManager(open_store(url)),
     )

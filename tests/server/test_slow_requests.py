@@ -99,3 +99,36 @@ def test_a_slow_request_keeps_what_it_wrote_while_others_wrote_elsewhere(
         server.let_go()
     assert {received(one)[0] for one in slow} == {200}
     assert there.ask("GET", "/who", cookie)[1]["data"] == {"n": 2}
+
+
+def test_of_two_that_want_it_to_themselves_one_waits_whatever_its_server(
+    servers: list[SlowServer],
+) -> None:
+    here, there = servers
+    cookie = here.ask("POST", "/login")[0]["Set-Cookie"].partition(";")[0]
+    holding = here.send("POST", "/exclusive/hold", cookie)
+    assert here.line() == "holds it"
+    status, headers, _ = received(there.send("POST", "/exclusive/count?wait=0.2", cookie))
+    assert (status, headers["Retry-After"]) == (503, "5")
+    assert there.ask("GET", "/who", cookie)[1]["user"] == "ada", "others do not wait"
+    waiting = there.send("POST", "/exclusive/count", cookie)
+    here.let_go()
+    assert [json.loads(received(one)[2]) for one in (holding, waiting)] == [{"n": 1}, {"n": 2}]
+
+
+def test_many_that_want_it_to_themselves_lose_nothing(servers: list[SlowServer]) -> None:
+    """A read and a write with something in between, which merging alone could not put right."""
+    cookie = servers[0].ask("POST", "/login")[0]["Set-Cookie"].partition(";")[0]
+    sent = [server.send("POST", "/exclusive/count", cookie) for server in servers * 10]
+    assert sorted(json.loads(received(one)[2])["n"] for one in sent) == list(range(1, 21))
+
+
+def test_who_dies_with_the_lease_keeps_the_others_out_only_until_it_is_over(
+    servers: list[SlowServer],
+) -> None:
+    here, there = servers
+    cookie = here.ask("POST", "/login")[0]["Set-Cookie"].partition(";")[0]
+    here.send("POST", "/exclusive/hold", cookie)
+    assert here.line() == "holds it"
+    here.process.kill()
+    assert there.ask("POST", "/exclusive/count", cookie)[1] == {"n": 1}

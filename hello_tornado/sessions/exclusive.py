@@ -1,0 +1,48 @@
+"""Handlers that have their session to themselves: one request of a session at a time."""
+
+from datetime import timedelta
+
+from tornado.web import OutputTransform
+
+from hello_tornado.sessions.leases import Lease, lease
+from hello_tornado.sessions.session import Session
+from hello_tornado.sessions.web import SessionMixin
+
+
+class ExclusiveSessionMixin(SessionMixin):
+    """A `SessionMixin` whose requests of one session run one after the other, in all processes.
+
+    For what cannot be said in operations and must not be done twice, such as a payment. A request
+    waits for at most `session_wait` and is then answered with 503; after `session_lease` the next
+    one is let in, though this one has not come to its end. Handlers without this mixin go on beside
+    it. A visitor without a session has nothing that could be shared, and does not wait.
+    """
+
+    session_wait = timedelta(seconds=10)
+    session_lease = timedelta(seconds=30)
+
+    _lease: Lease | None = None
+
+    async def _open_session(self) -> Session:
+        session = await super()._open_session()
+        if self._signed is None:
+            return session
+        leased = await lease(
+            self.session_manager,
+            self._signed.session_id,
+            wait=self.session_wait,
+            lasts=self.session_lease,
+        )
+        if leased is None:  # it has ended while we waited
+            return await self.session_manager.open(self._signed.session_id)
+        session, self._lease = leased
+        return session
+
+    async def _execute(
+        self, transforms: list[OutputTransform], *args: bytes, **kwargs: bytes
+    ) -> None:
+        try:
+            await super()._execute(transforms, *args, **kwargs)
+        finally:
+            if self._lease is not None and self._session is not None:
+                await self._lease.release(self._session)
