@@ -83,7 +83,8 @@ class MetaDict(RecordingDict):
     @property
     def leases(self) -> Mapping[str, int]:
         """Who has the session to themselves, and until when."""
-        return self._meta.get("leases", {})
+        leases: Mapping[str, int] = self._meta.get("leases", {})
+        return leases
 
     @property
     def max_age(self) -> MaxAge | None:

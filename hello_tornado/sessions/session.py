@@ -6,7 +6,7 @@ Everything here is synchronous and local. The manager acts on `changes()`, `rene
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions.changes import Operation, Set, Update
 from hello_tornado.sessions.document import Document, empty_document, max_age_of
@@ -15,6 +15,9 @@ from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
 from hello_tornado.sessions.meta import MetaDict
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.serializers import Serializer
+from hello_tornado.sessions.typed import View
+
+M = TypeVar("M")
 
 MAX_USER_ID: Final = 255
 
@@ -47,6 +50,7 @@ class Session(MetaDict):
         "_lifetimes",
         "_reset",
         "_user_id",
+        "_views",
         "ended",
         "ended_reason",
         "keeps_alive",
@@ -68,6 +72,7 @@ class Session(MetaDict):
     ) -> None:
         super().__init__(document["data"], document["meta"], serializer, opened_at)
         self._lifetimes = lifetimes
+        self._views: dict[type, View[Any]] = {}
         self.ended = False
         self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
         self.keeps_alive = True  # to be read counts as use
@@ -87,11 +92,17 @@ class Session(MetaDict):
         self._stand_on_data(document["data"])
         self._stand_on_meta(document["meta"])
         self._stand_on(record, document["user_id"])
+        for view in self._views.values():
+            view.settle()
 
     def settle_ended(self) -> None:
         """Stand on nothing: the session is over, here or in the store."""
-        self.settle(self.record, empty_document())
+        self._settle_empty()
         self.ended = True
+
+    def _settle_empty(self) -> None:
+        self._views.clear()
+        self.settle(self.record, empty_document())
 
     def __repr__(self) -> str:
         return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
@@ -120,7 +131,7 @@ class Session(MetaDict):
         """A new, empty session in the place of this one, under a new id and a new handle."""
         self._check_writable()
         self._check_cookie_can_leave()
-        self.settle(self.record, empty_document())
+        self._settle_empty()
         self._reset = Update({name: Set(value) for name, value in empty_document().items()})
         self.renewal = Renewal(restart=True, new_handle=True)
 
@@ -154,6 +165,19 @@ class Session(MetaDict):
                 "the headers of this response have left, and a cookie can no longer follow them: "
                 "begin, renew or log in to a session before the first flush()"
             )
+
+    def typed(self, model: type[M]) -> M:
+        """The session as an object of *model*, whose fields are its keys; changes of it are stored.
+
+        *model* is a dataclass, a msgspec struct or a pydantic model; what the session lacks has the
+        field's default, which is not stored before something is changed. When `session_version`
+        of the class is above 1, older data passes through its class method
+        `upgrade_session(data, version)`. Use either the object or the keys in one request.
+        """
+        if model not in self._views:
+            version = self._meta.get("versions", {}).get(model.__name__, 1)
+            self._views[model] = View(model, self._data, version)
+        return cast("M", self._views[model].object)
 
     @property
     def is_new(self) -> bool:
@@ -205,12 +229,14 @@ class Session(MetaDict):
 
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""
-        data = self.operations()
+        data, meta = Update(self.operations()), self._meta_operations
+        for view in self._views.values():
+            data, meta = data.merged_with(view.changes()), meta.merged_with(view.stamp())
         document: dict[str, Operation] = {}
         if data:
-            document["data"] = Update(data)
-        if self._meta_operations:
-            document["meta"] = self._meta_operations
+            document["data"] = data
+        if meta:
+            document["meta"] = meta
         if self._user_id != (self.record.user_id if self.record and not self._reset else None):
             document["user_id"] = Set(self._user_id)
         return self._reset.merged_with(Update(document))
