@@ -18,7 +18,8 @@ Versions: TypeAlias = dict[int, str] | dict[int, bytes]
 
 # Browsers keep no cookie longer than this (RFC 6265bis, 5.5); the store ends sessions earlier.
 SIGNATURE_DAYS: Final = 400
-VALUE: Final = re.compile(r"[A-Za-z0-9|:=+/_-]{1,512}")
+# What a signed value is made of; it repeats the name that it was signed for (cookies.NAME).
+VALUE: Final = re.compile(r"[A-Za-z0-9|:=/!#$%&'*+.^_`~-]{1,512}")
 NEEDED: Final = (
     "sessions need the application setting cookie_secret: a random string, for example from "
     'python -c "import secrets; print(secrets.token_urlsafe(64))"; or several, to change it'

@@ -60,6 +60,14 @@ def test_what_was_issued_is_read() -> None:
     assert ids(f"a=b; session={VALUE} ;c=d") == [ID]
 
 
+@pytest.mark.parametrize("name", ["connect.sid", "!#$%&'*+.^_`|~-", "a" * 128])
+def test_any_name_that_a_cookie_can_have_comes_back(name: str) -> None:
+    policy = CookiePolicy(name=name)
+    given = policy.issue(request(), KEYRING, ID, None, NOW).partition(";")[0]
+    reading = policy.read(request(given), KEYRING, NOW)
+    assert [found.session_id for found in reading.signed] == [ID]
+
+
 def test_over_https_it_is_a_host_cookie() -> None:
     header = POLICY.issue(request(protocol="https"), KEYRING, ID, None, NOW)
     name, _, rest = header.partition("=")
