@@ -4,14 +4,14 @@ That is: messages for the next page, the session's own lifetime, and those of si
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from hello_tornado.sessions.changes import Operation, Set, Unset, Update
 from hello_tornado.sessions.document import max_age_of
 from hello_tornado.sessions.lifetimes import MICROSECOND, MaxAge, moment_of
-from hello_tornado.sessions.recording import RecordingDict
+from hello_tornado.sessions.recording import RecordingDict, keep_mine
 from hello_tornado.sessions.serializers import Serializer
 
 BROWSER: Final = "browser"
@@ -74,6 +74,26 @@ class MetaDict(RecordingDict):
             raise KeyError(key)
         expires_at = self._opened_at + _duration("a key's time", after) // MICROSECOND
         self._operate_meta("expiries", Update({key: Set(expires_at)}))
+
+    def merge(
+        self,
+        other: Mapping[str, Any],
+        combine: Callable[[str, Any, Any], Any] = keep_mine,
+    ) -> None:
+        """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays.
+
+        For what was gathered elsewhere, such as the cart in a user's session on another device.
+        """
+        super().merge(other, combine)
+        theirs = other._versions if isinstance(other, MetaDict) else {}
+        if new := {name: Set(theirs[name]) for name in theirs if name not in self._versions}:
+            self._operate_meta("versions", Update(new))
+
+    @property
+    def _versions(self) -> Mapping[str, int]:
+        """Which version of a class has written the data, by the class's name."""
+        versions: Mapping[str, int] = self._meta.get("versions", {})
+        return versions
 
     def _operate(self, key: str, operation: Operation) -> None:
         super()._operate(key, operation)

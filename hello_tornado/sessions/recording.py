@@ -20,6 +20,11 @@ from hello_tornado.sessions.serializers import Serializer
 MUTABLE: Final = (dict, list, set, tuple)  # a tuple may hold a list
 
 
+def keep_mine(_key: str, mine: Any, _theirs: Any) -> Any:
+    """The usual way to merge: what is here stays."""
+    return mine
+
+
 class RecordingDict(MutableMapping[str, Any]):
     """Keys are str; a value that the serializer cannot hold is refused where it is set.
 
@@ -135,12 +140,9 @@ class RecordingDict(MutableMapping[str, Any]):
     def merge(
         self,
         other: Mapping[str, Any],
-        combine: Callable[[str, Any, Any], Any] = lambda _key, mine, _theirs: mine,
+        combine: Callable[[str, Any, Any], Any] = keep_mine,
     ) -> None:
-        """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays.
-
-        For what was gathered elsewhere, such as the cart in a user's session on another device.
-        """
+        """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays."""
         for key, theirs in other.items():
             self[key] = combine(key, self[key], theirs) if key in self else copy.deepcopy(theirs)
 

@@ -175,7 +175,7 @@ class Session(MetaDict):
         `upgrade_session(data, version)`. Use either the object or the keys in one request.
         """
         if model not in self._views:
-            version = self._meta.get("versions", {}).get(model.__name__, 1)
+            version = self._versions.get(model.__name__, 1)
             self._views[model] = View(model, self._data, version)
         return cast("M", self._views[model].object)
 

@@ -141,7 +141,20 @@ class TestOptions(ExpressCase):
         assert self.rows() == 1
 
 
+class Reloading(SessionMixin, RequestHandler):
+    async def get(self) -> None:
+        self.session["n"] = 99
+        await self.reload_session()
+        self.write({"data": dict(self.session)})
+
+
 class TestSession(ExpressCase):
+    def test_reload_forgets_what_was_not_saved(self) -> None:
+        cookie = self.begin()
+        self._app.add_handlers(".*", [("/reload", Reloading)])
+        assert json.loads(self.get(cookie, path="/reload").body)["data"] == {"n": 1}
+        assert self.data(cookie) == {"n": 1}
+
     def test_the_id_is_nowhere_to_be_had_by_accident(self) -> None:
         told: list[str] = []
 

@@ -241,6 +241,19 @@ async def test_a_new_session_is_of_the_newest_version(manager: SessionManager) -
     assert (await manager.open(action.session_id)).typed(Person).visits == 1
 
 
+async def test_what_is_merged_in_keeps_its_version(manager: SessionManager) -> None:
+    elsewhere = await manager.open(None)
+    elsewhere.typed(Person).first = "Ada"
+    elsewhere.login("ada")
+    await manager.commit(elsewhere)
+    here = await manager.open(None)
+    here["theme"] = "dark"
+    here.merge((await manager.sessions_of("ada"))[0])
+    action = await manager.commit(here)
+    assert isinstance(action, Issue)
+    assert (await manager.open(action.session_id)).typed(Person).first == "Ada"
+
+
 async def test_older_code_leaves_newer_data_as_it_is(manager: SessionManager) -> None:
     """While a new release is rolled out, both versions serve."""
     session = await manager.open(None)
