@@ -20,6 +20,12 @@ MAX_CANDIDATES: Final = 4
 NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 # Printable ASCII without ";", and no longer than browsers read (RFC 6265bis, 5.6).
 ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]{1,1024}")
+WORDS: Final = {
+    "secure": (True, False, "auto"),
+    "same_site": (True, False, "strict", "lax", "none", "auto"),
+    "priority": (None, "low", "medium", "high"),
+    "proxy": (None, True, False),
+}
 HOST_PREFIX: Final = "__Host-"
 SECURE_PREFIX: Final = "__Secure-"
 
@@ -57,6 +63,9 @@ class CookiePolicy:
     response_header: ClassVar[str] = "Set-Cookie"
 
     def __post_init__(self) -> None:
+        for name, words in WORDS.items():
+            if (given := getattr(self, name)) not in words:
+                raise ConfigurationError(f"a cookie's {name} is one of {words}, not {given!r}")
         if NAME.fullmatch(self.name) is None:
             raise ConfigurationError(f"a cookie cannot have the name {self.name!r}")
         if not self.path.startswith("/") or ATTRIBUTE.fullmatch(self.path) is None:

@@ -97,8 +97,7 @@ class SessionManager:
         hooks: Sequence[Hook] = (log_event,),
         clock: Clock = system_clock,
     ) -> None:
-        if unset not in ("keep", "destroy"):
-            raise ConfigurationError(f'unset is "keep" or "destroy", not {unset!r}')
+        _check_options(unset, touch_interval, remember_ended, max_bytes)
         self.store = store
         self.lifetimes = lifetimes or Lifetimes()
         self.rolling = rolling
@@ -415,3 +414,14 @@ class SessionManager:
         for record in records:
             self.emit(Ended(record.handle, record.user_id, reason))
         return len(records)
+
+
+def _check_options(
+    unset: str, touch_interval: timedelta, remember_ended: timedelta, max_bytes: int
+) -> None:
+    if unset not in ("keep", "destroy"):
+        raise ConfigurationError(f'unset is "keep" or "destroy", not {unset!r}')
+    if min(touch_interval, remember_ended) < timedelta(0):
+        raise ConfigurationError("touch_interval and remember_ended are at least zero")
+    if max_bytes < 1:
+        raise ConfigurationError("max_bytes is at least one")

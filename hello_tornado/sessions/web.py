@@ -229,7 +229,7 @@ class SessionMixin(RequestHandler):
         given: TransportSetting = self.settings.get("session_cookie", DEFAULT_POLICY)
         return given(self.request) if callable(given) else given
 
-    @property
+    @cached_property
     def _keyring(self) -> Keyring:
         return Keyring.of(self.settings)
 

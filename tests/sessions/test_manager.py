@@ -514,6 +514,20 @@ async def test_lifetimes_that_cannot_be_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"unset": "forget"},
+        {"touch_interval": timedelta(seconds=-1)},
+        {"remember_ended": timedelta(seconds=-1)},
+        {"max_bytes": 0},
+    ],
+)
+async def test_options_that_cannot_be_stop_the_start(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        SessionManager(MemoryStore(), **options)
+
+
+@pytest.mark.parametrize(
     ("url", "message"),
     [
         ("sqlserver://x", r"no store is known for sqlserver; .*memory://, .*sqlite://"),
