@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pymysql
@@ -17,16 +16,6 @@ from hello_tornado.sessions.stores.statements import PURGE_LOCK
 from hello_tornado.sessions.testing import NOW, make_record
 
 pytestmark = pytest.mark.gen_test(timeout=60)
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
-    if request.param == "sqlite":
-        return lambda: open_store(f"sqlite:///{tmp_path}/sessions.db")
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    if not request.param.startswith("redis"):
-        migrate.upgrade(url)
-    return lambda: open_store(url)
 
 
 async def test_processes_that_purge_together_delete_each_session_once(

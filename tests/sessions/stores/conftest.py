@@ -1,0 +1,19 @@
+"""What the tests of all stores share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hello_tornado import migrate
+from hello_tornado.sessions import Store, open_store
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    if request.param == "sqlite":
+        return lambda: open_store(f"sqlite:///{tmp_path}/sessions.db")
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    if not request.param.startswith("redis"):
+        migrate.upgrade(url)
+    return lambda: open_store(url)
