@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import OutputTransform, RequestHandler
+from tornado.web import OutputTransform
 
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.cookies import CookiePolicy
+from hello_tornado.sessions.cross_site import CrossSiteMixin
 from hello_tornado.sessions.deferred import Deferred
 from hello_tornado.sessions.errors import (
     ConfigurationError,
@@ -30,11 +31,12 @@ from hello_tornado.sessions.errors import (
     StoreUnavailable,
 )
 from hello_tornado.sessions.events import CookieRejected, SessionNotBegun
+from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Session
-from hello_tornado.sessions.transport import Transport
+from hello_tornado.sessions.transport import Reading, Transport
 
 logger = logging.getLogger("hello_tornado.sessions")
 
@@ -47,7 +49,7 @@ RETRY_AFTER_SECONDS: Final = 5
 RESIGN_AFTER: Final = timedelta(days=1)
 
 
-class SessionMixin(RequestHandler):
+class SessionMixin(CrossSiteMixin):
     """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
 
     The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
@@ -208,9 +210,24 @@ class SessionMixin(RequestHandler):
         self._is_sending = True
         return super().finish(chunk)
 
+    def _session_ids(self) -> list[SessionId]:
+        if self._session is None:
+            return [signed.session_id for signed in self._reading.signed]
+        return [] if self._session_id is None else [self._session_id]
+
+    @property
+    def _session_id(self) -> SessionId | None:
+        """The id that the browser has, or will have with this response."""
+        if isinstance(self._cookie_action, Issue):
+            return self._cookie_action.session_id
+        return self._signed.session_id if self._signed else None
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return self._transport.read(self.request, self._keyring, self.session_manager.now())
+
     async def _open_session(self) -> Session:
-        manager = self.session_manager
-        reading = self._transport.read(self.request, self._keyring, manager.now())
+        manager, reading = self.session_manager, self._reading
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
         opened = [(signed, await manager.open(signed.session_id)) for signed in reading.signed]

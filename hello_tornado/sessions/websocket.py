@@ -5,9 +5,7 @@ from typing import Any
 
 from tornado.websocket import WebSocketHandler
 
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import ReadOnly
-from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.web import SessionMixin
 
@@ -32,9 +30,3 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
     def session_transaction(self) -> AbstractAsyncContextManager[Session]:
         """The session as it stands now, stored on leaving; one that refuses writes if it ended."""
         return self.session_manager.transaction(self._session_id)
-
-    @property
-    def _session_id(self) -> SessionId | None:
-        if isinstance(self._cookie_action, Issue):
-            return self._cookie_action.session_id
-        return self._signed.session_id if self._signed else None
