@@ -20,6 +20,7 @@ from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Stor
 from hello_tornado.settings import Settings
 
 REMEMBER_ENDED = timedelta(hours=1)
+MAX_MESSAGE_BYTES = 64 * 1024
 STORE_NAMES = {
     "memory": "this server's memory",
     "sqlite": "SQLite",
@@ -92,4 +93,5 @@ def make_app(
         static_path=str(templates / "static"),
         store_name=store_name(settings),
         template_path=str(templates),
+        websocket_max_message_size=MAX_MESSAGE_BYTES,
     )

@@ -11,7 +11,9 @@ import typer
 from hello_tornado import database, migrate
 from hello_tornado.app import cookie_policy, make_manager
 from hello_tornado.cures import cure_of
-from hello_tornado.problem import Problem
+from hello_tornado.logs import set_up_logs
+from hello_tornado.problem import Problem, Problems
+from hello_tornado.production import collected, dangers, refuse_what_is_dangerous
 from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
 from hello_tornado.server import serve as serve_until_stopped
 from hello_tornado.server import upgrades_itself
@@ -51,10 +53,7 @@ def default(
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks and debug logs.")] = False,
 ) -> None:
     """Serve, unless a command is given."""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logs("text", logging.DEBUG if debug else logging.INFO)
     if not debug:
         logging.getLogger("alembic").setLevel(logging.WARNING)
     if context.invoked_subcommand is None:
@@ -72,6 +71,9 @@ def serve(
     given = {"port": port, "processes": processes}
     named = {name: value for name, value in given.items() if value is not None}
     loaded = _load(settings, server=named) if named else _load(settings)
+    level = logging.getLogger().level
+    set_up_logs(loaded.settings.server.log_format, level)
+    refuse_what_is_dangerous(loaded, is_debugging=level == logging.DEBUG)
     if lifeline is None and loaded.settings.server.processes > 1:
         sys.exit(asyncio.run(supervise(loaded, settings, console)))
     asyncio.run(serve_until_stopped(loaded, console, lifeline))
@@ -155,18 +157,35 @@ def show_config(settings: SettingsFile = None) -> None:
 
 
 @config.command("check")
-def check_config(settings: SettingsFile = None) -> None:
-    """Fail unless a server could start with these settings."""
-    given = _load(settings).settings
+def check_config(
+    settings: SettingsFile = None,
+    *,
+    production: Annotated[bool, typer.Option(help="As if server.mode were production.")] = False,
+) -> None:
+    """Fail unless a server could start with these settings; tells all that is wrong at once."""
+    loaded = _load(settings, server={"mode": "production"}) if production else _load(settings)
+    given = loaded.settings
+    problems = collected(
+        [lambda: _check_secret(given), lambda: cookie_policy(given), lambda: _check_store(given)]
+    )
+    if is_production(given):
+        problems += dangers(loaded)
+    if problems:
+        raise Problems(problems)
+    console.print("the settings are good")
+
+
+def _check_secret(given: Settings) -> None:
     if given.cookie_secret is not None or given.cookie_secret_file.exists() or is_production(given):
         cookie_secret(given)
-    cookie_policy(given)
+
+
+def _check_store(given: Settings) -> None:
     make_manager(given, open_store(given.store.url))
     if database.has_schema(given.store.url):
         schema = migrate.state(given.store.url)
         if not (schema.is_known and upgrades_itself(given)):
             schema.check()
-    console.print("the settings are good")
 
 
 def _load(path: Path | None, **overrides: Any) -> Loaded:
@@ -182,11 +201,12 @@ def main() -> None:
     """Run a command; a problem is told in two lines, and the exit code is 2."""
     try:
         cli()
-    except (Problem, SettingsError, SessionError, OSError) as problem:
+    except (Problem, Problems, SettingsError, SessionError, OSError) as problem:
         if "--debug" in sys.argv:
             raise
-        errors.print(f"error: {problem}", markup=False)
-        errors.print(f"cure:  {_cure(problem)}", markup=False)
+        for one in problem.problems if isinstance(problem, Problems) else [problem]:
+            errors.print(f"error: {one}", markup=False)
+            errors.print(f"cure:  {_cure(one)}", markup=False)
         sys.exit(2)
 
 

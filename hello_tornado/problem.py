@@ -7,3 +7,11 @@ class Problem(Exception):
     def __init__(self, cause: str, cure: str) -> None:
         super().__init__(cause)
         self.cure = cure
+
+
+class Problems(Exception):
+    """Several of them, to be told at once."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(f"{len(problems)} problems")
+        self.problems = problems

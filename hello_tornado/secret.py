@@ -11,6 +11,7 @@ from hello_tornado.problem import Problem
 from hello_tornado.settings import Settings
 
 MIN_LENGTH = 32
+MIN_DIFFERENT = 10  # different characters: 32 random ones have more, a repeated word has not
 MAKE_ONE = "make one with: python -m hello_tornado secret --write"
 
 
@@ -75,9 +76,11 @@ def _read(path: Path) -> str:
 
 
 def _checked(secret: str, name: str, settings: Settings) -> str:
-    if not secret or (is_production(settings) and len(secret) < MIN_LENGTH):
+    is_weak = len(secret) < MIN_LENGTH or len(set(secret)) < MIN_DIFFERENT
+    if not secret or (is_production(settings) and is_weak):
         raise Problem(
-            f"{name} is too weak: {len(secret)} characters; it takes {MIN_LENGTH} random ones",
+            f"{name} is too weak: {len(secret)} characters, {len(set(secret))} different ones; "
+            f"it takes {MIN_LENGTH} random ones",
             f"{MAKE_ONE} FILE, and name it in cookie_secret_file",
         )
     return secret

@@ -17,6 +17,7 @@ from tornado.web import Application
 
 from hello_tornado import __version__, database, migrate
 from hello_tornado.app import make_app, make_manager, store_name
+from hello_tornado.connections import BoundedServer, connections_allowed
 from hello_tornado.handlers.base import InFlight, words
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
@@ -47,13 +48,14 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     manager = make_manager(settings, open_store(settings.store.url))
     check = readiness(settings, manager)
     app = make_app(settings, manager, cookie_secret=secret, check=check)
-    server = HTTPServer(
+    server = BoundedServer(
         app,
         max_header_size=MAX_HEADER_BYTES,
         max_body_size=MAX_BODY_BYTES,
         idle_connection_timeout=HEADER_SECONDS,
         body_timeout=BODY_SECONDS,
     )
+    server.limit(connections_allowed(), app.settings["in_flight"].streams)
     try:
         await check()
         manager.purge_every(settings.purge.every, batch=settings.purge.batch)

@@ -116,12 +116,14 @@ class Server(Group):
     processes: Annotated[Count, Field(ge=1, le=256)] = 1
     mode: Literal["development", "production"] = "development"
     proxies: Proxies = ()
+    log_format: Literal["text", "json"] = "text"
 
 
 class StoreSettings(Group):
     """Where sessions are kept."""
 
     url: str = "sqlite:///var/sessions.db"
+    allow_plaintext: Flag = False
 
 
 class SessionSettings(Group):
@@ -132,6 +134,7 @@ class SessionSettings(Group):
     rolling: Flag = False
     unset: Literal["keep", "destroy"] = "keep"
     touch_interval: Duration = timedelta(seconds=60)
+    max_sessions_per_user: Annotated[Count, Field(ge=1)] | None = None
 
 
 class CookieSettings(Group):
@@ -155,6 +158,12 @@ class LifetimeSettings(Group):
     absolute: Duration | None = timedelta(hours=24)
 
 
+class LoginSettings(Group):
+    """Who may log in."""
+
+    mode: Literal["open"] = "open"
+
+
 class PurgeSettings(Group):
     """How ended sessions are cleared away."""
 
@@ -172,6 +181,7 @@ class Settings(Group):
     session: SessionSettings = SessionSettings()
     cookie: CookieSettings = CookieSettings()
     lifetimes: LifetimeSettings = LifetimeSettings()
+    login: LoginSettings = LoginSettings()
     purge: PurgeSettings = PurgeSettings()
 
 

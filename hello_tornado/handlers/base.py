@@ -1,6 +1,7 @@
 """What all pages share: their session, their look, their headers, and how errors read."""
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from datetime import timedelta
 from http import HTTPStatus
@@ -20,6 +21,12 @@ SECURITY_HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+ONLY_HTTPS: Final = "max-age=31536000; includeSubDomains"
+# A path of this server: one slash, then printable ASCII; "//" and "/\\" would lead elsewhere, and
+# encoded control characters have no business in an address.
+LOCAL_PATH: Final = re.compile(
+    r"/(?![/\\])(?!.*%(?:[01][0-9a-f]|7f))[\x21-\x5b\x5d-\x7e]{0,2000}", re.IGNORECASE
+)
 EXPLANATIONS: Final = {
     400: "The request could not be understood.",
     403: "You are not allowed to do this from here.",
@@ -42,6 +49,10 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._handlers)
 
+    def streams(self) -> set[object]:
+        """The connections that they came by."""
+        return {getattr(handler.request.connection, "stream", None) for handler in self._handlers}
+
     def begin(self, handler: RequestHandler) -> None:
         """*handler* has taken a request on."""
         self._handlers.add(handler)
@@ -62,10 +73,25 @@ class PlainHandler(RequestHandler):
         self.clear_header("Server")
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
+        if self.settings["session_cookie"].is_https(self.request):
+            self.set_header("Strict-Transport-Security", ONLY_HTTPS)
+
+    def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
+        """Tornado's own, for paths of this server only."""
+        if LOCAL_PATH.fullmatch(url) is None:
+            raise ValueError("a redirect may not leave this server")
+        super().redirect(url, permanent, status)
 
     def head(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
         """As GET; Tornado leaves the body out."""
         return self.get(*args, **kwargs)
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:  # noqa: ARG002
+        """Tornado's hook; its own writes a field that is no UTF-8, a password say, to the log."""
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise HTTPError(400, "a field is no UTF-8") from None
 
     def get_template_namespace(self) -> dict[str, Any]:
         """What every template may name."""
@@ -102,6 +128,15 @@ class PlainHandler(RequestHandler):
 
 class BaseHandler(SessionMixin, PlainHandler):
     """A page with a session."""
+
+    def set_default_headers(self) -> None:
+        """What a session has to do with is nobody else's to keep."""
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+
+    def compute_etag(self) -> str | None:
+        """None: a page that may not be kept has not stayed the same."""
+        return None
 
     async def prepare(self) -> None:
         """Count the request as in flight, and load its session."""

@@ -1,14 +1,11 @@
 """Logging in by name, and out again."""
 
-import re
 import unicodedata
 from typing import Final
 
-from hello_tornado.handlers.base import BaseHandler
+from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler
 
 MAX_NAME: Final = 64
-# A path of this server: one slash, then printable ASCII; "//" and "/\" would lead elsewhere.
-LOCAL_PATH: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,2000}")
 INVISIBLE: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -42,6 +39,8 @@ class LogoutHandler(BaseHandler):
     def post(self) -> None:
         """End the session in the store, then clear the cookie."""
         self.session.destroy()
+        # Not "cookies": that would also clear those of other programs on the same domain.
+        self.set_header("Clear-Site-Data", '"cache", "storage"')
         self.redirect("/", status=303)
 
 

@@ -144,7 +144,7 @@ class CookiePolicy:
 
     def refuses(self, request: HTTPServerRequest) -> str | None:
         """Why no cookie of ours is read from this request or sent to it."""
-        if self.secure is not True or self._is_https(request):
+        if self.secure is not True or self.is_https(request):
             return None
         return (
             "the cookie is secure and the request came over http: if a proxy speaks TLS for this "
@@ -156,9 +156,10 @@ class CookiePolicy:
         return self.path == "/" and self.domain is None
 
     def _is_secure_for(self, request: HTTPServerRequest) -> bool:
-        return self._is_https(request) if self.secure == "auto" else self.secure
+        return self.is_https(request) if self.secure == "auto" else self.secure
 
-    def _is_https(self, request: HTTPServerRequest) -> bool:
+    def is_https(self, request: HTTPServerRequest) -> bool:
+        """Whether the request came over https, as far as `proxy` lets us know."""
         return is_https(request, self.proxy, self.proxies)
 
     def _name_for(self, request: HTTPServerRequest) -> str:

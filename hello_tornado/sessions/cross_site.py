@@ -8,7 +8,7 @@ session it is Tornado's own. `cross_origin_protection` is Tornado's, but for ori
 
 import hashlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -29,16 +29,31 @@ class CrossSiteMixin(RequestHandler):
     def prepare(self) -> Awaitable[None] | None:
         """Refuse a token that is not that of the session which turned out to be the right one."""
         if self._xsrf_checked_for is not None and [self._xsrf_checked_for] != self._session_ids():
+            self._forbidden("xsrf")
             raise HTTPError(403, "the XSRF token is that of another session")
         return super().prepare()
 
     def check_xsrf_cookie(self) -> None:
         """Tornado's hook: raise unless the request carries the token of its session."""
-        *others, last = self._session_ids() or [None]
+        ids: list[SessionId | None] = [*self._session_ids()]
+        *others, last = ids or [None]
         for session_id in others:
             with suppress(HTTPError):
                 return self._check_xsrf_for(session_id)
-        return self._check_xsrf_for(last)
+        try:
+            return self._check_xsrf_for(last)
+        except HTTPError:
+            self._forbidden("xsrf")
+            raise
+
+    def _forbidden(self, reason: str) -> None:
+        """Called before a request is refused for this reason."""
+
+    def _check_cross_origin(self, check: Callable[[str], bool]) -> str | None:
+        refusal = super()._check_cross_origin(check)
+        if refusal is not None:
+            self._forbidden("origin")
+        return refusal
 
     def _check_xsrf_for(self, session_id: SessionId | None) -> None:
         self._xsrf_checked_for = session_id

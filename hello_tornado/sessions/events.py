@@ -5,7 +5,7 @@ An event names a session by its handle, never by its id or key.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 logger = logging.getLogger("hello_tornado.sessions")
@@ -13,9 +13,13 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
-    """The root of all events; `level` is the one at which `log_event` writes it."""
+    """The root of all events; `level` is that of its line in the log.
+
+    What is limited, strangers can cause as often as they like.
+    """
 
     level: ClassVar[int] = logging.INFO
+    is_limited: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,23 @@ class Created(SessionEvent):
 class Renewed(SessionEvent):
     """A session has a new id; the old one is dead. A login renews."""
 
+    handle: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn(SessionEvent):
+    """A session is now this user's."""
+
+    handle: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(SessionEvent):
+    """Somebody came with the cookie of a session whose time is up."""
+
+    is_limited: ClassVar[bool] = True
     handle: str
     user_id: str | None
 
@@ -91,6 +112,16 @@ class CookieRejected(SessionEvent):
     """A cookie of our name was no session; `reason` says why, without its value."""
 
     level: ClassVar[int] = logging.WARNING
+    is_limited: ClassVar[bool] = True
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestForbidden(SessionEvent):
+    """A request was refused because another site may have sent it; `reason` says by which check."""
+
+    level: ClassVar[int] = logging.WARNING
+    is_limited: ClassVar[bool] = True
     reason: str
 
 
@@ -99,6 +130,7 @@ class SessionNotBegun(SessionEvent):
     """A new session was written to, but its cookie could not be sent: nothing was stored."""
 
     level: ClassVar[int] = logging.WARNING
+    is_limited: ClassVar[bool] = True
     reason: str
 
 
@@ -128,10 +160,3 @@ def emit(hooks: Iterable[Hook], event: SessionEvent) -> None:
             hook(event)
         except Exception:
             logger.exception("a hook failed on %s", type(event).__name__)
-
-
-def log_event(event: SessionEvent) -> None:
-    """The hook that writes one line for each event to the logger `hello_tornado.sessions`."""
-    if logger.isEnabledFor(event.level):
-        facts = " ".join(f"{field.name}={getattr(event, field.name)!a}" for field in fields(event))
-        logger.log(event.level, "%s %s", type(event).__name__, facts)

@@ -19,19 +19,21 @@ from hello_tornado.sessions.codec import Codec
 from hello_tornado.sessions.committer import Commit, Committed, Committer
 from hello_tornado.sessions.document import empty_document
 from hello_tornado.sessions.errors import ConfigurationError, SerializationError, StoreError
+from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import (
     CommitDropped,
     Created,
     Ended,
+    Expired,
     FarewellFailed,
     Hook,
+    LoggedIn,
     Purged,
     RecordUnreadable,
     Renewed,
     SessionEvent,
     TouchFailed,
     emit,
-    log_event,
 )
 from hello_tornado.sessions.farewells import Farewells
 from hello_tornado.sessions.ids import (
@@ -74,9 +76,10 @@ class SessionManager:
     cookie with every response, `unset` says what `del handler.session` does to the stored session
     ("keep" or "destroy"), `genid` makes an id, given the request if there is one. A request that
     changes nothing moves the expiry forward at most once in `touch_interval`. Why a session ended
-    is told for `remember_ended` afterwards. Data beyond `max_bytes` is refused, and what the store
-    gets is encrypted by a `cipher`. Each of `hooks` is told of every event; `clock` tells the
-    moment.
+    is told for `remember_ended` afterwards. Of a user who logs in for the time after
+    `max_sessions_per_user`, the oldest session ends. Data beyond `max_bytes` is refused, and what
+    the store gets is encrypted by a `cipher`. Each of `hooks` is told of every event, by default a
+    log; `clock` tells the moment.
     """
 
     def __init__(
@@ -93,22 +96,24 @@ class SessionManager:
         genid: Callable[[Any], str] = random_id,
         touch_interval: timedelta = timedelta(seconds=60),
         remember_ended: timedelta = timedelta(hours=1),
+        max_sessions_per_user: int | None = None,
         max_bytes: int = MAX_BYTES,
-        hooks: Sequence[Hook] = (log_event,),
+        hooks: Sequence[Hook] | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        _check_options(unset, touch_interval, remember_ended, max_bytes)
+        _check_options(unset, touch_interval, remember_ended, max_sessions_per_user, max_bytes)
         self.store = store
         self.lifetimes = lifetimes or Lifetimes()
         self.rolling = rolling
         self.unset = unset
         self.touch_interval = touch_interval
         self.remember_ended = remember_ended
+        self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
         self._resave = resave
         self._save_uninitialized = save_uninitialized
         self._genid = genid
-        self._hooks = hooks
+        self._hooks = [EventLog(clock)] if hooks is None else hooks
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(store)
@@ -130,6 +135,8 @@ class SessionManager:
             return self._session(record)
         session = self._session(None)
         session.ended_reason = await self._farewells.reason(key, record)
+        if record is not None:
+            self.emit(Expired(record.handle, record.user_id))
         return session
 
     async def reload(self, session: Session) -> Session:
@@ -157,16 +164,18 @@ class SessionManager:
         """
         if session.ended:
             return await self._end(session)
-        changes = session.changes()
+        changes, logs_in = session.changes(), session.logs_in
+        action: CookieAction = Keep()
         if session.record is None:
             if changes or self._save_uninitialized:
-                return Issue(await self._create(session, changes, request))
-            return Keep()
-        if changes or session.renewal or self._resave:
-            return await self._update(session, session.record, changes, request)
-        if self._is_touch_due(session):
+                action = Issue(await self._create(session, changes, request))
+        elif changes or session.renewal or self._resave:
+            action = await self._update(session, session.record, changes, request)
+        elif self._is_touch_due(session):
             await self._touch_quietly(session, session.record)
-        return Keep()
+        if logs_in and session.user_id is not None:
+            await self._logged_in(session.record, session.user_id)
+        return action
 
     @asynccontextmanager
     async def transaction(self, session_id: SessionId | None) -> AsyncIterator[Session]:
@@ -377,6 +386,15 @@ class SessionManager:
             case Conflict():
                 raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
 
+    async def _logged_in(self, record: SessionRecord | None, user_id: str) -> None:
+        handle = record.handle if record else ""
+        self.emit(LoggedIn(handle, user_id))
+        if self._max_sessions_per_user is not None:
+            # By one order for all: so logins that run side by side end the same ones.
+            sessions = await self.sessions_of(user_id)
+            oldest = [one.handle for one in sessions[self._max_sessions_per_user :]]
+            await self.revoke(*[handle for handle in oldest if handle is not None])
+
     async def _touch_quietly(self, session: Session, record: SessionRecord) -> None:
         touched = self._codec.touched(record, session.max_age)
         try:
@@ -417,11 +435,15 @@ class SessionManager:
 
 
 def _check_options(
-    unset: str, touch_interval: timedelta, remember_ended: timedelta, max_bytes: int
+    unset: str,
+    touch_interval: timedelta,
+    remember_ended: timedelta,
+    max_sessions_per_user: int | None,
+    max_bytes: int,
 ) -> None:
     if unset not in ("keep", "destroy"):
         raise ConfigurationError(f'unset is "keep" or "destroy", not {unset!r}')
     if min(touch_interval, remember_ended) < timedelta(0):
         raise ConfigurationError("touch_interval and remember_ended are at least zero")
-    if max_bytes < 1:
-        raise ConfigurationError("max_bytes is at least one")
+    if min(max_bytes, max_sessions_per_user or 1) < 1 or max_sessions_per_user == 0:
+        raise ConfigurationError("max_bytes and max_sessions_per_user are at least one")

@@ -54,6 +54,7 @@ class Session(MetaDict):
         "ended",
         "ended_reason",
         "keeps_alive",
+        "logs_in",
         "record",
         "refusal",
         "renewal",
@@ -86,6 +87,7 @@ class Session(MetaDict):
         self._reset = Update({})
         self.renewal: Renewal | None = None
         self.touched = False
+        self.logs_in = False
 
     def settle(self, record: SessionRecord | None, document: Document) -> None:
         """Stand on *document* as it is now stored in *record*: nothing is changed any more."""
@@ -119,6 +121,7 @@ class Session(MetaDict):
         if self._user_id not in {None, user_id}:
             self.regenerate()
         self._user_id = user_id
+        self.logs_in = True
         self.renewal = Renewal(restart=True) | self.renewal
 
     def renew(self) -> None:

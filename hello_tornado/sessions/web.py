@@ -30,7 +30,7 @@ from hello_tornado.sessions.errors import (
     SessionNotLoaded,
     StoreUnavailable,
 )
-from hello_tornado.sessions.events import CookieRejected, SessionNotBegun
+from hello_tornado.sessions.events import CookieRejected, RequestForbidden, SessionNotBegun
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
@@ -209,6 +209,9 @@ class SessionMixin(CrossSiteMixin):
     def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
         self._is_sending = True
         return super().finish(chunk)
+
+    def _forbidden(self, reason: str) -> None:
+        self.session_manager.emit(RequestForbidden(reason))
 
     def _session_ids(self) -> list[SessionId]:
         if self._session is None:

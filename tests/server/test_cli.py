@@ -79,19 +79,6 @@ def test_a_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("command", ["serve", "config check"])
-def test_production_wants_a_good_secret(tmp_path: Path, command: str) -> None:
-    production = {"HELLO_TORNADO_SERVER__MODE": "production"}
-    cause, cure = failed(tmp_path, *command.split(), **production)
-    assert cause == "cookie_secret is not set and var/cookie_secret is not there (mode: production)"
-    assert cure == ("make one with: python -m hello_tornado secret --write var/cookie_secret")
-    cause, _ = failed(
-        tmp_path, *command.split(), **production, HELLO_TORNADO_COOKIE_SECRET="too short"
-    )
-    assert "cookie_secret is too weak: 9 characters; it takes 32 random ones" in cause
-    assert "too short" not in cause
-
-
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     printed(tmp_path, "secret", "--write", "var/cookie_secret")
     (tmp_path / "var/cookie_secret").chmod(0o644)

@@ -22,6 +22,7 @@ from hello_tornado.sessions.events import (
     CommitDropped,
     Created,
     Ended,
+    LoggedIn,
     Purged,
     PurgeFailed,
     RecordUnreadable,
@@ -323,7 +324,7 @@ async def test_login_renews_in_one_step(
     renewed = await manager.open(action.session_id)
     assert (renewed["cart"], renewed.user_id, renewed.handle) == ([1], "ada", handle)
     assert renewed.expires_at - renewed.created_at == timedelta(hours=1)
-    assert events[-1] == Renewed(handle or "", "ada")
+    assert events[-2:] == [Renewed(handle or "", "ada"), LoggedIn(handle or "", "ada")]
 
 
 async def test_regenerate_ends_the_handle_too(manager: SessionManager) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of all stores share."""
+"""A test with `make_store` runs once for each kind of store that processes can share."""
 
 from collections.abc import Callable
 from pathlib import Path

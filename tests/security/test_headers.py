@@ -1,0 +1,117 @@
+"""What every answer carries (security.md 34 to 37, 42, 49 to 51, 68)."""
+
+import re
+from typing import Any
+
+from tornado.web import url
+from visiting import Visits
+
+from hello_tornado.handlers.base import BaseHandler
+
+EVERYWHERE = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+CSP = (
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+class Broken(BaseHandler):
+    def get(self) -> None:
+        raise RuntimeError
+
+
+class Leaving(BaseHandler):
+    def get(self) -> None:
+        self.redirect(self.get_query_argument("to", strip=False))
+
+
+class TestHeaders(Visits):
+    def setUp(self) -> None:
+        super().setUp()
+        self._app.add_handlers(".*", [url("/broken", Broken), url("/leaving", Leaving)])
+
+    def answers(self, **headers: str) -> dict[str, Any]:
+        """One answer of each kind."""
+        static = self.visit("/static/style.css", **headers)
+        return {
+            "page": self.visit("/", **headers),
+            "form": self.visit("/user/login", **headers),
+            "json": self.visit("/api/session", **headers),
+            "health": self.visit("/healthz", **headers),
+            "static": static,
+            "304": self.visit(
+                "/static/style.css", **{"If-None-Match": static.headers["Etag"]}, **headers
+            ),
+            "303": self.visit("/user/login", "POST", body="username=Ada", **headers),
+            "400": self.visit("/user/login", "POST", body="username=", **headers),
+            "403": self.visit("/user/logout", "POST", Origin="https://evil.example", **headers),
+            "404": self.visit("/nothing", **headers),
+            "404 static": self.visit("/static/nothing", **headers),
+            "405": self.visit("/", "PUT", body="", **headers),
+            "500": self.visit("/broken", **headers),
+        }
+
+    def test_34_to_37_and_68_every_answer_is_guarded(self) -> None:
+        for kind, answer in self.answers().items():
+            assert str(answer.code) in kind or not kind[:1].isdigit(), (kind, answer.code)
+            for name, value in EVERYWHERE.items():
+                assert answer.headers[name] == value, kind
+            assert answer.headers["Content-Security-Policy"] == CSP, kind
+            assert "Server" not in answer.headers, kind
+            assert "Access-Control-Allow-Origin" not in answer.headers, kind
+            assert "Strict-Transport-Security" not in answer.headers, "http cannot say so"
+
+    def test_34_over_https_browsers_are_told_to_stay_there(self) -> None:
+        for kind, answer in self.answers(**{"X-Forwarded-Proto": "https"}).items():
+            found = answer.headers["Strict-Transport-Security"]
+            assert found == "max-age=31536000; includeSubDomains", kind
+
+    def get_httpserver_options(self) -> dict[str, Any]:
+        return {"xheaders": True}
+
+    def test_35_no_page_has_anything_inline(self) -> None:
+        self.log_in()
+        for path in ("/", "/user/login", "/nothing"):
+            body = self.visit(path).body.decode()
+            assert "<script" not in body
+            assert " style=" not in body
+            assert re.search(r"<[^>]+\son\w+=", body) is None
+
+    def test_51_a_page_with_a_session_is_kept_nowhere(self) -> None:
+        self.log_in()
+        for path in ("/", "/user/login", "/api/session"):
+            answer = self.visit(path)
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert "Cookie" in answer.headers["Vary"]
+            assert "Etag" not in answer.headers
+            again = self.visit(path, **{"If-None-Match": "*"})
+            assert again.code == 200, "and has never stayed the same"
+
+    def test_50_a_logout_clears_what_the_browser_keeps(self) -> None:
+        self.log_in()
+        answer = self.visit("/user/logout", "POST")
+        assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
+        assert "Max-Age=0" in answer.headers["Set-Cookie"]
+
+    def test_49_the_cookie_is_in_no_body_and_no_address(self) -> None:
+        self.log_in()
+        value = (self.cookie or "").partition("=")[2]
+        for path in ("/", "/api/session", f"/?session={value}", f"/api/session?sid={value}"):
+            answer = self.visit(path)
+            assert value not in answer.body.decode()
+            assert value not in str(answer.headers.get("Location"))
+        self.cookie = None
+        answer = self.visit(f"/?session={value}", **{"X-Session-Token": value})
+        assert "Ada" not in answer.body.decode()
+
+    def test_41_no_redirect_leaves_this_server(self) -> None:
+        for target in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"):
+            answer = self.visit(f"/leaving?to={target}")
+            assert answer.code == 500, target
+            assert "Location" not in answer.headers
+        assert self.visit("/leaving?to=/user/login").headers["Location"] == "/user/login"

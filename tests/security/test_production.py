@@ -1,0 +1,124 @@
+"""What the server refuses to do where strangers can reach it (security.md 24, 28, 65, 67, 69)."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from running import run_command, running_server
+
+from hello_tornado.production import travels_in_the_clear
+from hello_tornado.secret import new_secret
+
+GOOD = {
+    "HELLO_TORNADO_SERVER__MODE": "production",
+    "HELLO_TORNADO_SERVER__PROXIES": "127.0.0.1",
+    "HELLO_TORNADO_LOGIN__MODE": "open",
+    "HELLO_TORNADO_COOKIE_SECRET": new_secret(),
+}
+
+
+def refused(directory: Path, *arguments: str, **environment: str | None) -> list[tuple[str, str]]:
+    """The causes and the cures of a command that has to fail."""
+    given = {name: value for name, value in (GOOD | environment).items() if value is not None}
+    done = run_command(directory, *arguments, **given)
+    assert (done.returncode, done.stdout) == (2, ""), done.stdout
+    assert GOOD["HELLO_TORNADO_COOKIE_SECRET"] not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    causes = [line.removeprefix("error: ") for line in lines[::2]]
+    cures = [line.removeprefix("cure:  ") for line in lines[1::2]]
+    assert lines == [
+        part
+        for cause, cure in zip(causes, cures, strict=True)
+        for part in (f"error: {cause}", f"cure:  {cure}")
+    ]
+    return list(zip(causes, cures, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "cause", "cure"),
+    [
+        ("COOKIE_SECRET", None, "cookie_secret is not set", "secret --write"),
+        ("COOKIE_SECRET", "too short", "too weak: 9 characters", "secret --write"),
+        ("COOKIE_SECRET", "hush" * 10, "too weak: 40 characters, 3 different", "secret --write"),
+        ("SERVER__PROXIES", None, "nobody speaks TLS", "server.proxies"),
+        ("LOGIN__MODE", None, "anybody can log in", 'login.mode to "open"'),
+        ("COOKIE__SECURE", "false", "over http, too", "cookie.secure"),
+        ("COOKIE__HTTP_ONLY", "false", "scripts can read", "cookie.http_only"),
+        ("STORE__URL", "redis://db.example/0", "without TLS", "store.allow_plaintext"),
+    ],
+)
+def test_24_65_69_a_danger_stops_the_start(
+    tmp_path: Path, setting: str, value: str | None, cause: str, cure: str
+) -> None:
+    ((told, cured),) = refused(tmp_path, "config", "check", **{f"HELLO_TORNADO_{setting}": value})
+    assert cause in told
+    assert cure in cured
+    assert value not in {"too short", "hush" * 10} or value not in told
+
+
+def test_all_dangers_are_told_at_once(tmp_path: Path) -> None:
+    none = dict.fromkeys(GOOD, None) | {"HELLO_TORNADO_STORE__URL": "redis://db.example/0"}
+    found = refused(tmp_path, "config", "check", "--production", **none)
+    assert len(found) == 4
+    assert (
+        refused(tmp_path, "serve", **none | {"HELLO_TORNADO_SERVER__MODE": "production"}) == found
+    )
+
+
+def test_67_no_insides_are_shown(tmp_path: Path) -> None:
+    done = run_command(tmp_path, "--debug", "serve", "--port", "0", **GOOD)
+    assert done.returncode != 0
+    assert "listening" not in done.stdout
+
+
+def test_a67_files_that_others_can_read_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    path.touch(mode=0o644)
+    path.chmod(0o644)
+    url = {"HELLO_TORNADO_STORE__URL": "sqlite:///sessions.db"}
+    ((cause, cure),) = refused(tmp_path, "serve", "--port", "0", **url)
+    assert (cause, cure) == ("sessions.db can be read by others", "chmod 600 sessions.db")
+
+
+def test_with_all_of_it_in_order_it_serves_and_its_files_are_private(tmp_path: Path) -> None:
+    done = run_command(tmp_path, "config", "check", **GOOD)
+    assert (done.returncode, done.stdout.strip()) == (0, "the settings are good")
+    with running_server(tmp_path, **GOOD) as server:
+        status, headers, _ = server.request("POST", "/user/login", {"username": "Ada"})
+        assert (status, headers["Set-Cookie"].split("=")[0]) == (303, "session")
+    for file in (tmp_path / "var").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+def test_by_name_the_open_store_and_the_open_login_are_allowed(tmp_path: Path) -> None:
+    url = {"HELLO_TORNADO_STORE__URL": "redis://db.example/0"}
+    named = {"HELLO_TORNADO_STORE__ALLOW_PLAINTEXT": "true"}
+    assert run_command(tmp_path, "config", "check", **GOOD, **url, **named).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "is_plain"),
+    [
+        ("memory://", False),
+        ("sqlite:////srv/sessions.db", False),
+        ("postgresql://u:p@localhost/db", False),
+        ("postgresql://u:p@127.0.0.1:5432/db", False),
+        ("postgresql://u:p@[::1]/db", False),
+        ("postgresql:///db", False),
+        ("postgresql://u:p@10.0.0.5/db", True),
+        ("postgresql://u:p@10.0.0.5/db?sslmode=prefer", True),
+        ("postgresql://u:p@10.0.0.5/db?sslmode=verify-full", False),
+        ("postgresql+asyncpg://u:p@db.example/db?ssl=require", False),
+        ("mariadb://u:p%40@db.example/db", True),
+        ("mariadb://u:p@db.example/db?ssl=true", False),
+        ("mysql://u:p@db.example/db?ssl_ca=/ca.pem", False),
+        ("redis://db.example/0", True),
+        ("rediss://db.example/0", False),
+        ("redis+unix:///run/redis.sock", False),
+        ("unix:///run/redis.sock", False),
+        ("redis+cluster://127.0.0.1:1,10.0.0.5:2", True),
+        ("rediss+cluster://10.0.0.5:1", False),
+    ],
+)
+def test_69_what_travels_in_the_clear(url: str, is_plain: bool) -> None:
+    assert travels_in_the_clear(url) is is_plain
