@@ -131,12 +131,30 @@ def test_each_page_has_as_many_diffs_as_are_run() -> None:
     assert len(DIFFS) == sum(len(blocks("diff", page)) for page in pages)
 
 
-def test_the_table_of_express_session_names_tests_that_exist() -> None:
-    text = EXPRESS.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["from-express-session.md", "security-checks.md"])
+def test_the_tests_that_a_page_names_exist(page: str) -> None:
+    text = (HOME / "docs" / page).read_text(encoding="utf-8")
     named = re.findall(r"`([a-z_/]+\.py)::(\w+)`", text)
     assert len(named) > 50
     for path, name in named:
         assert f"def {name}(" in (HOME / "tests" / path).read_text(encoding="utf-8"), name
+
+
+def test_the_checks_are_all_there() -> None:
+    text = (HOME / "docs" / "security-checks.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+    found: set[str] = set()
+    for word in ", ".join(cells).replace("#", "").split(","):
+        first, _, last = word.strip().partition(" to ")
+        letter = "A" if first.startswith("A") else ""
+        numbers = [int(one.removeprefix("A")) for one in (first, last or first) if one]
+        found |= {f"{letter}{n}" for n in range(numbers[0], numbers[-1] + 1)} if numbers else set()
+    assert {str(n) for n in range(1, 79)} <= found
+    assert {f"A{n}" for n in range(1, 87)} <= found
+
+
+def test_the_table_of_express_session_shows_each_row() -> None:
+    text = EXPRESS.read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|") and "---" not in line]
     headings = [row for row in rows if row.endswith("| shown by (in `tests/`) |")]
     assert len(headings) == 4
