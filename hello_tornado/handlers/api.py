@@ -8,6 +8,7 @@ from tornado.web import HTTPError
 
 from hello_tornado.handlers.base import EXPLANATIONS, BaseHandler
 from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
+from hello_tornado.sessions.manager import MAX_BYTES
 from hello_tornado.sessions.serializers import to_json
 
 MAX_KEY: Final = 200
@@ -69,6 +70,8 @@ class SessionApiHandler(BaseHandler):
 
     def _body(self) -> Any:
         """The value in the request's body; `Refused` says what is wrong with it."""
+        if len(self.request.body) > MAX_BYTES:  # before it costs anything
+            raise Refused(413, f"the body is larger than a session may be: {MAX_BYTES:,} bytes")
         try:
             return json.loads(self.request.body.decode(), parse_constant=_refuse_constant)
         except UnicodeDecodeError as error:

@@ -113,7 +113,7 @@ class TestTheApi(Visits):
         assert "beyond 64 bits" in self.refused(path, "PUT", str(2**63), 400)
         assert "digits" in self.refused(path, "PUT", "9" * 5_000, 400)
         assert "deeper than 64 levels" in self.refused(path, "PUT", "[" * 80 + "]" * 80, 400)
-        assert "recursion" in self.refused(path, "PUT", "[" * 99_999 + "]" * 99_999, 400)
+        assert "recursion" in self.refused(path, "PUT", "[" * 30_000 + "]" * 30_000, 400)
 
     def test_a_key_is_short_and_printable(self) -> None:
         for key in ("x" * 201, "a\nb", "\x00", "\u202e"):
@@ -138,8 +138,11 @@ class TestTheApi(Visits):
     def test_too_much_is_refused_with_the_size_and_the_biggest_keys(self) -> None:
         self.put("small", 1)
         message = self.refused("/api/session/big", "PUT", json.dumps("x" * 70_000), 413)
-        assert "max_bytes is 65,536. The biggest keys, in bytes: 'big' (70," in message
-        assert self.put("small", 2)["data"] == {"small": 2}
+        assert "larger than a session may be: 65,536 bytes" in message
+        self.put("half", "x" * 40_000)
+        message = self.refused("/api/session/big", "PUT", json.dumps("x" * 41_000), 413)
+        assert "max_bytes is 65,536. The biggest keys, in bytes: 'big' (41," in message
+        assert self.put("half", 2)["data"] == {"small": 1, "half": 2}
 
     def test_a_method_that_is_not_there_is_a_405_in_json(self) -> None:
         for path, method in (
