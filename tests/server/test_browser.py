@@ -8,7 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 from running import Server, running_server
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -55,7 +62,11 @@ def visiting(chromium: Browser, *refused: str, **options: Any) -> Iterator[Page]
             if urlsplit(url).path not in refused:
                 wrong.append(f"{what}: {url}")
 
-        page.on("console", lambda message: note(message.text, message.location["url"]))
+        def hear(message: ConsoleMessage) -> None:
+            if message.type != "info":  # Chromium says there what Clear-Site-Data cleared
+                note(message.text, message.location["url"])
+
+        page.on("console", hear)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("requestfailed", lambda request: note(str(request.failure), request.url))
         page.on("response", lambda it: note(str(it.status), it.url) if it.status >= 400 else None)
