@@ -11,12 +11,18 @@ from hello_tornado.handlers.api import (
     SessionIncrementApiHandler,
     SessionKeyApiHandler,
 )
-from hello_tornado.handlers.base import InFlight, NotFoundHandler, SafeStaticFileHandler
+from hello_tornado.handlers.base import (
+    BaseHandler,
+    InFlight,
+    NotFoundHandler,
+    SafeStaticFileHandler,
+)
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
 from hello_tornado.handlers.login import LoginHandler, LogoutHandler
 from hello_tornado.resources import resource
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
+from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.settings import Settings
 
 REMEMBER_ENDED = timedelta(hours=1)
@@ -76,6 +82,7 @@ def make_app(
             url("/", HomeHandler, name="home"),
             url("/user/login", LoginHandler, name="login"),
             url("/user/logout", LogoutHandler, name="logout"),
+            *account_routes("/user", base=BaseHandler, template="sessions.html"),
             url("/api/session", SessionApiHandler),
             url("/api/session/([^/]+)", SessionKeyApiHandler),
             url("/api/session/([^/]+)/increment", SessionIncrementApiHandler),

@@ -13,7 +13,7 @@ from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
-from hello_tornado.sessions.links import is_https, networks
+from hello_tornado.sessions.links import address_of, is_https, networks
 from hello_tornado.sessions.transport import Reading
 
 MAX_CANDIDATES: Final = 4
@@ -161,6 +161,10 @@ class CookiePolicy:
     def is_https(self, request: HTTPServerRequest) -> bool:
         """Whether the request came over https, as far as `proxy` lets us know."""
         return is_https(request, self.proxy, self.proxies)
+
+    def address(self, request: HTTPServerRequest) -> str:
+        """Whose request it is, as far as `proxy` lets us know."""
+        return address_of(request, self.proxy, self.proxies)
 
     def _name_for(self, request: HTTPServerRequest) -> str:
         prefixed = self.name.startswith((HOST_PREFIX, SECURE_PREFIX))

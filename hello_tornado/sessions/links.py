@@ -1,4 +1,4 @@
-"""Whether a request came over https, also where a proxy speaks TLS for the server."""
+"""How a request came: over https or not, and from whom; also where a proxy is in front."""
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import SSLIOStream
+from tornado.netutil import is_valid_ip
 
 from hello_tornado.sessions.errors import ConfigurationError
 
@@ -28,6 +29,25 @@ def is_https(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[str,
     # The last entry is the one that our own proxy has added; whatever precedes it, anyone may say.
     forwarded = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2]
     return forwarded.strip().lower() == "https"
+
+
+def address_of(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[str, ...]) -> str:
+    """Whose request it is, by the same rules: an address, or "" where there is none."""
+    if proxy is None:
+        return request.remote_ip or ""
+    connection: Any = request.connection
+    peer = connection.context.address
+    address = str(peer[0]) if isinstance(peer, tuple) else ""
+    if not proxy or not _is_one_of(peer, proxies):
+        return address
+    # From the right: what our own proxies have added, up to the first that is none of them.
+    for forwarded in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        if not is_valid_ip(candidate := forwarded.strip()):
+            break
+        address = candidate
+        if not _is_one_of((address,), proxies):
+            break
+    return address
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from hello_tornado.sessions.changes import Operation, Set, Unset, Update
+from hello_tornado.sessions.devices import MAX_USER_AGENT, Device
 from hello_tornado.sessions.document import max_age_of
 from hello_tornado.sessions.lifetimes import MICROSECOND, MaxAge, moment_of
 from hello_tornado.sessions.recording import RecordingDict, keep_mine
@@ -99,6 +100,17 @@ class MetaDict(RecordingDict):
         super()._operate(key, operation)
         if isinstance(operation, Set | Unset) and key in self._meta.get("expiries", {}):
             self._operate_meta("expiries", Update({key: Unset()}))
+
+    @property
+    def device(self) -> Device | None:
+        """Where its user has logged in."""
+        device = self._meta.get("device")
+        return None if device is None else Device(device["user_agent"], device["address"])
+
+    def _note_device(self, device: Device) -> None:
+        user_agent = device.user_agent[:MAX_USER_AGENT]
+        noted = {"user_agent": user_agent, "address": device.address}
+        self._operate_meta("device", Set(noted))
 
     @property
     def leases(self) -> Mapping[str, int]:

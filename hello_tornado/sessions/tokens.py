@@ -73,6 +73,10 @@ class TokenPolicy:
         """As long as the session: a token says nothing of its end."""
         return max_age - datetime_of(now) if isinstance(max_age, datetime) else None
 
+    def address(self, request: HTTPServerRequest) -> str:
+        """What Tornado says."""
+        return request.remote_ip or ""
+
     def refuses(self, _request: HTTPServerRequest) -> str | None:
         """Never."""
         return None

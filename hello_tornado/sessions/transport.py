@@ -47,5 +47,8 @@ class Transport(Protocol):
     def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
         """How long what is given out now lasts with the client; None: nobody knows."""
 
+    def address(self, request: HTTPServerRequest) -> str:
+        """Whose request it is: an address."""
+
     def refuses(self, request: HTTPServerRequest) -> str | None:
         """Why no id could be sent in answer to this request, and the cure; None when it could."""

@@ -22,6 +22,7 @@ from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.cookies import CookiePolicy
 from hello_tornado.sessions.cross_site import CrossSiteMixin
 from hello_tornado.sessions.deferred import Deferred
+from hello_tornado.sessions.devices import Device
 from hello_tornado.sessions.errors import (
     ConfigurationError,
     ReadOnly,
@@ -139,6 +140,11 @@ class SessionMixin(CrossSiteMixin):
         if self._session is None and self.get_status() >= 400:
             return None  # the page of an error that came before prepare()
         return self.session.user_id
+
+    def session_device(self) -> Device | None:
+        """Called at a login: what the person's list of devices will say. None: nothing."""
+        user_agent = self.request.headers.get("User-Agent", "")
+        return Device(user_agent, self._transport.address(self.request))
 
     async def save_session(self) -> None:
         """Store the session now; what is changed afterwards is stored at the end, as ever."""
@@ -276,6 +282,8 @@ class SessionMixin(CrossSiteMixin):
         assert self._session is not None  # noqa: S101 - _must_commit() has seen it
         if self._session.refusal is not None and self._session.modified:
             raise self._session.refusal  # something was changed inside of a value
+        if self._session.logs_in and (device := self.session_device()) is not None:
+            self._session._note_device(device)
         is_resign_due = not self._is_committed and self._is_resign_due(self._session)
         action = await self.session_manager.commit(self._session, self.request)
         self._is_committed = True

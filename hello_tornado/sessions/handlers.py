@@ -1,0 +1,130 @@
+"""A person's sessions on all devices, to look at and to end: pages for any application."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from tornado.routing import URLSpec
+from tornado.template import Loader
+from tornado.web import HTTPError, RequestHandler, authenticated, url
+
+from hello_tornado.sessions.web import SessionMixin
+
+SHOWN: Final = 100
+PAGES: Final = Loader(str(Path(__file__).parent))
+ONLY_FORMS: Final = (
+    "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class AccountHandler(SessionMixin, RequestHandler):
+    """What the pages of a person's account share. Somebody has to be logged in."""
+
+    def initialize(self, prefix: str, template: str | None) -> None:
+        """*prefix* begins every address; *template* is the application's own page."""
+        self.prefix = prefix
+        self.template = template
+
+    async def may_end_sessions(self) -> bool:
+        """Called before a session is ended, for an application that asks for the password again.
+
+        Who returns False has answered the request: has redirected to a login, say.
+        """
+        return True
+
+    @property
+    def user_id(self) -> str:
+        """Whose sessions these are."""
+        user_id = self.session.user_id
+        if user_id is None:
+            raise HTTPError(403)
+        return user_id
+
+
+class DevicesHandler(AccountHandler):
+    """GET PREFIX/sessions"""
+
+    @authenticated
+    async def get(self) -> None:
+        """This person's sessions, this device's first, then those used last."""
+        sessions = await self.session_manager.sessions_of(self.user_id)
+        mine = self.session.handle
+        sessions = sorted(
+            sessions, key=lambda one: (one.handle != mine, -one.accessed_at.timestamp())
+        )
+        namespace = {
+            "sessions": sessions[:SHOWN],
+            "count": len(sessions),
+            "this_handle": mine,
+            "prefix": self.prefix,
+        }
+        self.set_header("Cache-Control", "no-store")
+        if self.template is not None:
+            self.render(self.template, **namespace)
+            return
+        self.set_header("Content-Security-Policy", ONLY_FORMS)
+        everywhere: dict[str, Any] = self.get_template_namespace()
+        page = PAGES.load("devices.html")
+        namespace["flashes"] = self.session.flashes()
+        self.finish(page.generate(**everywhere | namespace))
+
+
+class RevokeHandler(AccountHandler):
+    """POST PREFIX/sessions/HANDLE/revoke"""
+
+    @authenticated
+    async def post(self, handle: str) -> None:
+        """End one session of this person; one's own is a logout."""
+        session = await self.session_manager.find(handle)
+        if session is None or session.user_id != self.user_id:
+            raise HTTPError(404)
+        if handle == self.session.handle:
+            self.session.destroy()
+        elif await self.may_end_sessions():
+            await self.session_manager.revoke(handle)
+            where = session.device or "the other device"
+            self.session.flash(f"Signed out: {where}.", "success")
+        else:
+            return
+        self.redirect(f"{self.prefix}/sessions", status=303)
+
+
+class RevokeOthersHandler(AccountHandler):
+    """POST PREFIX/sessions/revoke-others"""
+
+    @authenticated
+    async def post(self) -> None:
+        """End all sessions of this person but this one."""
+        if not await self.may_end_sessions():
+            return
+        mine = self.session.handle
+        count = await self.session_manager.revoke_user(self.user_id, keep=[mine] if mine else [])
+        told = {0: "There was no other device.", 1: "Signed out on one other device."}
+        self.session.flash(told.get(count, f"Signed out on {count} other devices."), "success")
+        self.redirect(f"{self.prefix}/sessions", status=303)
+
+
+def account_routes(
+    prefix: str = "/account",
+    *,
+    base: type[RequestHandler] | None = None,
+    template: str | None = None,
+) -> list[URLSpec]:
+    """Routes for an application: see one's sessions, end one, end all others.
+
+    With *base* the pages are built on a handler of yours, whose methods win: its `prepare()`,
+    headers, error pages, or `may_end_sessions()`. With *template* they have your look; it gets
+    `sessions`, `count`, `this_handle` and `prefix`, as `devices.html` in this package does. Who is
+    not logged in is sent to the application's `login_url`.
+    """
+    options = {"prefix": prefix, "template": template}
+    routes: dict[str, type[RequestHandler]] = {
+        "sessions": DevicesHandler,
+        "sessions/revoke-others": RevokeOthersHandler,
+        "sessions/([A-Za-z0-9_-]{1,64})/revoke": RevokeHandler,
+    }
+    if base is not None:
+        routes = {
+            pattern: type(handler.__name__, (base, handler), {})
+            for pattern, handler in routes.items()
+        }
+    return [url(f"{prefix}/{pattern}", handler, options) for pattern, handler in routes.items()]
