@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from weakref import WeakSet
 
 from tornado.web import Application, url
 
@@ -20,6 +21,7 @@ from hello_tornado.handlers.base import (
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
 from hello_tornado.handlers.login import LoginHandler, LogoutHandler
+from hello_tornado.handlers.socket import SocketHandler
 from hello_tornado.resources import resource
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
 from hello_tornado.sessions.handlers import account_routes
@@ -27,6 +29,7 @@ from hello_tornado.settings import Settings
 
 REMEMBER_ENDED = timedelta(hours=1)
 MAX_MESSAGE_BYTES = 64 * 1024
+PING_SECONDS = 30  # more often than proxies cut who is silent
 STORE_NAMES = {
     "memory": "this server's memory",
     "sqlite": "SQLite",
@@ -86,6 +89,7 @@ def make_app(
             url("/api/session", SessionApiHandler),
             url("/api/session/([^/]+)", SessionKeyApiHandler),
             url("/api/session/([^/]+)/increment", SessionIncrementApiHandler),
+            url("/ws", SocketHandler),
             url("/healthz", HealthHandler),
             url("/readyz", ReadyHandler, {"check": check}),
         ],
@@ -96,9 +100,11 @@ def make_app(
         login_url="/user/login",
         session_cookie=cookie_policy(settings),
         session_manager=manager,
+        sockets=WeakSet(),
         static_handler_class=SafeStaticFileHandler,
         static_path=str(templates / "static"),
         store_name=store_name(settings),
         template_path=str(templates),
         websocket_max_message_size=MAX_MESSAGE_BYTES,
+        websocket_ping_interval=PING_SECONDS,
     )

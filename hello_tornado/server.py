@@ -179,11 +179,13 @@ def set_by_signals() -> asyncio.Event:
 
 
 async def _drain(server: HTTPServer, app: Application) -> None:
-    """Accept no more, wait for the requests in flight, then close what is left."""
+    """Accept no more, wait for the requests in flight, then close sockets and what is left."""
     server.stop()
     in_flight: InFlight = app.settings["in_flight"]
     try:
         await asyncio.wait_for(in_flight.none_left.wait(), DRAIN_SECONDS)
     except TimeoutError:
         logger.warning("%d requests did not end in %d s", len(in_flight), DRAIN_SECONDS)
+    for socket_handler in [*app.settings["sockets"]]:
+        socket_handler.go_away()
     await server.close_all_connections()

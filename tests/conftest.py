@@ -8,7 +8,7 @@ import pytest
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.testing import NOW
 
-pytest_plugins = ["services", "every_store"]
+pytest_plugins = ["services", "every_store", "browsing"]
 
 
 @dataclass

@@ -13,8 +13,8 @@ from hello_tornado.sessions import SessionMixin
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -34,6 +34,12 @@ EXPLANATIONS: Final = {
     405: "This address does not answer to that kind of request.",
     500: "Something went wrong on our side, and it has been written down.",
     503: "The session store does not answer. Nothing was changed; please try again in a moment.",
+}
+ENDINGS: Final = {
+    "expired": "You were signed out because your session had expired.",
+    "logged out": "You have signed out.",
+    "revoked": "You were signed out on another device.",
+    "ended": "Your session has ended.",
 }
 UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
@@ -96,6 +102,7 @@ class PlainHandler(RequestHandler):
     def get_template_namespace(self) -> dict[str, Any]:
         """What every template may name."""
         return super().get_template_namespace() | {
+            "endings": ENDINGS,
             "flashes": self.flashes,
             "is_visitor_known": self.is_visitor_known,
             "words": words,
@@ -154,8 +161,11 @@ class BaseHandler(SessionMixin, PlainHandler):
 
     def flashes(self) -> list[tuple[str, str]]:
         """The messages to show. An error page leaves them for the next one, as does a HEAD."""
-        is_shown = self.get_status() < 400 and self.request.method != "HEAD"
-        return self.session.flashes() if is_shown else []
+        if self.get_status() >= 400 or self.request.method == "HEAD":
+            return []
+        reason = self.session.ended_reason
+        ending = [("warning", ENDINGS[reason])] if reason and self.session.is_new else []
+        return ending + self.session.flashes()
 
 
 class NotFoundHandler(BaseHandler):

@@ -149,6 +149,15 @@ class PurgeFailed(SessionEvent):
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class WatchFailed(SessionEvent):
+    """The store could not say which of the watched sessions live; it is asked again soon."""
+
+    level: ClassVar[int] = logging.ERROR
+    is_limited: ClassVar[bool] = True
+    cause: str
+
+
 Hook: TypeAlias = Callable[[SessionEvent], None]
 """Called with each event, on the event loop: it must not block. What it raises is only logged."""
 

@@ -4,7 +4,7 @@ What has ended is gone from the store, for good. A farewell is another record, u
 own, that is dead from birth: it counts nowhere, leads to nothing, and leaves with the next purge.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 
 from hello_tornado.sessions.codec import Codec
@@ -36,10 +36,17 @@ class Farewells:
         """Why there is no session under *key*; *dead* is what stands there after its time."""
         if dead is not None:
             return "expired" if self._is_recent(dead) else None
-        farewell = (await self._store.load([key := farewell_key_of(key)])).get(key)
-        if farewell is None or not self._is_recent(farewell):
-            return None
-        return self._codec.reason(farewell)
+        return (await self.reasons([key])).get(key)
+
+    async def reasons(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, EndedReason]:
+        """Why there is nothing under these keys, as far as it was said."""
+        asked = {farewell_key_of(key): key for key in keys}
+        found = await self._store.load(asked)
+        return {
+            asked[name]: reason
+            for name, farewell in found.items()
+            if self._is_recent(farewell) and (reason := self._codec.reason(farewell)) is not None
+        }
 
     def _is_recent(self, record: SessionRecord) -> bool:
         return self._clock() - record.expires_at < self._kept_for

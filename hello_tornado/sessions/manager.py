@@ -8,7 +8,7 @@ a shared touch.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
@@ -49,7 +49,8 @@ from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, 
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import EndedReason, Session
 from hello_tornado.sessions.shared import SharedStore
-from hello_tornado.sessions.stores import Store
+from hello_tornado.sessions.stores import Announcing, Store
+from hello_tornado.sessions.watcher import Watcher
 
 Clock: TypeAlias = Callable[[], int]
 Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
@@ -113,13 +114,15 @@ class SessionManager:
         self._resave = resave
         self._save_uninitialized = save_uninitialized
         self._genid = genid
-        self._hooks = [EventLog(clock)] if hooks is None else hooks
+        self._hooks: list[Hook] = [EventLog(clock)] if hooks is None else [*hooks]
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(store)
         self._farewells = Farewells(store, self._codec, clock, remember_ended)
         self._committer = Committer(self._shared.swap, self._codec.rebuild)
         self._purgers: list[Purger] = []
+        self.watcher = Watcher(store, self._farewells.reasons, clock, self.emit)
+        self._hooks.append(self.watcher)
 
     async def open(self, session_id: SessionId | None) -> Session:
         """The session with this id, or a new one: without an id, or when it is unknown or over.
@@ -178,14 +181,18 @@ class SessionManager:
         return action
 
     @asynccontextmanager
-    async def transaction(self, session_id: SessionId | None) -> AsyncIterator[Session]:
+    async def transaction(
+        self, session_id: SessionId | None, *, keeps_alive: bool = True
+    ) -> AsyncIterator[Session]:
         """Open a session outside of a request; commit on leaving, unless by an exception.
 
-        No session begins here: without a living one it is empty, `ended`, and refuses writes.
+        That counts as use of it, unless not *keeps_alive* and nothing is changed. No session
+        begins here: without a living one it is empty, `ended`, and refuses writes.
         """
         session = await self.open(session_id)
         if session.is_new:
             session.settle_ended()
+        session.keeps_alive = keeps_alive
         yield session
         await self.commit(session)
 
@@ -302,7 +309,8 @@ class SessionManager:
         return total
 
     async def aclose(self) -> None:
-        """Stop purging and close the store."""
+        """Stop purging and watching, and close the store."""
+        await self.watcher.aclose()
         for purger in self._purgers:
             purger.stop()
         await self.store.aclose()
@@ -422,11 +430,15 @@ class SessionManager:
         deleted = await self.store.delete([record.key for record in records])
         if not deleted:
             return 0
+        ended = [one for one in records if one.key in deleted]
         try:
             await self._farewells.leave(deleted, reason)
         except StoreError as error:
             self.emit(FarewellFailed(str(error)))  # what matters is done: they are over
-        return self._tell_ended([one for one in records if one.key in deleted], reason)
+        if isinstance(self.store, Announcing):
+            with suppress(StoreError):  # then the others will see it when they look
+                await self.store.announce([one.handle for one in ended])
+        return self._tell_ended(ended, reason)
 
     def _tell_ended(self, records: Sequence[SessionRecord], reason: EndedReason) -> int:
         for record in records:

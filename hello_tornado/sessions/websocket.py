@@ -1,32 +1,93 @@
-"""Sessions in Tornado's WebSockets: stored before the 101 leaves, then message by message."""
+"""Sessions in Tornado's WebSockets: stored before the 101 leaves, and watched until they end."""
 
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import Awaitable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Final
 
+from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 
 from hello_tornado.sessions.errors import ReadOnly
+from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.session import Session
+from hello_tornado.sessions.watcher import Watch
 from hello_tornado.sessions.web import SessionMixin
+
+SESSION_ENDED: Final = 4401  # a code for applications to choose, after HTTP's 401
 
 
 class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
-    """Gives a WebSocket its session: readable from `prepare()` on, stored before the 101 leaves.
+    """Gives a WebSocket its session, and closes it when the session ends.
 
-    A socket outlives its request, so `session` can no longer be changed once it is open: each
-    message that writes does so in `async with self.session_transaction() as session:`.
+    Who is not logged in is refused with 403 before the upgrade; a socket that is for everybody says
+    `login_required = False`. When the session is logged out, revoked or expires, in whichever
+    process, the socket is closed within a second with the code 4401 and the reason. It is closed
+    likewise ("renewed") when the session gets a new id, for the old one may be in a thief's hands;
+    the page opens it anew.
+
+    The session is readable from `prepare()` on and stored before the 101 leaves. A socket outlives
+    its request: `session` follows what others do to the session, but for half a second, and can no
+    longer be changed. Each message that writes does so in
+    `async with self.session_transaction() as session:`. What a socket reads keeps nobody logged in,
+    and neither does its being there, unless it says `keeps_session_alive = True`.
     """
+
+    login_required = True
+    keeps_session_alive = False
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Store the session, so that its cookie rides on the 101; then open the socket."""
+        if self.login_required and self.session.user_id is None:
+            raise HTTPError(403, "a socket needs somebody who is logged in")
         await self.save_session()
         self._is_sending = True  # Tornado detaches the connection right after finish()
-        self.session.refusal = ReadOnly(
-            "an open socket's session changes message by message: "
-            "async with self.session_transaction() as session: ..."
-        )
-        await super().get(*args, **kwargs)
+        self._make_read_only(self.session)
+        with self._watched():
+            await super().get(*args, **kwargs)
+
+    def on_session_change(self) -> None:
+        """Called when somebody else has changed or used the session; `session` is the new one."""
+
+    def on_session_end(self, reason: str) -> None:
+        """Called when the session is over; closes the socket. No message arrives any more."""
+        self.close(SESSION_ENDED, reason)
 
     def session_transaction(self) -> AbstractAsyncContextManager[Session]:
         """The session as it stands now, stored on leaving; one that refuses writes if it ended."""
-        return self.session_manager.transaction(self._session_id)
+        return self.session_manager.transaction(
+            self._session_id, keeps_alive=self.keeps_session_alive
+        )
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        record, watcher = self.session.record, self.session_manager.watcher
+        if record is None:
+            yield
+            return
+        watch = Watch(self._session_changed, self._session_ended)
+        watcher.add(record, watch)
+        try:
+            yield
+        finally:
+            watcher.remove(record.key, watch)
+
+    def _session_changed(self, record: SessionRecord) -> None:
+        self._session = self.session_manager._session(record)
+        self._make_read_only(self._session)
+        self.on_session_change()
+
+    def _session_ended(self, reason: str) -> None:
+        self.session.settle_ended()
+        self.on_message = _ignored  # type: ignore[method-assign]
+        self.on_session_end(reason)
+
+    def _make_read_only(self, session: Session) -> None:
+        session.refusal = ReadOnly(
+            "an open socket's session changes message by message: "
+            "async with self.session_transaction() as session: ..."
+        )
+
+
+def _ignored(message: str | bytes) -> Awaitable[None] | None:  # noqa: ARG001
+    """What becomes of messages that were under way when the session ended."""
+    return None

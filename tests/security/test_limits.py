@@ -174,6 +174,8 @@ def test_a61_idle_connections_make_room_when_files_run_out(tmp_path: Path) -> No
 
 
 class Echo(WebSocketSessionMixin):
+    login_required = False
+
     def on_message(self, message: str | bytes) -> None:
         self.write_message(message)
 

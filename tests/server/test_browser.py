@@ -1,98 +1,18 @@
 """What a person sees and does, in Debian's Chromium."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Page,
-    expect,
-    sync_playwright,
-)
+from browsing import ARTIFACTS, LINE, cookie_of, greeting, log_in, visiting
+from playwright.sync_api import Browser, expect
 from running import Server, running_server
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts"
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{CHROMIUM} is missing: install Debian's package chromium")
-        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with running_server(tmp_path) as started:
-        yield started
-
-
-@contextmanager
-def visiting(chromium: Browser, *refused: str, **options: Any) -> Iterator[Page]:
-    """A page in a browser of its own; what goes wrong in it fails the test.
-
-    The paths *refused* are meant to answer with an error.
-    """
-    with chromium.new_context(**options) as context:
-        page = context.new_page()
-        wrong: list[str] = []
-
-        def note(what: str, url: str) -> None:
-            if urlsplit(url).path not in refused:
-                wrong.append(f"{what}: {url}")
-
-        def hear(message: ConsoleMessage) -> None:
-            if message.type != "info":  # Chromium says there what Clear-Site-Data cleared
-                note(message.text, message.location["url"])
-
-        page.on("console", hear)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: note(str(request.failure), request.url))
-        page.on("response", lambda it: note(str(it.status), it.url) if it.status >= 400 else None)
-        yield page
-    assert wrong == []
-
-
-def log_in(page: Page, server: Server, name: str) -> None:
-    page.goto(f"{server.url}/user/login")
-    page.get_by_label("Your name").fill(name)
-    page.keyboard.press("Enter")
-
-
-def cookie_of(context: BrowserContext) -> Any:
-    (cookie,) = context.cookies()
-    return cookie
-
-
-def greeting(page: Page) -> Any:
-    return page.get_by_role("heading", level=1)
 
 
 def test_a_person_logs_in_comes_back_after_a_restart_and_logs_out(
     chromium: Browser, tmp_path: Path
 ) -> None:
-    with visiting(chromium) as page:
+    with visiting(chromium, *LINE) as page:
         with running_server(tmp_path) as server:
             port = str(server.port)
             page.goto(server.url)
@@ -138,7 +58,7 @@ def test_the_keyboard_is_enough(chromium: Browser, server: Server, java_script: 
         expect(page.get_by_role("main").get_by_role("button", name="Log in")).to_be_focused()
         page.keyboard.press("Enter")
         expect(greeting(page)).to_have_text("Hello Ada")
-        for _ in range(3):
+        for _ in range(4):
             page.keyboard.press("Tab")
         expect(page.get_by_role("button", name="Log out")).to_be_focused()
         page.keyboard.press("Enter")

@@ -32,6 +32,8 @@ class Form(SessionMixin, RequestHandler):
 
 
 class Socket(WebSocketSessionMixin):
+    login_required = False
+
     def on_message(self, message: str | bytes) -> None:
         self.write_message(message)
 

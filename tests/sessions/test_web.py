@@ -322,6 +322,8 @@ class Unstorable(Counting):
 
 
 class Socket(WebSocketSessionMixin):
+    login_required = False
+
     def open(self) -> None:
         self.write_message(json.dumps(dict(self.session)))
 

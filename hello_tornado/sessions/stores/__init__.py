@@ -1,7 +1,7 @@
 """What a store is, and how to open one by its URL."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -66,6 +66,20 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and threads; may be called twice."""
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """What a store may do besides: tell all its processes at once which sessions have ended.
+
+    Sockets are then closed without waiting for the next look at the store.
+    """
+
+    async def announce(self, handles: Collection[str], /) -> None:
+        """Tell whoever listens, in any process, that these sessions have ended."""
+
+    def announcements(self) -> AsyncGenerator[Collection[str]]:
+        """What is announced from now on. Ends with `StoreUnavailable` when the store is lost."""
 
 
 def open_store(url: str) -> Store:

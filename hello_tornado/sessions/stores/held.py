@@ -34,7 +34,12 @@ class HeldLanes:
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
         )
+        self._engine = engine
         self._reader, self._writer = _Lane(engine), _Lane(engine)
+
+    def connect(self) -> AsyncConnection:
+        """One more connection, of the caller's own: `async with lanes.connect() as connection`."""
+        return self._engine.connect()
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs

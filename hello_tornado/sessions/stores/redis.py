@@ -7,7 +7,7 @@ purge, or by its time to live, an hour after its end.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,13 +26,15 @@ from redis.exceptions import ConnectionError as ConnectionLost
 
 from hello_tornado.sessions.errors import StoreError, StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import without_password
+from hello_tornado.sessions.stores.redis_records import outcome_of, record_of, value_of
 from hello_tornado.sessions.stores.redis_url import LIMIT_SECONDS, Target, target_of
 
 R = TypeVar("R")
 
 SCRIPT = Path(__file__).with_name("redis.lua").read_text(encoding="utf-8")
+LISTEN_SECONDS = 30
 UNWILLING = (ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)  # at this time
 
 logger = logging.getLogger("hello_tornado.sessions")
@@ -50,6 +52,7 @@ class RedisStore:
         self._client, prefix, self._replicas = target
         self._records = f"{{{prefix}}}:record:".encode()
         self._index = f"{{{prefix}}}:expiries"
+        self._channel = f"{{{prefix}}}:ended"
         self._script = self._client.register_script(SCRIPT)
         self._is_checked = False
         self._running: set[asyncio.Task[Any]] = set()
@@ -69,15 +72,15 @@ class RedisStore:
         names = [self._records + key for key in keys]
         values: list[Any] = await self._read(lambda: self._client.mget(names))
         found = zip(keys, values, strict=True)
-        return {key: _record(key, value) for key, value in found if value is not None}
+        return {key: record_of(key, value) for key, value in found if value is not None}
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
         """One outcome for each swap, in order."""
         arguments: list[Any] = []
         for old, new in swaps:
             standing = (b"", 0) if old is None else (old.key, old.version)
-            arguments += [*standing, new.key, _value(new)]
-        return [_outcome(answer) for answer in await self._write("save", *arguments)]
+            arguments += [*standing, new.key, value_of(new)]
+        return [outcome_of(answer) for answer in await self._write("save", *arguments)]
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
         """Later times where key and version stand."""
@@ -115,13 +118,32 @@ class RedisStore:
         """Delete up to *limit* expired records."""
         return int(await self._write("purge", now, limit))
 
+    async def announce(self, handles: Collection[str], /) -> None:
+        """Tell every process that listens."""
+        await self._answer(lambda: self._client.publish(self._channel, " ".join(handles)))
+
+    async def announcements(self) -> AsyncGenerator[Collection[str]]:
+        """What is announced from now on; holds one connection."""
+        pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        try:
+            await self._client.initialize()  # or a cluster knows no node yet
+            await pubsub.subscribe(self._channel)
+            while True:
+                message = await pubsub.get_message(timeout=LISTEN_SECONDS)
+                if message is not None:
+                    yield message["data"].decode().split()
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise StoreUnavailable(f"the session store failed: {error}") from error
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
     async def _find(self, *arguments: Any) -> Sequence[SessionRecord]:
         found = await self._read(lambda: self._run(*arguments))
-        return [_record(key, value) for key, value in found]
+        return [record_of(key, value) for key, value in found]
 
     async def _write(self, *arguments: Any) -> Any:
         return await self._answer(lambda: self._run(*arguments))
@@ -204,44 +226,3 @@ class RedisStore:
                 policy,
             )
         self._is_checked = True
-
-
-def _value(record: SessionRecord) -> bytes:
-    facts = (
-        record.version,
-        record.created_at,
-        record.accessed_at,
-        record.expires_at,
-        record.handle,
-        json.dumps(record.user_id),
-    )
-    return " ".join(map(str, facts)).encode() + b"\n" + record.data
-
-
-def _record(key: SessionKey, value: bytes) -> SessionRecord:
-    facts, _, data = value.partition(b"\n")
-    try:
-        version, created_at, accessed_at, expires_at, handle, user_id = facts.split(b" ", 5)
-        return SessionRecord(
-            key=SessionKey(key),
-            handle=handle.decode(),
-            version=int(version),
-            user_id=json.loads(user_id),
-            data=data,
-            created_at=int(created_at),
-            accessed_at=int(accessed_at),
-            expires_at=int(expires_at),
-        )
-    except ValueError as error:
-        raise StoreError("a record in Redis was written by another program") from error
-
-
-def _outcome(answer: Any) -> Outcome:
-    match answer:
-        case 1:
-            return Saved()
-        case None:
-            return Gone()
-        case [key, value]:
-            return Conflict(_record(key, value))
-    raise StoreError(f"Redis answered a save with {type(answer).__name__}")

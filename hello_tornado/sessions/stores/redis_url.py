@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from hello_tornado.sessions.errors import ConfigurationError
 
 LIMIT_SECONDS = 3
-CONNECTIONS = 4  # each carries a batch; with more of them the batches would be smaller
+CONNECTIONS = 5  # one listens, and each of the others carries a batch: few, so that they are big
 PORT = 6379
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 OPTIONS = ("db", "prefix", "wait_replicas", *TLS_OPTIONS)
