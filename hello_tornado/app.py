@@ -5,8 +5,12 @@ from datetime import timedelta
 from typing import Any
 from weakref import WeakSet
 
+from tornado.routing import URLSpec
 from tornado.web import Application, url
 
+from hello_tornado.accounts import Accounts
+from hello_tornado.database import has_schema
+from hello_tornado.handlers.account import ConfirmingHandler
 from hello_tornado.handlers.api import (
     SessionApiHandler,
     SessionIncrementApiHandler,
@@ -20,8 +24,10 @@ from hello_tornado.handlers.base import (
 )
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
-from hello_tornado.handlers.login import LoginHandler, LogoutHandler
+from hello_tornado.handlers.login import LoginHandler, LogoutHandler, PasswordLoginHandler
+from hello_tornado.handlers.password import PasswordHandler
 from hello_tornado.handlers.socket import SocketHandler
+from hello_tornado.problem import Problem
 from hello_tornado.resources import resource
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
 from hello_tornado.sessions.handlers import account_routes
@@ -51,6 +57,25 @@ def store_name(settings: Settings) -> str:
     return STORE_NAMES.get(scheme, scheme)
 
 
+def accounts_url(settings: Settings) -> str | None:
+    """The database of the accounts; None when nobody has one."""
+    if settings.login.mode == "open":
+        return None
+    url = settings.login.accounts_url or settings.store.url
+    if not has_schema(url):
+        raise Problem(
+            f"accounts need a SQL database, and {store_name(settings)} is none",
+            "name one in login.accounts_url: sqlite:///var/accounts.db",
+        )
+    return url
+
+
+def database_urls(settings: Settings) -> list[str]:
+    """The SQL databases that are in use, each once: of the sessions, and of the accounts."""
+    named = (settings.store.url, accounts_url(settings))
+    return list(dict.fromkeys(url for url in named if url is not None and has_schema(url)))
+
+
 def make_manager(settings: Settings, store: Store, **options: Any) -> SessionManager:
     """The session manager that the settings describe; *options* go to it as they are."""
     lifetimes = Lifetimes(**settings.lifetimes.model_dump())
@@ -77,25 +102,20 @@ def make_app(
     *,
     cookie_secret: str | dict[int, str],
     check: Callable[[], Awaitable[None]],
+    accounts: Accounts | None = None,
 ) -> Application:
-    """The application over *manager*; *check* raises unless requests can be served."""
+    """The application over *manager*; *check* raises unless requests can be served.
+
+    With *accounts* it asks for passwords.
+    """
     templates = resource("templates")
     return Application(
-        [
-            url("/", HomeHandler, name="home"),
-            url("/user/login", LoginHandler, name="login"),
-            url("/user/logout", LogoutHandler, name="logout"),
-            *account_routes("/user", base=BaseHandler, template="sessions.html"),
-            url("/api/session", SessionApiHandler),
-            url("/api/session/([^/]+)", SessionKeyApiHandler),
-            url("/api/session/([^/]+)/increment", SessionIncrementApiHandler),
-            url("/ws", SocketHandler),
-            url("/healthz", HealthHandler),
-            url("/readyz", ReadyHandler, {"check": check}),
-        ],
+        _routes(check, accounts),
         cookie_secret=cookie_secret,
         cross_origin_protection=True,
         default_handler_class=NotFoundHandler,
+        fresh_for=settings.login.fresh_for,
+        has_passwords=accounts is not None,
         in_flight=InFlight(),
         login_url="/user/login",
         session_cookie=cookie_policy(settings),
@@ -108,3 +128,33 @@ def make_app(
         websocket_max_message_size=MAX_MESSAGE_BYTES,
         websocket_ping_interval=PING_SECONDS,
     )
+
+
+def _routes(check: Callable[[], Awaitable[None]], accounts: Accounts | None) -> list[URLSpec]:
+    return [
+        url("/", HomeHandler, name="home"),
+        *(_open_login() if accounts is None else _password_login(accounts)),
+        url("/user/logout", LogoutHandler, name="logout"),
+        url("/api/session", SessionApiHandler),
+        url("/api/session/([^/]+)", SessionKeyApiHandler),
+        url("/api/session/([^/]+)/increment", SessionIncrementApiHandler),
+        url("/ws", SocketHandler),
+        url("/healthz", HealthHandler),
+        url("/readyz", ReadyHandler, {"check": check}),
+    ]
+
+
+def _open_login() -> list[URLSpec]:
+    return [
+        url("/user/login", LoginHandler, name="login"),
+        *account_routes("/user", base=BaseHandler, template="sessions.html"),
+    ]
+
+
+def _password_login(accounts: Accounts) -> list[URLSpec]:
+    needed = {"accounts": accounts}
+    return [
+        url("/user/login", PasswordLoginHandler, needed, name="login"),
+        url("/user/password", PasswordHandler, needed),
+        *account_routes("/user", base=ConfirmingHandler, template="sessions.html"),
+    ]

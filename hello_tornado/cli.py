@@ -8,12 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from hello_tornado import database, migrate
-from hello_tornado.app import cookie_policy, make_manager
+from hello_tornado import migrate
+from hello_tornado.app import cookie_policy, database_urls, make_manager
 from hello_tornado.cures import cure_of
 from hello_tornado.logs import set_up_logs
 from hello_tornado.problem import Problem, Problems
-from hello_tornado.production import collected, dangers, refuse_what_is_dangerous
+from hello_tornado.production import (
+    collected,
+    dangers,
+    open_to_strangers,
+    refuse_what_is_dangerous,
+)
 from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
 from hello_tornado.server import serve as serve_until_stopped
 from hello_tornado.server import upgrades_itself
@@ -30,6 +35,7 @@ from hello_tornado.terminal import (
     progress_bar,
     with_manager,
 )
+from hello_tornado.user_commands import user_commands
 
 cli = typer.Typer(
     help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
@@ -42,6 +48,7 @@ config = typer.Typer(help="The settings in force.", no_args_is_help=True)
 cli.add_typer(schema_commands, name="db")
 cli.add_typer(config, name="config")
 cli.add_typer(session_commands, name="sessions")
+cli.add_typer(user_commands, name="user")
 
 Revision = Annotated[str, typer.Argument(help="A revision of the schema.")]
 
@@ -82,34 +89,35 @@ def serve(
 @schema_commands.command()
 def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
     """Bring the schema up to date; SQLite is backed up first when it holds sessions."""
-    url = _load(settings).settings.store.url
-    _tell_backup(migrate.upgrade(url, revision))
-    console.print(f"the schema is {migrate.state(url).current}")
+    for url in _databases(settings):
+        _tell_backup(migrate.upgrade(url, revision))
+        console.print(f"the schema is {migrate.state(url).current}")
 
 
 @schema_commands.command()
 def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
     """Take the schema back to a revision; "base" removes it, and all sessions."""
-    url = _load(settings).settings.store.url
-    _tell_backup(migrate.downgrade(url, revision))
-    console.print(f"the schema is {migrate.state(url).current or 'gone'}")
+    for url in _databases(settings):
+        _tell_backup(migrate.downgrade(url, revision))
+        console.print(f"the schema is {migrate.state(url).current or 'gone'}")
 
 
 @schema_commands.command()
 def current(settings: SettingsFile = None) -> None:
     """Show the schema that the database has, and the one that this program needs."""
-    schema = migrate.state(_load(settings).settings.store.url)
-    console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
+    for url in _databases(settings):
+        schema = migrate.state(url)
+        console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
 
 
 @schema_commands.command()
 def check(settings: SettingsFile = None) -> None:
     """Fail unless the schema is current and the tables are as the code describes them."""
-    url = _load(settings).settings.store.url
-    migrate.state(url).check()
-    if differences := migrate.differences(url):
-        raise Problem(f"the tables differ from the code: {differences}", "restore a backup")
-    console.print("the schema is current")
+    for url in _databases(settings):
+        migrate.state(url).check()
+        if differences := migrate.differences(url):
+            raise Problem(f"the tables differ from the code: {differences}", "restore a backup")
+        console.print("the schema is current")
 
 
 @cli.command()
@@ -168,8 +176,7 @@ def check_config(
     problems = collected(
         [lambda: _check_secret(given), lambda: cookie_policy(given), lambda: _check_store(given)]
     )
-    if is_production(given):
-        problems += dangers(loaded)
+    problems += dangers(loaded) if is_production(given) else open_to_strangers(loaded)
     if problems:
         raise Problems(problems)
     console.print("the settings are good")
@@ -182,10 +189,16 @@ def _check_secret(given: Settings) -> None:
 
 def _check_store(given: Settings) -> None:
     make_manager(given, open_store(given.store.url))
-    if database.has_schema(given.store.url):
-        schema = migrate.state(given.store.url)
-        if not (schema.is_known and upgrades_itself(given)):
+    for url in database_urls(given):
+        schema = migrate.state(url)
+        if not (schema.is_known and upgrades_itself(url)):
             schema.check()
+
+
+def _databases(path: Path | None) -> list[str]:
+    """Those of the sessions and of the accounts; a store without a schema will say so itself."""
+    settings = _load(path).settings
+    return database_urls(settings) or [settings.store.url]
 
 
 def _load(path: Path | None, **overrides: Any) -> Loaded:

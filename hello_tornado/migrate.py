@@ -13,15 +13,20 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, text
 
 from hello_tornado.database import connected, transaction
 from hello_tornado.problem import Problem
 from hello_tornado.resources import resource
-from hello_tornado.sessions.stores.schema import metadata, sessions
+from hello_tornado.sessions.stores.schema import metadata as sessions_metadata
+from hello_tornado.sessions.stores.schema import sessions
 from hello_tornado.sessions.stores.sql_url import parse
 from hello_tornado.sessions.stores.sqlite import make_private_file
+from hello_tornado.tables import metadata
 
+TABLES = MetaData(naming_convention=metadata.naming_convention)
+for table in (*sessions_metadata.sorted_tables, *metadata.sorted_tables):
+    table.to_metadata(TABLES)
 VERSION_TABLE = "hello_tornado_alembic_version"
 
 
@@ -97,15 +102,16 @@ def downgrade(url: str, revision: str) -> Path | None:
 def differences(url: str) -> list[Any]:
     """In what the database's tables differ from the ones that the code describes."""
     with connected(url) as connection:
-        return list(compare_metadata(_migration_context(connection), metadata))
+        return list(compare_metadata(_migration_context(connection), TABLES))
 
 
 def run_migrations(connection: Connection) -> None:
     """Called by migrations/env.py inside Alembic."""
     context.configure(
         connection=connection,
-        target_metadata=metadata,
+        target_metadata=TABLES,
         version_table=VERSION_TABLE,
+        include_name=_is_our_name,
         render_as_batch=True,
         compare_type=True,
     )
@@ -122,8 +128,18 @@ def _config(connection: Connection) -> Config:
 
 def _migration_context(connection: Connection) -> MigrationContext:
     return MigrationContext.configure(
-        connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+        connection,
+        opts={
+            "version_table": VERSION_TABLE,
+            "include_name": _is_our_name,
+            "compare_type": True,
+        },
     )
+
+
+def _is_our_name(name: str | None, kind: str, _parents: object) -> bool:
+    """Whatever else lives in the database is none of our business."""
+    return kind != "table" or name in TABLES.tables
 
 
 def _state(connection: Connection) -> Schema:
@@ -155,8 +171,8 @@ def _run(operation: Callable[[Config, str], None], connection: Connection, revis
 def _check_ours(connection: Connection) -> None:
     if not inspect(connection).has_table(sessions.name):
         return
-    found = compare_metadata(_migration_context(connection), metadata)
-    if foreign := [change for change in found if change[0] != "add_index"]:
+    found = compare_metadata(_migration_context(connection), TABLES)
+    if foreign := [change for change in found if change[0] not in {"add_index", "add_table"}]:
         raise Problem(
             f"there is a table {sessions.name} that is not ours: {foreign[0]}",
             "name another database in store.url",

@@ -20,11 +20,13 @@ TLS_OPTIONS = re.compile(r"true|1|yes|require|verify-ca|verify-full")
 
 
 def refuse_what_is_dangerous(loaded: Loaded, *, is_debugging: bool = False) -> None:
-    """In production, raise `Problems` unless nothing stands against it."""
-    if not is_production(loaded.settings):
-        return
-    problems = collected([lambda: cookie_secret(loaded.settings)])
-    problems += dangers(loaded, is_debugging=is_debugging)
+    """Raise `Problems` unless nothing stands against it; in development little does."""
+    problems: list[Problem] = []
+    if is_production(loaded.settings):
+        problems += collected([lambda: cookie_secret(loaded.settings)])
+        problems += dangers(loaded, is_debugging=is_debugging)
+    else:
+        problems += open_to_strangers(loaded)
     if problems:
         raise Problems(problems)
 
@@ -56,16 +58,28 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
         yield Problem("browsers send the cookie over http, too", "set cookie.secure to auto")
     if not settings.cookie.http_only:
         yield Problem("scripts can read the cookie", "set cookie.http_only to true")
-    if settings.login.mode == "open" and "login.mode" not in loaded.origins:
+    yield from _open_login(loaded)
+    urls = [url for url in (settings.store.url, settings.login.accounts_url) if url is not None]
+    if any(map(travels_in_the_clear, urls)) and not settings.store.allow_plaintext:
         yield Problem(
-            "anybody can log in under any name", 'set login.mode to "open" if that is meant to be'
-        )
-    if travels_in_the_clear(settings.store.url) and not settings.store.allow_plaintext:
-        yield Problem(
-            "sessions travel to the store without TLS",
+            "sessions or accounts travel to the store without TLS",
             "use its TLS (see docs/stores.md), or set store.allow_plaintext to true",
         )
     yield from _files_of_others(settings)
+
+
+def open_to_strangers(loaded: Loaded) -> Iterator[Problem]:
+    """What is wrong in development, too, as soon as other machines can reach the server."""
+    if not _is_loopback(loaded.settings.server.host):
+        yield from _open_login(loaded)
+
+
+def _open_login(loaded: Loaded) -> Iterator[Problem]:
+    if loaded.settings.login.mode == "open" and "login.mode" not in loaded.origins:
+        yield Problem(
+            "anybody can log in under any name, without a password",
+            'set login.mode to "password", or to "open" if that is meant to be',
+        )
 
 
 def travels_in_the_clear(url: str) -> bool:
@@ -83,14 +97,20 @@ def travels_in_the_clear(url: str) -> bool:
 
 def _is_here(host: str) -> bool:
     name = urlsplit(f"//{host}").hostname
+    return name is None or _is_loopback(name)
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        return name in {None, "localhost"} or ip_address(str(name)).is_loopback
+        return address == "localhost" or ip_address(address).is_loopback
     except ValueError:
         return False
 
 
 def _files_of_others(settings: Settings) -> Iterator[Problem]:
-    if settings.store.url.startswith("sqlite"):
-        path = Path(urlsplit(settings.store.url).path.removeprefix("/"))
+    for url in (settings.store.url, settings.login.accounts_url or ""):
+        if not url.startswith("sqlite"):
+            continue
+        path = Path(urlsplit(url).path.removeprefix("/"))
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield Problem(f"{path} can be read by others", f"chmod 600 {path}")

@@ -1,9 +1,12 @@
 """Which sessions a command is about: by user, age and idleness, read a page at a time."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 
+from hello_tornado.names import BadName, user_id_of
 from hello_tornado.sessions import Store
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.lifetimes import MICROSECOND
@@ -24,10 +27,18 @@ class Selection:
     def __contains__(self, record: SessionRecord) -> bool:
         return (
             record.expires_at > self.now
-            and (self.user is None or record.user_id == self.user)
+            and (self.user is None or record.user_id in self._user_ids)
             and self._is_before(record.created_at, self.older_than)
             and self._is_before(record.accessed_at, self.idle_for)
         )
+
+    @property
+    def _user_ids(self) -> set[str]:
+        """As it is given, for applications with ids of their own, and as our login folds it."""
+        user = str(self.user)
+        with suppress(BadName):
+            return {user, user_id_of(user)}
+        return {user}
 
     def _is_before(self, moment: int, ago: timedelta | None) -> bool:
         return ago is None or self.now - moment > ago // MICROSECOND
@@ -37,8 +48,8 @@ class Selection:
     ) -> AsyncIterator[SessionRecord]:
         """Those of *store*, by their end, a page at a time."""
         if self.user is not None:
-            theirs = sorted(await store.find_by_user(self.user), key=_place)
-            for record in theirs:
+            found = [await store.find_by_user(user_id) for user_id in self._user_ids]
+            for record in sorted(chain.from_iterable(found), key=_place):
                 if record in self and (after is None or _place(record) > _place(after)):
                     yield record
             return

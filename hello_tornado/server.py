@@ -15,15 +15,18 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from hello_tornado import __version__, database, migrate
-from hello_tornado.app import make_app, make_manager, store_name
+from hello_tornado import __version__, migrate
+from hello_tornado.accounts import Accounts
+from hello_tornado.app import accounts_url, database_urls, make_app, make_manager, store_name
 from hello_tornado.connections import BoundedServer, connections_allowed
+from hello_tornado.database import has_schema
 from hello_tornado.handlers.base import InFlight, words
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
 from hello_tornado.sessions import SessionManager, open_store
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.settings import Loaded, Settings
+from hello_tornado.signed_out import SignedOut
 
 logger = logging.getLogger("hello_tornado.server")
 
@@ -46,8 +49,9 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     backup = prepare_schema(settings)
     sockets = _listen(settings, shared=lifeline is not None)
     manager = make_manager(settings, open_store(settings.store.url))
+    accounts = open_accounts(settings)
     check = readiness(settings, manager)
-    app = make_app(settings, manager, cookie_secret=secret, check=check)
+    app = make_app(settings, manager, cookie_secret=secret, check=check, accounts=accounts)
     server = BoundedServer(
         app,
         max_header_size=MAX_HEADER_BYTES,
@@ -59,6 +63,8 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     try:
         await check()
         manager.purge_every(settings.purge.every, batch=settings.purge.batch)
+        if accounts is not None and settings.store.url.startswith("memory:"):
+            SignedOut(accounts, manager).start()
         server.add_sockets(sockets)
         if lifeline is None:
             announce(loaded, str(manager.store), sockets[0].getsockname(), backup, console)
@@ -69,6 +75,8 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
         await _drain(server, app)
     finally:
         await manager.aclose()
+        if accounts is not None:
+            await accounts.aclose()
 
 
 async def _hold(lifeline: int, stop: asyncio.Event) -> None:
@@ -83,22 +91,29 @@ async def _hold(lifeline: int, stop: asyncio.Event) -> None:
 
 
 def prepare_schema(settings: Settings) -> Path | None:
-    """Upgrade a SQLite store; who has a database server decides when to upgrade it."""
-    return migrate.upgrade(settings.store.url) if upgrades_itself(settings) else None
+    """Upgrade SQLite's files; who has a database server decides when to upgrade it."""
+    backups = [migrate.upgrade(url) for url in database_urls(settings) if upgrades_itself(url)]
+    return next((backup for backup in backups if backup is not None), None)
 
 
-def upgrades_itself(settings: Settings) -> bool:
-    """Whether the server brings its store's schema up to date when it starts."""
-    return settings.store.url.startswith("sqlite")
+def upgrades_itself(url: str) -> bool:
+    """Whether the server brings the schema of this database up to date when it starts."""
+    return url.startswith("sqlite")
+
+
+def open_accounts(settings: Settings) -> Accounts | None:
+    """The users, if the settings say that there are any."""
+    url = accounts_url(settings)
+    return None if url is None else Accounts.from_url(url)
 
 
 def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Awaitable[None]]:
     """A check that raises unless the store answers and its schema is ours."""
 
     async def check() -> None:
-        if database.has_schema(settings.store.url):
-            loop = asyncio.get_running_loop()
-            schema = await loop.run_in_executor(None, migrate.state, settings.store.url)
+        loop = asyncio.get_running_loop()
+        for url in database_urls(settings):
+            schema = await loop.run_in_executor(None, migrate.state, url)
             schema.check()
         await manager.store.load([NO_SESSION])
 
@@ -114,7 +129,7 @@ def announce(
     shown_host = f"[{host}]" if ":" in host else host
     schema = (
         f"  schema {migrate.state(settings.store.url).current}"
-        if database.has_schema(settings.store.url)
+        if has_schema(settings.store.url)
         else ""
     )
     lifetimes, cookie = settings.lifetimes, settings.cookie

@@ -161,7 +161,9 @@ class LifetimeSettings(Group):
 class LoginSettings(Group):
     """Who may log in."""
 
-    mode: Literal["open"] = "open"
+    mode: Literal["open", "password"] = "open"
+    accounts_url: str | None = None
+    fresh_for: Duration = timedelta(minutes=10)
 
 
 class PurgeSettings(Group):
@@ -191,6 +193,7 @@ GROUPS: Final = frozenset(
 HIDDEN: Final = {  # these hold secrets, so an error says what they are instead of what they were
     "cookie_secret": "is a text, or a mapping of version numbers to texts",
     "store.url": "is a text",
+    "login.accounts_url": "is a text",
 } | dict.fromkeys(GROUPS, "is a group: its settings stand below it, indented, as name: value")
 
 
@@ -356,7 +359,7 @@ def _hint(name: str, known: list[str], group: str = "") -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    if name == "store.url":
+    if name in {"store.url", "login.accounts_url"} and value is not None:
         return without_password(value)
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())

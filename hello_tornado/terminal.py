@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from hello_tornado import database, migrate
-from hello_tornado.app import make_manager
+from hello_tornado import migrate
+from hello_tornado.app import database_urls, make_manager
 from hello_tornado.problem import Problem
 from hello_tornado.server import upgrades_itself
 from hello_tornado.sessions import SessionManager, open_store
@@ -38,8 +38,9 @@ def with_manager(
             "a memory store lives in the server's process, and no command can see into it",
             "set store.url to sqlite:///var/sessions.db, or to a server's",
         )
-    if database.has_schema(settings.store.url) and not upgrades_itself(settings):
-        migrate.state(settings.store.url).check()
+    for url in database_urls(settings):
+        if not upgrades_itself(url):
+            migrate.state(url).check()
 
     async def run() -> T:
         manager = make_manager(settings, open_store(settings.store.url), hooks=())

@@ -103,6 +103,7 @@ class PlainHandler(RequestHandler):
         """What every template may name."""
         return super().get_template_namespace() | {
             "endings": ENDINGS,
+            "has_passwords": self.settings["has_passwords"],
             "flashes": self.flashes,
             "is_visitor_known": self.is_visitor_known,
             "words": words,
@@ -153,6 +154,11 @@ class BaseHandler(SessionMixin, PlainHandler):
     def on_finish(self) -> None:
         """The response is complete."""
         self.settings["in_flight"].end(self)
+
+    @property
+    def address(self) -> str:
+        """Whose request it is, as far as the settings let us know."""
+        return str(self.settings["session_cookie"].address(self.request))
 
     @property
     def is_visitor_known(self) -> bool:

@@ -1,36 +1,100 @@
-"""Logging in by name, and out again."""
+"""Logging in, by name alone or with a password, and out again."""
 
-import unicodedata
-from typing import Final
+from http import HTTPStatus
 
-from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler
+from tornado.web import HTTPError
 
-MAX_NAME: Final = 64
-INVISIBLE: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
+from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler, words
+from hello_tornado.names import MAX_NAME, BadName, shown_name, user_id_of
+from hello_tornado.passwords import PasswordsBusy
+
+WRONG = "This name and this password do not belong together."
+BUSY = "Many people are logging in at this moment. Please try again."
 
 
 class LoginHandler(BaseHandler):
-    """GET and POST /user/login"""
+    """GET and POST /user/login: any name will do, without a password."""
+
+    asks_for_password = False
 
     def get(self) -> None:
         """The form."""
-        self._show_form("", local_path(self.get_query_argument("next", "")), None)
+        target = local_path(self.get_query_argument("next", ""))
+        known = str(self.session.get("username", "")) if self.asks_for_password else ""
+        self._show_form(known, target, None)
 
     def post(self) -> None:
         """Store the name in the session, under a new id, and go where the visitor wanted to go."""
-        given = self.get_body_argument("username", "", strip=False)
-        target = local_path(self.get_body_argument("next", ""))
-        name = canonical_name(given)
-        if (problem := problem_with(name)) is not None:
-            self.set_status(400)
-            self._show_form(name[:MAX_NAME], target, problem)
+        given, target = self._given()
+        try:
+            user_id, name = user_id_of(given), shown_name(given)
+        except BadName as problem:
+            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem))
             return
-        self.session.login(name)
+        self._welcome(user_id, name, target)
+
+    def _given(self) -> tuple[str, str]:
+        name = self.get_body_argument("username", "", strip=False)
+        return name, local_path(self.get_body_argument("next", ""))
+
+    def _welcome(self, user_id: str, name: str, target: str) -> None:
+        self.session.login(user_id)
         self.session["username"] = name
         self.redirect(target or "/", status=303)
 
+    def _refuse(self, given: str, target: str, status: HTTPStatus, error: str) -> None:
+        self.set_status(status)
+        self._show_form(given[:MAX_NAME], target, error)
+
     def _show_form(self, username: str, target: str, error: str | None) -> None:
-        self.render("login.html", username=username, next=target, error=error)
+        self.render(
+            "login.html",
+            username=username,
+            next=target,
+            error=error,
+            asks_for_password=self.asks_for_password,
+        )
+
+
+class PasswordLoginHandler(LoginHandler):
+    """GET and POST /user/login: users have accounts."""
+
+    asks_for_password = True
+
+    def initialize(self, accounts: Accounts) -> None:
+        """Where the users are."""
+        self._accounts = accounts
+
+    async def post(self) -> None:  # type: ignore[override]
+        """Log in whose name and password these are; the same answer for everybody else."""
+        given, target = self._given()
+        try:
+            shown_name(given)
+        except BadName as problem:
+            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem))
+            return
+        match await self._answer(given):
+            case Account() as account:
+                self._welcome(account.user_id, account.name, target)
+                await self.save_session()
+                if not await self._accounts.is_unchanged(account):  # disabled while we computed
+                    await self.session_manager.revoke(str(self.session.handle))
+            case Throttled(wait):
+                self.set_header("Retry-After", int(wait.total_seconds()) + 1)
+                error = f"Too many attempts. Please try again in {words(wait)}."
+                self._refuse(given, target, HTTPStatus.TOO_MANY_REQUESTS, error)
+            case Wrong():
+                self._refuse(given, target, HTTPStatus.FORBIDDEN, WRONG)
+            case None:
+                self._refuse(given, target, HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
+
+    async def _answer(self, name: str) -> Account | Throttled | Wrong | None:
+        try:
+            password = raw_argument(self, "password")
+            return await self._accounts.log_in(name, password, self.address)
+        except PasswordsBusy:
+            return None
 
 
 class LogoutHandler(BaseHandler):
@@ -44,22 +108,14 @@ class LogoutHandler(BaseHandler):
         self.redirect("/", status=303)
 
 
+def raw_argument(handler: BaseHandler, name: str) -> bytes:
+    """A field of the body to the letter; Tornado would strip a password, and more."""
+    values = handler.request.body_arguments.get(name, [b""])
+    if len(values) > 1:
+        raise HTTPError(400, "a field was sent twice")
+    return values[0]
+
+
 def local_path(target: str) -> str:
     """*target* if it is a path of this server, else nothing."""
     return target if LOCAL_PATH.fullmatch(target) else ""
-
-
-def canonical_name(given: str) -> str:
-    """The one form of a name: composed characters, single blanks, none at the ends."""
-    return " ".join(unicodedata.normalize("NFC", given).split())
-
-
-def problem_with(name: str) -> str | None:
-    """What is wrong with a canonical name, for the person who typed it."""
-    if not name:
-        return "Please enter a name."
-    if len(name) > MAX_NAME:
-        return f"Please enter a name of at most {MAX_NAME} characters; this one has {len(name)}."
-    if any(unicodedata.category(character) in INVISIBLE for character in name):
-        return "Please enter a name without control or invisible characters."
-    return None

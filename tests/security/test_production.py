@@ -41,7 +41,7 @@ def refused(directory: Path, *arguments: str, **environment: str | None) -> list
         ("COOKIE_SECRET", "too short", "too weak: 9 characters", "secret --write"),
         ("COOKIE_SECRET", "hush" * 10, "too weak: 40 characters, 3 different", "secret --write"),
         ("SERVER__PROXIES", None, "nobody speaks TLS", "server.proxies"),
-        ("LOGIN__MODE", None, "anybody can log in", 'login.mode to "open"'),
+        ("LOGIN__MODE", None, "anybody can log in", 'login.mode to "password", or to "open"'),
         ("COOKIE__SECURE", "false", "over http, too", "cookie.secure"),
         ("COOKIE__HTTP_ONLY", "false", "scripts can read", "cookie.http_only"),
         ("STORE__URL", "redis://db.example/0", "without TLS", "store.allow_plaintext"),

@@ -64,7 +64,7 @@ class TestRows(Visits):
             cookies.append(self.cookie or "")
         assert len(set(cookies)) == 3
         assert [self.is_ada(cookie) for cookie in cookies] == [False, False, True]
-        assert self.rows("Ada") == 1
+        assert self.rows("ada") == 1
         assert self.data()["gathered"] == 1
 
     def test_19_a6_a_cookie_of_version_1_is_rejected_though_we_signed_it(self) -> None:

@@ -41,7 +41,7 @@ class TestTheApi(Visits):
         self.log_in()
         self.clock.advance(minutes=1)
         session = json.loads(self.visit("/api/session").body)
-        assert (session["user"], session["data"]) == ("Ada", {"username": "Ada"})
+        assert (session["user"], session["data"]) == ("ada", {"username": "Ada"})
         assert len(session["handle"]) == 16
         assert session["expires_in"] == 59 * 60
         times = [
@@ -172,7 +172,7 @@ class TestTheApi(Visits):
         self.log_in()
 
         async def store() -> None:
-            (session,) = await self.manager.sessions_of("Ada")
+            (session,) = await self.manager.sessions_of("ada")
             session.update(when=datetime(2026, 11, 23, tzinfo=UTC), raw=b"\xff", some={1})
             await self.manager.commit(session)
 
@@ -188,7 +188,7 @@ class TestTheApi(Visits):
         save = self.store.save
 
         async def end_before(swaps: Any) -> Any:
-            await self.manager.revoke_user("Ada")
+            await self.manager.revoke_user("ada")
             return await save(swaps)
 
         self.manager._shared._saves._call = end_before

@@ -66,7 +66,7 @@ class Strangers:
             self.cookie = None
             self.visit(f"/api/session/{path}", method, body=body, Cookie=before_logout)
             assert self.cookie not in {None, before_logout}, "a session of its own"
-            assert self.rows("Ada") == 0
+            assert self.rows("ada") == 0
 
 
 def _changed(value: str) -> Iterable[str]:

@@ -25,13 +25,13 @@ def failed(directory: Path, *arguments: str, **environment: str) -> list[str]:
 
 
 def test_the_schema_goes_up_and_down(tmp_path: Path) -> None:
-    assert printed(tmp_path, "db", "current") == "none (this program needs 0001)"
+    assert printed(tmp_path, "db", "current") == "none (this program needs 0002)"
     assert failed(tmp_path, "db", "check") == [
-        "the database has no schema, this program needs 0001",
+        "the database has no schema, this program needs 0002",
         "run: python -m hello_tornado db upgrade",
     ]
-    assert printed(tmp_path, "db", "upgrade") == "the schema is 0001"
-    assert printed(tmp_path, "db", "upgrade") == "the schema is 0001"
+    assert printed(tmp_path, "db", "upgrade") == "the schema is 0002"
+    assert printed(tmp_path, "db", "upgrade") == "the schema is 0002"
     assert printed(tmp_path, "db", "check") == "the schema is current"
     assert printed(tmp_path, "db", "downgrade", "base") == "the schema is gone"
 
@@ -44,7 +44,7 @@ def test_a_schema_of_the_future_is_refused_everywhere(tmp_path: Path) -> None:
     database.close()
     for command in (("serve", "--port", "0"), ("db", "check"), ("db", "upgrade")):
         cause, cure = failed(tmp_path, *command)
-        assert cause == "the database has the schema 9999, which is newer than this program's 0001"
+        assert cause == "the database has the schema 9999, which is newer than this program's 0002"
         assert "the newer program" in cure
 
 

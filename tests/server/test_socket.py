@@ -41,7 +41,7 @@ class TestSocket(Visits):
         connection = await self.connect(await self.cookie_of("Ada"))
         state = json.loads(await connection.read_message() or "")
         assert state.keys() == {"handle", "user", "expires_at", "expires_in"}
-        assert (state["user"], state["expires_in"]) == ("Ada", 3600)
+        assert (state["user"], state["expires_in"]) == ("ada", 3600)
         await connection.write_message("and now?")
         assert json.loads(await connection.read_message() or "") == state
         self.clock.advance(minutes=1)

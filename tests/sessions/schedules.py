@@ -25,7 +25,8 @@ class GatedStore:
         self.is_open = True
 
     def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
-        return lambda *args: self.passing(verb, getattr(self._store, verb)(*args))
+        function = getattr(self._store, verb)
+        return lambda *args: self.passing(verb, function(*args))
 
     async def passing(self, name: str, step: Awaitable[T]) -> T:
         """Wait at the gate; then take *step*, before anybody else passes."""

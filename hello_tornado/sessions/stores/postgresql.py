@@ -20,16 +20,16 @@ IN_ONE_NOTICE: Final = 200  # handles: a payload has less than 8,000 bytes
 class PostgresqlStore(SqlStore):
     """A store over one PostgreSQL database. `announcements` holds a connection of its own."""
 
-    _lanes: HeldLanes
-
     async def announce(self, handles: Collection[str], /) -> None:
         """Tell every process that listens."""
-        await self._answer(self._lanes.write, _notify, handles)
+        await self._database.write(_notify, handles)
 
     async def announcements(self) -> AsyncGenerator[Collection[str]]:
         """What is announced from now on."""
+        lanes = self._database.lanes
+        assert isinstance(lanes, HeldLanes)  # noqa: S101 - as of every PostgreSQL
         try:
-            async with self._lanes.connect() as connection:
+            async with lanes.connect() as connection:
                 raw = await connection.get_raw_connection()
                 async with aclosing(_payloads(raw.driver_connection)) as payloads:
                     async for payload in payloads:

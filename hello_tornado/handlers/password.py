@@ -1,0 +1,65 @@
+"""Changing one's password, which signs out all other devices."""
+
+from http import HTTPStatus
+
+from tornado.web import authenticated
+
+from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
+from hello_tornado.handlers.base import BaseHandler, words
+from hello_tornado.handlers.login import BUSY, raw_argument
+from hello_tornado.passwords import PasswordsBusy
+
+WRONG = "This is not your current password."
+
+
+class PasswordHandler(BaseHandler):
+    """GET and POST /user/password"""
+
+    def initialize(self, accounts: Accounts) -> None:
+        """Where the users are."""
+        self._accounts = accounts
+
+    @authenticated
+    def get(self) -> None:
+        """The form."""
+        self._show_form({})
+
+    @authenticated
+    async def post(self) -> None:
+        """Another password, for whoever knows the current one."""
+        try:
+            await self._change(raw_argument(self, "current"), raw_argument(self, "new"))
+        except PasswordsBusy:
+            self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
+            self._show_form({"new": BUSY})
+
+    async def _change(self, current: bytes, new: bytes) -> None:
+        user_id = str(self.session.user_id)
+        match await self._accounts.log_in(user_id, current, self.address):
+            case Account() as account:
+                problem = await self._accounts.passwords.problem_with(new, account.name)
+                if problem is not None:
+                    self.set_status(HTTPStatus.BAD_REQUEST)
+                    self._show_form({"new": problem})
+                    return
+                if await self._accounts.set_password(account, new):
+                    await self._sign_out_others(user_id)
+                else:
+                    self.session.flash("Your password was changed elsewhere meanwhile.", "warning")
+                self.redirect("/user/sessions", status=303)
+            case Throttled(wait):
+                self.set_header("Retry-After", int(wait.total_seconds()) + 1)
+                self.set_status(HTTPStatus.TOO_MANY_REQUESTS)
+                self._show_form({"current": f"Please try again in {words(wait)}."})
+            case Wrong():
+                self.set_status(HTTPStatus.FORBIDDEN)
+                self._show_form({"current": WRONG})
+
+    async def _sign_out_others(self, user_id: str) -> None:
+        self.session.login(user_id)
+        self.session.flash("Your password is changed, and all other devices are signed out.")
+        await self.save_session()
+        await self.session_manager.revoke_user(user_id, keep=[str(self.session.handle)])
+
+    def _show_form(self, errors: dict[str, str]) -> None:
+        self.render("password.html", errors=errors)

@@ -1,0 +1,47 @@
+"""Names of people: one form for each, so that nobody can pass for somebody else (RFC 8266)."""
+
+from typing import Final
+
+from precis_i18n import get_profile
+
+MAX_NAME: Final = 64
+ROUNDS: Final = 4  # RFC 8266, 2.1: applied until nothing changes, which is soon or never
+
+_as_shown: Final = get_profile("NicknameCasePreserved")
+_as_compared: Final = get_profile("NicknameCaseMapped")
+
+
+class BadName(ValueError):
+    """A text that cannot be a name; the message is for the person who typed it."""
+
+
+def shown_name(given: str) -> str:
+    """The name as its owner writes it, but with single blanks and ordinary widths."""
+    if len(given) > 16 * MAX_NAME:  # before it costs anything
+        raise _too_long(len(given))
+    if not given.strip():
+        raise BadName("Please enter a name.")
+    name = _stable(given, _as_shown)
+    if len(name) > MAX_NAME:
+        raise _too_long(len(name))
+    return name
+
+
+def user_id_of(given: str) -> str:
+    """What names that look alike by case, width, accents' encoding or blanks have in common."""
+    return _stable(shown_name(given), _as_compared)
+
+
+def _stable(name: str, profile: object) -> str:
+    for _ in range(ROUNDS):
+        try:
+            before, name = name, profile.enforce(name)  # type: ignore[attr-defined]
+        except UnicodeEncodeError:
+            raise BadName("Please enter a name without control or invisible characters.") from None
+        if name == before:
+            return name
+    raise BadName("Please enter a name in simpler characters.")
+
+
+def _too_long(length: int) -> BadName:
+    return BadName(f"Please enter a name of at most {MAX_NAME} characters; this one has {length}.")
