@@ -64,25 +64,25 @@ def list_users(settings: SettingsFile = None, *, as_json: AsJson = False) -> Non
 def disable(name: Name, settings: SettingsFile = None) -> None:
     """Let nobody log in under this name any more; ends all its sessions at once."""
 
-    async def run(accounts: Accounts, given: Settings) -> int | None:
+    async def run(accounts: Accounts, given: Settings) -> str:
         account = await _find(accounts, name)
         await accounts.disable(account.user_id)
-        return await _sign_out(accounts, account, given)
+        ended = await _sign_out(accounts, account, given)
+        return f"{printable(account.name)} is disabled; {ended}"
 
-    count = _with_accounts(settings, run)
-    console.print(f"{_shown(name)} is disabled; {_ended(count)}", markup=False)
+    console.print(_with_accounts(settings, run), markup=False)
 
 
 @user_commands.command()
 def enable(name: Name, settings: SettingsFile = None) -> None:
     """Let them log in again."""
 
-    async def run(accounts: Accounts, _: Settings) -> None:
+    async def run(accounts: Accounts, _: Settings) -> str:
         account = await _find(accounts, name)
         await accounts.enable(account.user_id)
+        return f"{printable(account.name)} can log in"
 
-    _with_accounts(settings, run)
-    console.print(f"{_shown(name)} can log in", markup=False)
+    console.print(_with_accounts(settings, run), markup=False)
 
 
 @user_commands.command()
@@ -90,13 +90,13 @@ def passwd(name: Name, *, password_stdin: FromStdin = False, settings: SettingsF
     """Give a user another password; ends all their sessions at once."""
     password = _new_password(_checked(name), is_piped=password_stdin)
 
-    async def run(accounts: Accounts, given: Settings) -> int | None:
+    async def run(accounts: Accounts, given: Settings) -> str:
         while not await accounts.set_password(account := await _find(accounts, name), password):
             pass  # they have changed it themselves meanwhile: this command came later
-        return await _sign_out(accounts, account, given)
+        ended = await _sign_out(accounts, account, given)
+        return f"{printable(account.name)} has another password; {ended}"
 
-    count = _with_accounts(settings, run)
-    console.print(f"{_shown(name)} has another password; {_ended(count)}", markup=False)
+    console.print(_with_accounts(settings, run), markup=False)
 
 
 def _with_accounts(
@@ -131,20 +131,16 @@ async def _find(accounts: Accounts, name: str) -> Account:
     return account
 
 
-async def _sign_out(accounts: Accounts, account: Account, settings: Settings) -> int | None:
-    """End their sessions; how many there were is known but for those in a server's memory."""
+async def _sign_out(accounts: Accounts, account: Account, settings: Settings) -> str:
+    """End their sessions; says what became of them."""
     await accounts.sign_out(account.user_id)
     if settings.store.url.startswith("memory:"):
-        return None
+        return "the server ends all sessions of this user"
     manager = make_manager(settings, open_store(settings.store.url), hooks=())
     try:
-        return await manager.revoke_user(account.user_id)
+        return f"{counted(await manager.revoke_user(account.user_id), 'session')} ended"
     finally:
         await manager.aclose()
-
-
-def _ended(count: int | None) -> str:
-    return "its sessions end now" if count is None else f"{counted(count, 'session')} ended"
 
 
 def _new_password(name: str, *, is_piped: bool) -> bytes:

@@ -35,7 +35,7 @@ class LoginHandler(BaseHandler):
         self._welcome(user_id, name, target)
 
     def _given(self) -> tuple[str, str]:
-        name = self.get_body_argument("username", "", strip=False)
+        name = self.decode_argument(raw_argument(self, "username"), "username")
         return name, local_path(self.get_body_argument("next", ""))
 
     def _welcome(self, user_id: str, name: str, target: str) -> None:
@@ -109,7 +109,7 @@ class LogoutHandler(BaseHandler):
 
 
 def raw_argument(handler: BaseHandler, name: str) -> bytes:
-    """A field of the body to the letter; Tornado would strip a password, and more."""
+    """A field of the body to the letter; Tornado strips, and replaces control characters."""
     values = handler.request.body_arguments.get(name, [b""])
     if len(values) > 1:
         raise HTTPError(400, "a field was sent twice")

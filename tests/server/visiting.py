@@ -11,6 +11,7 @@ from tornado.httpclient import HTTPResponse
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
 
+from hello_tornado.accounts import Accounts
 from hello_tornado.app import make_app, make_manager
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
@@ -88,10 +89,23 @@ class Visits(AsyncHTTPTestCase):
         async def check() -> None:
             await self.store.load([SessionKey(bytes(32))])
 
-        return make_app(self.settings, self.manager, cookie_secret=SECRET, check=check)
+        self.accounts = self.make_accounts()
+        return make_app(
+            self.settings,
+            self.manager,
+            cookie_secret=SECRET,
+            check=check,
+            accounts=self.accounts,
+        )
+
+    def make_accounts(self) -> Accounts | None:
+        """None: the login is open."""
+        return None
 
     def tearDown(self) -> None:
         self.io_loop.run_sync(self.manager.aclose)
+        if self.accounts is not None:
+            self.io_loop.run_sync(self.accounts.aclose)
         super().tearDown()
 
     def visit(

@@ -1,0 +1,166 @@
+"""`user add|list|disable|enable|passwd`, with a real server beside them, for sessions anywhere."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import Server, clean_environment, run_command, running_server
+
+from hello_tornado import migrate
+
+SECRET = "correct horse battery staple"
+OTHER = "a tin of blue paint and a ladder"
+PASSWORD_MODE = {"HELLO_TORNADO_LOGIN__MODE": "password"}
+
+
+@pytest.fixture(params=["sqlite", "memory", "postgresql", "mariadb", "redis"])
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Where the sessions are; the accounts are beside them if that is a database."""
+    if request.param == "sqlite":
+        return PASSWORD_MODE
+    accounts = {"HELLO_TORNADO_LOGIN__ACCOUNTS_URL": f"sqlite:///{tmp_path}/accounts.db"}
+    if request.param == "memory":
+        return PASSWORD_MODE | accounts | {"HELLO_TORNADO_STORE__URL": "memory://"}
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    if request.param == "redis":
+        return PASSWORD_MODE | accounts | {"HELLO_TORNADO_STORE__URL": url}
+    migrate.upgrade(url)
+    return PASSWORD_MODE | {"HELLO_TORNADO_STORE__URL": url}
+
+
+def user(
+    directory: Path, environment: dict[str, str], *arguments: str, password: str = SECRET
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hello_tornado", "user", *arguments],
+        cwd=directory,
+        env=clean_environment() | environment,
+        input=f"{password}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def enter(server: Server, password: str = SECRET) -> tuple[int, str]:
+    status, headers, _ = server.request(
+        "POST", "/user/login", {"username": "Ada", "password": password}
+    )
+    return status, headers.get("Set-Cookie", "").partition(";")[0]
+
+
+def is_logged_in(server: Server, cookie: str) -> bool:
+    return "Log out" in server.request("GET", "/", cookie=cookie)[2]
+
+
+def wait_until_signed_out(server: Server, cookie: str) -> None:
+    """At once, but for sessions in the server's memory: then with its next look."""
+    while is_logged_in(server, cookie):
+        pass  # the test's own time limit ends this
+
+
+def test_a_user_from_the_first_day_to_the_last(tmp_path: Path, environment: dict[str, str]) -> None:
+    def run(*arguments: str, password: str = SECRET) -> str:
+        done = user(tmp_path, environment, *arguments, password=password)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    assert run("add", "Ada", "--password-stdin") == "Ada can log in\n"
+    with running_server(tmp_path, **environment) as server:
+        status, cookie = enter(server)
+        assert status == 303
+        assert is_logged_in(server, cookie)
+        assert "Ada is disabled" in run("disable", "ADA ")
+        wait_until_signed_out(server, cookie)
+        assert enter(server)[0] == 403
+        listed = json.loads(run("list", "--json"))["users"]
+        assert [(one["name"], one["user_id"], one["disabled"]) for one in listed] == [
+            ("Ada", "ada", True)
+        ]
+        assert run("enable", "Ada") == "Ada can log in\n"
+        status, cookie = enter(server)
+        assert status == 303
+        assert "another password" in run("passwd", "Ada", "--password-stdin", password=OTHER)
+        wait_until_signed_out(server, cookie)
+        assert enter(server)[0] == 403
+        assert enter(server, OTHER)[0] == 303
+        for secret in (SECRET, OTHER, "argon2"):
+            assert secret not in server.text
+
+
+def test_mistakes_have_a_cause_and_a_cure(tmp_path: Path) -> None:
+    def refused(*arguments: str, password: str = SECRET, **environment: str) -> str:
+        done = user(tmp_path, PASSWORD_MODE | environment, *arguments, password=password)
+        assert done.returncode == 2, done
+        cause, cure = done.stderr.splitlines()
+        assert cause.startswith("error: ")
+        assert cure.startswith("cure:  ")
+        assert password not in done.stderr
+        return cause
+
+    assert user(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin").returncode == 0
+    assert "already" in refused("add", " ada", "--password-stdin")
+    assert "too easy" in refused("add", "Bob", "--password-stdin", password="qwertyuiop")
+    assert "no user Bob" in refused("disable", "Bob")
+    assert "invisible" in refused("add", "\u202eevil", "--password-stdin")
+    assert "login.mode is open" in refused("list", HELLO_TORNADO_LOGIN__MODE="open")
+    assert "need a SQL database" in refused("list", HELLO_TORNADO_STORE__URL="memory://")
+
+
+def test_a_password_is_typed_twice_and_never_shown(tmp_path: Path) -> None:
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "hello_tornado", "user", "add", "Ada"]
+    environment = clean_environment() | PASSWORD_MODE
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
+    )
+    os.close(child)
+    shown = b""
+    for question in (b"Password: ", b"confirmation: "):
+        while question not in shown:
+            shown += os.read(parent, 1024)
+        os.write(parent, SECRET.encode() + b"\n")
+    while b"can log in" not in shown:
+        shown += os.read(parent, 1024)
+    assert process.wait() == 0
+    os.close(parent)
+    assert SECRET.encode() not in shown
+
+
+def test_accounts_without_a_database_stop_the_start(tmp_path: Path) -> None:
+    for command in (("serve", "--port", "0"), ("config", "check")):
+        done = run_command(
+            tmp_path, *command, **PASSWORD_MODE, HELLO_TORNADO_STORE__URL="memory://"
+        )
+        assert done.returncode == 2
+        assert "accounts need a SQL database" in done.stderr
+        assert "login.accounts_url" in done.stderr
+
+
+def test_the_open_login_is_for_this_machine_unless_it_is_asked_for(tmp_path: Path) -> None:
+    everywhere: Any = {"HELLO_TORNADO_SERVER__HOST": "0.0.0.0"}
+    for command in (("serve", "--port", "0"), ("config", "check")):
+        done = run_command(tmp_path, *command, **everywhere)
+        assert done.returncode == 2
+        assert "anybody can log in under any name" in done.stderr
+    for host in ("::", "192.0.2.7", ""):
+        done = run_command(tmp_path, "config", "check", HELLO_TORNADO_SERVER__HOST=host)
+        assert "anybody can log in" in done.stderr, host
+    for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
+        done = run_command(tmp_path, "config", "check", HELLO_TORNADO_SERVER__HOST=host)
+        assert done.returncode == 0, host
+    for mode in ("open", "password"):
+        meant = everywhere | {"HELLO_TORNADO_LOGIN__MODE": mode}
+        assert run_command(tmp_path, "config", "check", **meant).returncode == 0
