@@ -56,14 +56,19 @@ function showTimeLeft() {
 function showEnd(reason) {
   endsAt = null;
   for (const part of document.querySelectorAll("main > :not(#ended), nav")) part.hidden = true;
-  const text = document.createElement("p");
-  text.textContent = notice.dataset[reason.replace(" ", "")] ?? notice.dataset.ended;
-  const login = document.createElement("a");
-  login.className = "button";
+  const title = made("h1", "Signed out");
+  const text = made("p", notice.dataset[reason.replace(" ", "")] ?? notice.dataset.ended, "lead");
+  const login = made("a", "Log in again", "button");
   login.href = "/user/login";
-  login.textContent = "Log in again";
-  notice.replaceChildren(text, login);
+  notice.replaceChildren(title, text, login);
   document.title = "Signed out · hello_tornado";
+}
+
+function made(name, text, className = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  element.className = className;
+  return element;
 }
 
 addEventListener("submit", () => { isLeaving = true; });

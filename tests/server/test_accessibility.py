@@ -1,0 +1,146 @@
+"""Every page, light and dark, narrow, wide and at 400 %: axe-core finds nothing to complain of.
+
+axe-core comes from the npm registry: `npm install --no-save --no-package-lock axe-core@4`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import ARTIFACTS, greeting, visiting
+from playwright.sync_api import Browser, Page, expect
+from redis import Redis
+from running import Server, running_server
+from services import redis_node
+from test_user_commands import PASSWORD_MODE, SECRET, user
+
+AXE = Path(__file__).parent.parent.parent / "node_modules/axe-core/axe.min.js"
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/19.1 Safari/604.1"
+WINDOWS: dict[str, dict[str, Any]] = {
+    "320": {"viewport": {"width": 320, "height": 640}},
+    "1280": {"viewport": {"width": 1280, "height": 800}},
+    # What a window of 1280 by 1024 has left at 400 %.
+    "zoomed": {"viewport": {"width": 320, "height": 256}, "device_scale_factor": 4},
+}
+LOOKS = [(scheme, window) for scheme in ("light", "dark") for window in WINDOWS]
+REFUSED = ("/user/login", "/user/logout", "/user/password", "/nowhere", "/", "/ws")
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    if not AXE.exists():
+        message = "axe-core is missing: npm install --no-save --no-package-lock axe-core@4"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return AXE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(params=LOOKS, ids="-".join)
+def look_at(request: pytest.FixtureRequest, chromium: Browser, axe: str) -> Any:
+    """A browser with this look, and a function that judges and keeps what it shows."""
+    scheme, window = request.param
+    ARTIFACTS.mkdir(exist_ok=True)
+
+    def judge(page: Page, name: str) -> None:
+        page.evaluate(axe)
+        found = page.evaluate("axe.run()")
+        assert [
+            (one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]
+        ] == [], name
+        width = page.evaluate("document.documentElement.clientWidth")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{window}.png", full_page=True)
+
+    @contextmanager
+    def visitor(**options: Any) -> Iterator[Page]:
+        with visiting(
+            chromium, *REFUSED, color_scheme=scheme, **WINDOWS[window], **options
+        ) as page:
+            yield page
+
+    return visitor, judge
+
+
+def log_in(page: Page, server: Server, password: str | None = None) -> None:
+    page.goto(f"{server.url}/user/login")
+    page.get_by_label("Your name").fill("Ada")
+    if password is not None:
+        page.get_by_label("Your password").fill(password)
+    page.keyboard.press("Enter")
+
+
+def test_the_pages_of_an_open_server(look_at: Any, server: Server) -> None:
+    visitor, judge = look_at
+    with visitor() as page, visitor(user_agent=PHONE) as phone:
+        page.goto(server.url)
+        judge(page, "welcome")
+        page.goto(f"{server.url}/user/login")
+        judge(page, "login")
+        page.get_by_label("Your name").fill("\u202eevil")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_be_visible()
+        judge(page, "login-refused")
+        log_in(page, server)
+        expect(greeting(page)).to_have_text("Hello Ada")
+        judge(page, "home")
+        page.request.put(f"{server.url}/api/session/long", data=f'"{"x" * 500}"')
+        page.reload()
+        judge(page, "home-with-data")
+        page.goto(f"{server.url}/user/sessions")
+        judge(page, "devices-only-this")
+        log_in(phone, server)
+        expect(greeting(phone)).to_have_text("Hello Ada")
+        phone.goto(f"{server.url}/user/sessions")
+        phone.locator("summary").first.click()
+        judge(phone, "devices")
+        phone.get_by_role("button", name="Sign out all other devices").click()
+        expect(phone.get_by_role("status")).to_contain_text("Signed out on one other device.")
+        judge(phone, "devices-after-signing-out")
+        expect(page.get_by_role("alert")).to_contain_text("You were signed out")
+        judge(page, "signed-out")
+        page.goto(server.url)
+        judge(page, "welcome-after-signing-out")
+        page.goto(f"{server.url}/nowhere")
+        judge(page, "not-found")
+        page.goto("about:blank")
+        page.set_content(f'<form action="{server.url}/user/logout" method="post"><button>')
+        page.get_by_role("button").click()
+        expect(greeting(page)).to_have_text("Forbidden")
+        judge(page, "forbidden")
+
+
+def test_the_pages_of_accounts(look_at: Any, tmp_path: Path) -> None:
+    visitor, judge = look_at
+    user(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin")
+    with running_server(tmp_path, **PASSWORD_MODE) as server, visitor() as page:
+        page.goto(f"{server.url}/user/login")
+        judge(page, "password-login")
+        log_in(page, server, "wrong")
+        expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+        judge(page, "password-login-refused")
+        log_in(page, server, SECRET)
+        expect(greeting(page)).to_have_text("Hello Ada")
+        page.goto(f"{server.url}/user/password")
+        judge(page, "password")
+        page.get_by_label("Your current password").fill(SECRET)
+        page.get_by_label("Your new password").fill("password")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("too easy")
+        judge(page, "password-refused")
+
+
+def test_the_page_of_a_server_without_its_store(look_at: Any, tmp_path: Path) -> None:
+    visitor, judge = look_at
+    with visitor() as page, redis_node() as port:
+        url = f"redis://127.0.0.1:{port}"
+        with running_server(tmp_path, HELLO_TORNADO_STORE__URL=url) as server:
+            log_in(page, server)
+            expect(greeting(page)).to_have_text("Hello Ada")
+            Redis(port=port).shutdown(nosave=True)
+            page.goto(server.url)
+            expect(greeting(page)).to_have_text("Service Unavailable")
+            judge(page, "unavailable")
