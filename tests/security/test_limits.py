@@ -59,7 +59,7 @@ class TestSessionsOfOneUser(Visits):
 
         for _ in range(5):
             self.io_loop.run_sync(eight)
-            assert self.rows("ada") == 3
+            assert self.rows("Ada") == 3
 
 
 @pytest.mark.gen_test

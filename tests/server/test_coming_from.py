@@ -13,20 +13,23 @@ from urllib.parse import urlencode
 
 import pytest
 from test_docs import HOME, blocks
-from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from hello_tornado.sessions import (
     CookiePolicy,
     Lifetimes,
     SessionManager,
     SessionMixin,
+    WebSocketSessionMixin,
     open_store,
 )
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.exclusive import ExclusiveSessionMixin
+from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.sessions.tokens import TokenPolicy
 
 EXPRESS = HOME / "docs" / "from-express-session.md"
@@ -62,8 +65,7 @@ class Visitor:
         self.cookies: dict[str, str] = {}
 
     async def ask(self, method: str, path: str, token: str = "", **form: str) -> HTTPResponse:
-        pairs = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        headers = {"Cookie": pairs} | ({"X-Session-Token": token} if token else {})
+        headers = {"Cookie": self._pairs()} | ({"X-Session-Token": token} if token else {})
         answer = await self._client.fetch(
             self._url + path,
             method=method,
@@ -76,6 +78,14 @@ class Visitor:
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value
         return answer
+
+    async def connect(self, path: str) -> WebSocketClientConnection:
+        headers = {"Cookie": self._pairs()}
+        url = self._url.replace("http", "ws") + path
+        return await websocket_connect(HTTPRequest(url, headers=headers))
+
+    def _pairs(self) -> str:
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
 
     async def reads(self, path: str = "/") -> str:
         return (await self.ask("GET", path)).body.decode()
@@ -224,6 +234,33 @@ def more_than_a_dict() -> dict[str, Any]:
     }
     exec("".join(blocks("python", "docs/more-than-a-dict.md")), names)
     return names
+
+
+@pytest.mark.gen_test
+async def test_devices_and_sockets_do_what_the_page_says() -> None:
+    names: dict[str, Any] = {
+        "Application": Application,
+        "RequestHandler": RequestHandler,
+        "SECRET": "of the tests",
+        "SessionManager": SessionManager,
+        "SessionMixin": SessionMixin,
+        "WebSocketSessionMixin": WebSocketSessionMixin,
+        "account_routes": account_routes,
+        "open_store": open_store,
+    }
+    exec("".join(blocks("python", "docs/devices.md")), names)
+    manager: SessionManager = names["manager"]
+    async with serving(names["app"]) as visitor:
+        await visitor.ask("POST", "/login", user="Ada")
+        assert "(this device)" in await visitor.reads("/account/sessions")
+        connection = await visitor.connect("/socket")
+        assert await connection.read_message() == "Hello Ada"
+        await connection.write_message("hello")
+        assert await connection.read_message() == "1"
+        await manager.revoke_user("Ada")
+        assert await connection.read_message() is None
+        assert (connection.close_code, connection.close_reason) == (4401, "revoked")
+        connection.close()
 
 
 @pytest.mark.gen_test

@@ -53,6 +53,20 @@ class TestTheSixLines(AsyncHTTPTestCase):
         self.io_loop.run_sync(manager.aclose)
 
 
+def test_the_commands_for_accounts(tmp_path: Path) -> None:
+    (script,) = blocks("sh", "docs/accounts.md")
+    printed = subprocess.run(
+        ["bash", "-ec", script.replace("python -m", f"{sys.executable} -m")],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "Ada can log in" in printed
+    assert "Ada is disabled; 0 sessions ended" in printed
+
+
 def test_the_curl_proof_that_logout_kills_the_cookie(tmp_path: Path) -> None:
     (script,) = (block for block in blocks("sh") if "curl" in block)
     with running_server(tmp_path) as server:
