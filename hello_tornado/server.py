@@ -50,6 +50,7 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     sockets = _listen(settings, shared=lifeline is not None)
     manager = make_manager(settings, open_store(settings.store.url))
     accounts = open_accounts(settings)
+    signed_out = signed_out_by_commands(settings, accounts, manager)
     check = readiness(settings, manager)
     app = make_app(settings, manager, cookie_secret=secret, check=check, accounts=accounts)
     server = BoundedServer(
@@ -63,8 +64,8 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     try:
         await check()
         manager.purge_every(settings.purge.every, batch=settings.purge.batch)
-        if accounts is not None and settings.store.url.startswith("memory:"):
-            SignedOut(accounts, manager).start()
+        if signed_out is not None:
+            signed_out.start()
         server.add_sockets(sockets)
         if lifeline is None:
             announce(loaded, str(manager.store), sockets[0].getsockname(), backup, console)
@@ -74,6 +75,8 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
             await _hold(lifeline, stop)
         await _drain(server, app)
     finally:
+        if signed_out is not None:
+            signed_out.stop()
         await manager.aclose()
         if accounts is not None:
             await accounts.aclose()
@@ -99,6 +102,15 @@ def prepare_schema(settings: Settings) -> Path | None:
 def upgrades_itself(url: str) -> bool:
     """Whether the server brings the schema of this database up to date when it starts."""
     return url.startswith("sqlite")
+
+
+def signed_out_by_commands(
+    settings: Settings, accounts: Accounts | None, manager: SessionManager
+) -> SignedOut | None:
+    """Needed for sessions in our own memory, which no command can reach."""
+    if accounts is None or not settings.store.url.startswith("memory:"):
+        return None
+    return SignedOut(accounts, manager)
 
 
 def open_accounts(settings: Settings) -> Accounts | None:

@@ -83,6 +83,32 @@ async def test_the_right_password_is_let_in_and_nothing_else(accounts: Accounts)
         assert await accounts.log_in(name, password, HERE) == Wrong()
 
 
+class CountingHasher(PasswordHasher):
+    """Knows with which parameters hashes were compared, and so how long that takes."""
+
+    def __init__(self, **options: int) -> None:
+        super().__init__(**options)
+        self.verified: list[Any] = []
+
+    def verify(self, stored: Any, password: Any) -> Any:
+        self.verified.append(extract_parameters(stored))
+        return super().verify(stored, password)
+
+
+@pytest.mark.gen_test
+async def test_a_hash_is_computed_whether_the_user_exists_or_not(accounts: Accounts) -> None:
+    await accounts.add("Ada", SECRET)
+    await accounts.add("Bob", SECRET)
+    await accounts.disable("bob")
+    hasher = CountingHasher(time_cost=1, memory_cost=8, parallelism=1)
+    accounts.passwords._hasher = hasher
+    for name in ("Ada", "Bob", "nobody at all", "\u202e"):
+        hasher.verified.clear()
+        await accounts.log_in(name, b"wrong", HERE)
+        (parameters,) = hasher.verified
+        assert parameters == extract_parameters(CHEAP.hash(b"")), name
+
+
 @pytest.mark.gen_test
 async def test_a_password_counts_to_the_byte(accounts: Accounts) -> None:
     await accounts.add("Ada", b' "a\x01b" ')

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import DBAPIError
 
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.stores.held import HeldLanes
@@ -34,7 +33,7 @@ class PostgresqlStore(SqlStore):
                 async with aclosing(_payloads(raw.driver_connection)) as payloads:
                     async for payload in payloads:
                         yield payload.split()
-        except (DBAPIError, OSError) as error:
+        except Exception as error:  # each driver has errors of its own, and SQLAlchemy is not asked
             raise StoreUnavailable(f"the session store failed: {error}") from error
         raise StoreUnavailable("the session store failed: it announces no more")
 

@@ -1,0 +1,76 @@
+"""What a store announces: to everybody who listens, and again after the line was cut."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from redis import Redis
+
+from hello_tornado.sessions import open_store
+from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.stores import Announcing
+
+Cut = Callable[[], object]
+
+
+@pytest.fixture(params=["psycopg", "asyncpg", "redis"])
+def announcing(request: pytest.FixtureRequest) -> tuple[str, Cut]:
+    """A store's URL, and a function that cuts every line on which somebody listens."""
+    if request.param == "redis":
+        url: str = request.getfixturevalue("redis_url")
+        port = urlsplit(url).port or 6379
+        return url, lambda: Redis(port=port).client_kill_filter(_type="pubsub")
+    url = request.getfixturevalue("postgresql_url")
+
+    def cut() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+            )
+
+    return url.replace("postgresql:", f"postgresql+{request.param}:"), cut
+
+
+async def heard(store: Announcing, announcer: Announcing, *handles: str) -> Any:
+    """A listener of *store*, and the first that it hears, said until somebody listens."""
+    listener = store.announcements()
+    first = asyncio.ensure_future(anext(listener))
+    while not first.done():
+        await announcer.announce(handles)
+        await asyncio.wait({first}, timeout=0.05)
+    return listener, first.result()
+
+
+async def to_its_end(listener: Any) -> None:
+    async for _ in listener:
+        pass
+
+
+@pytest.mark.gen_test
+async def test_it_is_heard_elsewhere_and_again_after_a_cut(announcing: tuple[str, Cut]) -> None:
+    url, cut = announcing
+    here, there = open_store(url), open_store(url)
+    assert isinstance(here, Announcing)
+    assert isinstance(there, Announcing)
+    many = [f"handle{number}" for number in range(500)]
+    listener, found = await heard(here, there, *many)
+    while len(found) < len(many):
+        found = [*found, *(await anext(listener))]
+    assert set(found) == set(many)
+    await asyncio.get_running_loop().run_in_executor(None, cut)
+    with pytest.raises(StoreUnavailable):
+        await to_its_end(listener)
+    listener, found = await heard(here, there, "a", "b")
+    assert list(found) == ["a", "b"]
+    await listener.aclose()
+    for store in (here, there):
+        await store.aclose()
+
+
+def test_the_others_do_not() -> None:
+    for url in ("memory://", "sqlite:///var/never-made.db", "mariadb://u:p@localhost/d"):
+        assert not isinstance(open_store(url), Announcing)
