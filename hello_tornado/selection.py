@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
 
 from hello_tornado.names import BadName, user_id_of
 from hello_tornado.sessions import Store
@@ -27,18 +26,17 @@ class Selection:
     def __contains__(self, record: SessionRecord) -> bool:
         return (
             record.expires_at > self.now
-            and (self.user is None or record.user_id in self._user_ids)
             and self._is_before(record.created_at, self.older_than)
             and self._is_before(record.accessed_at, self.idle_for)
         )
 
-    @property
-    def _user_ids(self) -> set[str]:
-        """As it is given, for applications with ids of their own, and as our login folds it."""
-        user = str(self.user)
+    async def _of_user(self, store: Store, user: str) -> list[SessionRecord]:
+        """Those of exactly this user; if there are none, of the name as our login folds it."""
+        found = [record for record in await store.find_by_user(user) if record in self]
         with suppress(BadName):
-            return {user, user_id_of(user)}
-        return {user}
+            if not found and user_id_of(user) != user:
+                return await self._of_user(store, user_id_of(user))
+        return found
 
     def _is_before(self, moment: int, ago: timedelta | None) -> bool:
         return ago is None or self.now - moment > ago // MICROSECOND
@@ -48,9 +46,8 @@ class Selection:
     ) -> AsyncIterator[SessionRecord]:
         """Those of *store*, by their end, a page at a time."""
         if self.user is not None:
-            found = [await store.find_by_user(user_id) for user_id in self._user_ids]
-            for record in sorted(chain.from_iterable(found), key=_place):
-                if record in self and (after is None or _place(record) > _place(after)):
+            for record in sorted(await self._of_user(store, self.user), key=_place):
+                if after is None or _place(record) > _place(after):
                     yield record
             return
         while page := await store.page(after, PAGE):
