@@ -25,12 +25,14 @@ from hello_tornado.handlers.base import (
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
 from hello_tornado.handlers.login import LoginHandler, LogoutHandler, PasswordLoginHandler
+from hello_tornado.handlers.metrics import MetricsHandler
 from hello_tornado.handlers.password import PasswordHandler
 from hello_tornado.handlers.socket import SocketHandler
 from hello_tornado.problem import Problem
 from hello_tornado.resources import resource
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
 from hello_tornado.sessions.handlers import account_routes
+from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.settings import Settings
 
 REMEMBER_ENDED = timedelta(hours=1)
@@ -103,14 +105,15 @@ def make_app(
     cookie_secret: str | dict[int, str],
     check: Callable[[], Awaitable[None]],
     accounts: Accounts | None = None,
+    metrics: SessionMetrics | None = None,
 ) -> Application:
     """The application over *manager*; *check* raises unless requests can be served.
 
-    With *accounts* it asks for passwords.
+    With *accounts* it asks for passwords; with *metrics* it shows them.
     """
     templates = resource("templates")
     return Application(
-        _routes(check, accounts),
+        _routes(check, accounts) + _metrics(settings, metrics),
         cookie_secret=cookie_secret,
         cross_origin_protection=True,
         default_handler_class=NotFoundHandler,
@@ -142,6 +145,14 @@ def _routes(check: Callable[[], Awaitable[None]], accounts: Accounts | None) -> 
         url("/healthz", HealthHandler),
         url("/readyz", ReadyHandler, {"check": check}),
     ]
+
+
+def _metrics(settings: Settings, metrics: SessionMetrics | None) -> list[URLSpec]:
+    if metrics is None:
+        return []
+    token = settings.server.metrics_token
+    shown = {"metrics": metrics, "token": None if token is None else token.get_secret_value()}
+    return [url("/metrics", MetricsHandler, shown)]
 
 
 def _open_login() -> list[URLSpec]:

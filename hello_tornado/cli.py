@@ -21,7 +21,7 @@ from hello_tornado.production import (
 )
 from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
 from hello_tornado.server import serve as serve_until_stopped
-from hello_tornado.server import upgrades_itself
+from hello_tornado.service import upgrades_itself
 from hello_tornado.session_commands import session_commands
 from hello_tornado.sessions import SessionManager, open_store
 from hello_tornado.sessions.errors import ConfigurationError, SessionError, StoreError

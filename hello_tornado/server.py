@@ -5,7 +5,6 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,14 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from hello_tornado import __version__, migrate
-from hello_tornado.accounts import Accounts
-from hello_tornado.app import accounts_url, database_urls, make_app, make_manager, store_name
+from hello_tornado.app import store_name
 from hello_tornado.connections import BoundedServer, connections_allowed
 from hello_tornado.database import has_schema
 from hello_tornado.handlers.base import InFlight, words
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
-from hello_tornado.sessions import SessionManager, open_store
-from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.service import Service, prepare_schema
 from hello_tornado.settings import Loaded, Settings
-from hello_tornado.signed_out import SignedOut
 
 logger = logging.getLogger("hello_tornado.server")
 
@@ -35,7 +31,6 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 1024 * 1024
 HEADER_SECONDS = 60
 BODY_SECONDS = 15
-NO_SESSION = SessionKey(bytes(32))
 
 
 async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -> None:
@@ -45,14 +40,11 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     stops when the other end of the lifeline is let go.
     """
     settings, stop = loaded.settings, set_by_signals()
-    secret = cookie_secret(settings)
+    cookie_secret(settings)
     backup = prepare_schema(settings)
     sockets = _listen(settings, shared=lifeline is not None)
-    manager = make_manager(settings, open_store(settings.store.url))
-    accounts = open_accounts(settings)
-    signed_out = signed_out_by_commands(settings, accounts, manager)
-    check = readiness(settings, manager)
-    app = make_app(settings, manager, cookie_secret=secret, check=check, accounts=accounts)
+    service = Service(settings)
+    app = service.application()
     server = BoundedServer(
         app,
         max_header_size=MAX_HEADER_BYTES,
@@ -62,24 +54,18 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     )
     server.limit(connections_allowed(), app.settings["in_flight"].streams)
     try:
-        await check()
-        manager.purge_every(settings.purge.every, batch=settings.purge.batch)
-        if signed_out is not None:
-            signed_out.start()
+        await service.start()
         server.add_sockets(sockets)
         if lifeline is None:
-            announce(loaded, str(manager.store), sockets[0].getsockname(), backup, console)
+            store = str(service.manager.store)
+            announce(loaded, store, sockets[0].getsockname(), backup, console)
             await stop.wait()
             console.print("stopping: finishing the requests in flight")
         else:
             await _hold(lifeline, stop)
         await _drain(server, app)
     finally:
-        if signed_out is not None:
-            signed_out.stop()
-        await manager.aclose()
-        if accounts is not None:
-            await accounts.aclose()
+        await service.aclose()
 
 
 async def _hold(lifeline: int, stop: asyncio.Event) -> None:
@@ -91,45 +77,6 @@ async def _hold(lifeline: int, stop: asyncio.Event) -> None:
     for task in waiting:
         task.cancel()
     writer.close()
-
-
-def prepare_schema(settings: Settings) -> Path | None:
-    """Upgrade SQLite's files; who has a database server decides when to upgrade it."""
-    backups = [migrate.upgrade(url) for url in database_urls(settings) if upgrades_itself(url)]
-    return next((backup for backup in backups if backup is not None), None)
-
-
-def upgrades_itself(url: str) -> bool:
-    """Whether the server brings the schema of this database up to date when it starts."""
-    return url.startswith("sqlite")
-
-
-def signed_out_by_commands(
-    settings: Settings, accounts: Accounts | None, manager: SessionManager
-) -> SignedOut | None:
-    """Needed for sessions in our own memory, which no command can reach."""
-    if accounts is None or not settings.store.url.startswith("memory:"):
-        return None
-    return SignedOut(accounts, manager)
-
-
-def open_accounts(settings: Settings) -> Accounts | None:
-    """The users, if the settings say that there are any."""
-    url = accounts_url(settings)
-    return None if url is None else Accounts.from_url(url)
-
-
-def readiness(settings: Settings, manager: SessionManager) -> Callable[[], Awaitable[None]]:
-    """A check that raises unless the store answers and its schema is ours."""
-
-    async def check() -> None:
-        loop = asyncio.get_running_loop()
-        for url in database_urls(settings):
-            schema = await loop.run_in_executor(None, migrate.state, url)
-            schema.check()
-        await manager.store.load([NO_SESSION])
-
-    return check
 
 
 def announce(

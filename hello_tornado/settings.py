@@ -117,6 +117,7 @@ class Server(Group):
     mode: Literal["development", "production"] = "development"
     proxies: Proxies = ()
     log_format: Literal["text", "json"] = "text"
+    metrics_token: SecretStr | None = None
 
 
 class StoreSettings(Group):
@@ -194,6 +195,7 @@ HIDDEN: Final = {  # these hold secrets, so an error says what they are instead 
     "cookie_secret": "is a text, or a mapping of version numbers to texts",
     "store.url": "is a text",
     "login.accounts_url": "is a text",
+    "server.metrics_token": "is a text",
 } | dict.fromkeys(GROUPS, "is a group: its settings stand below it, indented, as name: value")
 
 

@@ -7,22 +7,26 @@ when we let go, or are gone.
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from prometheus_client.multiprocess import mark_process_dead
 from rich.console import Console
 
+from hello_tornado.handlers.metrics import SHARED
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
 from hello_tornado.server import (
     DRAIN_SECONDS,
     announce,
     free_address,
-    prepare_schema,
     set_by_signals,
 )
+from hello_tornado.service import prepare_schema
 from hello_tornado.sessions import open_store
 from hello_tornado.settings import Loaded
 
@@ -44,24 +48,26 @@ async def supervise(loaded: Loaded, settings_file: Path | None, console: Console
     backup = prepare_schema(settings)
     address = free_address(settings)
     command = _command(address[1], settings_file)
-    first, *others = (Worker(command) for _ in range(settings.server.processes))
-    # One goes ahead: what keeps a server from starting is said once.
-    if not await first.start():
-        return 0 if stop.is_set() else await first.exit_code()
-    await asyncio.gather(*(worker.start() for worker in others))
-    announce(loaded, str(open_store(settings.store.url)), address, backup, console)
-    keeping = [asyncio.create_task(worker.keep(stop)) for worker in (first, *others)]
-    await stop.wait()
-    console.print("stopping: finishing the requests in flight")
-    await asyncio.gather(*keeping)
-    return 0
+    with TemporaryDirectory(prefix="hello_tornado-") as numbers:
+        first, *others = (Worker(command, numbers) for _ in range(settings.server.processes))
+        # One goes ahead: what keeps a server from starting is said once.
+        if not await first.start():
+            return 0 if stop.is_set() else await first.exit_code()
+        await asyncio.gather(*(worker.start() for worker in others))
+        announce(loaded, str(open_store(settings.store.url)), address, backup, console)
+        keeping = [asyncio.create_task(worker.keep(stop)) for worker in (first, *others)]
+        await stop.wait()
+        console.print("stopping: finishing the requests in flight")
+        await asyncio.gather(*keeping)
+        return 0
 
 
 class Worker:
-    """One server process, and whichever takes its place."""
+    """One server process, and whichever takes its place; its metrics go to *numbers*."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], numbers: str) -> None:
         self._command = command
+        self._numbers = numbers
 
     async def start(self) -> bool:
         """Start the process; returns whether it came to listen."""
@@ -72,6 +78,7 @@ class Worker:
                 f"--lifeline={theirs.fileno()}",
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
+                env=os.environ | {SHARED: self._numbers},
             )
         reader, self._lifeline = await asyncio.open_connection(sock=ours)
         return await reader.readline() != b""
@@ -96,6 +103,7 @@ class Worker:
                 self._process.pid,
                 ended.result(),
             )
+            mark_process_dead(self._process.pid, self._numbers)  # type: ignore[no-untyped-call]
             pause = SHORTEST_PAUSE if clock() - started > ENOUGH_SECONDS else pause
             await asyncio.wait({stopping}, timeout=pause)
             pause = min(2 * pause, LONGEST_PAUSE)

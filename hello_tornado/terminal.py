@@ -13,7 +13,7 @@ from rich.progress import Progress
 from hello_tornado import migrate
 from hello_tornado.app import database_urls, make_manager
 from hello_tornado.problem import Problem
-from hello_tornado.server import upgrades_itself
+from hello_tornado.service import upgrades_itself
 from hello_tornado.sessions import SessionManager, open_store
 from hello_tornado.settings import Settings, load_settings
 

@@ -14,7 +14,7 @@ from hello_tornado.app import accounts_url, make_manager
 from hello_tornado.names import BadName, shown_name
 from hello_tornado.passwords import problem_with
 from hello_tornado.problem import Problem
-from hello_tornado.server import upgrades_itself
+from hello_tornado.service import upgrades_itself
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.lifetimes import datetime_of
 from hello_tornado.settings import Settings, load_settings

@@ -110,6 +110,11 @@ class PlainHandler(RequestHandler):
         }
 
     @property
+    def address(self) -> str:
+        """Whose request it is, as far as the settings let us know."""
+        return str(self.settings["session_cookie"].address(self.request))
+
+    @property
     def is_visitor_known(self) -> bool:
         """Whether anybody has looked who this is: only then a page offers login or logout."""
         return False
@@ -154,11 +159,6 @@ class BaseHandler(SessionMixin, PlainHandler):
     def on_finish(self) -> None:
         """The response is complete."""
         self.settings["in_flight"].end(self)
-
-    @property
-    def address(self) -> str:
-        """Whose request it is, as far as the settings let us know."""
-        return str(self.settings["session_cookie"].address(self.request))
 
     @property
     def is_visitor_known(self) -> bool:

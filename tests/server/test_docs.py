@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import tornado.web
+from prometheus_client import CollectorRegistry
 from running import clean_environment, running_server
 from tornado.testing import AsyncHTTPTestCase
 
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
+from hello_tornado.sessions.event_log import EventLog
+from hello_tornado.sessions.manager import system_clock
+from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.testing import StoreContract
 
 HOME = Path(__file__).parent.parent.parent
@@ -51,6 +55,26 @@ class TestTheSixLines(AsyncHTTPTestCase):
         assert (first.body, second.body) == (b"Visit 1", b"Visit 2")
         manager: SessionManager = self._app.settings["session_manager"]
         self.io_loop.run_sync(manager.aclose)
+
+
+@pytest.mark.gen_test
+async def test_the_two_lines_of_metrics() -> None:
+    names: dict[str, Any] = {
+        "EventLog": EventLog,
+        "SessionManager": SessionManager,
+        "SessionMetrics": lambda: SessionMetrics(CollectorRegistry()),
+        "open_store": open_store,
+        "system_clock": system_clock,
+        "url": "memory://",
+    }
+    (code,) = blocks("python", "docs/metrics.md")
+    exec(code, names)
+    assert await names["manager"].length() == 0
+    page = (HOME / "docs" / "metrics.md").read_text(encoding="utf-8")
+    registry = CollectorRegistry()
+    SessionMetrics(registry)
+    for family in registry.collect():
+        assert f"`{family.name.removeprefix('hello_tornado_')}" in page
 
 
 def test_the_commands_for_accounts(tmp_path: Path) -> None:

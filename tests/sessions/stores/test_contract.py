@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from hello_tornado import migrate
 from hello_tornado.sessions import Store, open_store
+from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.testing import StoreContract
 
 
@@ -66,3 +68,10 @@ class TestRedisClusterStore(TestRedisStore):
     @pytest.fixture(autouse=True)
     def database(self, redis_cluster_url: str) -> None:
         self.url = redis_cluster_url
+
+
+class TestObservedStore(StoreContract):
+    """Whose calls are counted."""
+
+    def make_store(self) -> Store:
+        return SessionMetrics(CollectorRegistry()).observed(open_store("memory://"))

@@ -1,0 +1,55 @@
+"""The numbers of this server for Prometheus: from this machine, or with a token."""
+
+import hmac
+import os
+from ipaddress import ip_address
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from tornado.web import HTTPError
+
+from hello_tornado.handlers.base import PlainHandler
+from hello_tornado.sessions import SessionManager
+from hello_tornado.sessions.metrics import SessionMetrics
+
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where several processes put their numbers together
+
+
+class MetricsHandler(PlainHandler):
+    """GET /metrics"""
+
+    def initialize(self, metrics: SessionMetrics, token: str | None) -> None:
+        """*metrics* are this process's; a *token* lets other machines in."""
+        self._metrics = metrics
+        self._token = token
+
+    async def get(self) -> None:
+        """All numbers, those of the other processes included."""
+        if not self._is_allowed():
+            raise HTTPError(403)
+        manager: SessionManager = self.settings["session_manager"]
+        self._metrics.sessions_live.set(await manager.length())
+        self._metrics.sockets_open.set(len(manager.watcher))
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(generate_latest(self._registry()))
+
+    def _is_allowed(self) -> bool:
+        given = self.request.headers.get("Authorization", "")
+        if self._token is not None and given:
+            return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
+        # Behind a proxy that nobody has named in server.proxies, everybody seems to be here.
+        if "X-Forwarded-For" in self.request.headers or "Forwarded" in self.request.headers:
+            return False
+        try:
+            return ip_address(self.address).is_loopback
+        except ValueError:
+            return False
+
+    def _registry(self) -> CollectorRegistry:
+        if SHARED not in os.environ:
+            return REGISTRY
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry

@@ -1,0 +1,84 @@
+"""What the server serves with: sessions, accounts and their schema, opened and closed together."""
+
+import asyncio
+from pathlib import Path
+
+from tornado.web import Application
+
+from hello_tornado import migrate
+from hello_tornado.accounts import Accounts
+from hello_tornado.app import accounts_url, database_urls, make_app, make_manager
+from hello_tornado.secret import cookie_secret
+from hello_tornado.sessions import open_store
+from hello_tornado.sessions.event_log import EventLog
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.manager import system_clock
+from hello_tornado.sessions.metrics import SessionMetrics
+from hello_tornado.settings import Settings
+from hello_tornado.signed_out import SignedOut
+
+NO_SESSION = SessionKey(bytes(32))
+
+
+class Service:
+    """The sessions and accounts that the settings describe, and their numbers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.metrics = SessionMetrics()
+        store = self.metrics.observed(open_store(settings.store.url))
+        hooks = [EventLog(system_clock), self.metrics]
+        self.manager = make_manager(settings, store, hooks=hooks)
+        url = accounts_url(settings)
+        self.accounts = None if url is None else Accounts.from_url(url)
+        # No command can reach sessions in our own memory.
+        is_out_of_reach = settings.store.url.startswith("memory:")
+        self._signed_out = (
+            SignedOut(self.accounts, self.manager) if self.accounts and is_out_of_reach else None
+        )
+
+    def application(self) -> Application:
+        """Its pages."""
+        return make_app(
+            self._settings,
+            self.manager,
+            cookie_secret=cookie_secret(self._settings),
+            check=self.check,
+            accounts=self.accounts,
+            metrics=self.metrics,
+        )
+
+    async def check(self) -> None:
+        """Raise unless the store answers and the schema is ours."""
+        loop = asyncio.get_running_loop()
+        for url in database_urls(self._settings):
+            schema = await loop.run_in_executor(None, migrate.state, url)
+            schema.check()
+        await self.manager.store.load([NO_SESSION])
+
+    async def start(self) -> None:
+        """Make sure that it can serve; from now on purge what has ended."""
+        await self.check()
+        purge = self._settings.purge
+        self.manager.purge_every(purge.every, batch=purge.batch)
+        if self._signed_out is not None:
+            self._signed_out.start()
+
+    async def aclose(self) -> None:
+        """Let go of everything."""
+        if self._signed_out is not None:
+            self._signed_out.stop()
+        await self.manager.aclose()
+        if self.accounts is not None:
+            await self.accounts.aclose()
+
+
+def prepare_schema(settings: Settings) -> Path | None:
+    """Upgrade SQLite's files; who has a database server decides when to upgrade it."""
+    backups = [migrate.upgrade(url) for url in database_urls(settings) if upgrades_itself(url)]
+    return next((backup for backup in backups if backup is not None), None)
+
+
+def upgrades_itself(url: str) -> bool:
+    """Whether the server brings the schema of this database up to date when it starts."""
+    return url.startswith("sqlite")
