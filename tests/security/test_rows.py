@@ -122,7 +122,7 @@ class TestRows(Visits):
         name = "'; DROP TABLE sessions;--"
         self.log_in(name)
         assert "Hello &#x27;; DROP TABLE sessions;--" in self.page().replace("&#39;", "&#x27;")
-        assert self.rows(name) == 1
+        assert self.rows(name.lower()) == 1
 
     def test_43_a26_what_looks_like_html_is_a_name(self) -> None:
         self.log_in("<img src=x onerror=1>\"'")
