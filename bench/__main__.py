@@ -1,6 +1,6 @@
-"""What a session costs: `python -m bench` measures Tornado without and with sessions, side by side.
+"""What a session costs: Tornado without and with sessions, measured side by side.
 
-    python -m bench [STORE…] [--rounds 5] [--seconds 2] [--connections 32] [--json FILE] [--svg FILE]
+    python -m bench [STORE…] [--rounds 5] [--seconds 2] [--connections 32] [--json F] [--svg F]
 
 Each STORE is a URL; without one, memory and SQLite. All servers are up at the same time and are
 asked in turns, so that a noisy machine is noisy for all of them; what counts are the ratios to bare
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 
 from bench.chart import chart
 from bench.load import Round, Target, serving
@@ -29,8 +30,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--json", metavar="FILE", help="write every figure there")
-    parser.add_argument("--svg", metavar="FILE", help="draw the ratios there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
     return parser.parse_args()
 
 
@@ -98,11 +99,9 @@ def main() -> None:
         rows = summary(measured(targets, given))
     print_table(rows)
     if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+        given.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
     if given.svg:
-        with open(given.svg, "w", encoding="utf-8") as file:
-            file.write(chart(rows))
+        given.svg.write_text(chart(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

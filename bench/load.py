@@ -1,5 +1,6 @@
 """One server under load: started, asked by wrk, and its processor time read."""
 
+import json
 import os
 import subprocess
 import sys
@@ -41,8 +42,6 @@ class Target:
         return [answer.headers.get("Set-Cookie", "").partition(";")[0] for answer in answers]
 
     def calls(self) -> int:
-        import json
-
         return sum(json.load(self.get("/counts")).values())
 
     def cpu(self) -> float:
