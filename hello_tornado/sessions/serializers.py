@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -49,12 +49,12 @@ class JsonSerializer:
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:
         """Compact ASCII JSON; lone surrogates survive as escapes."""
-        return json.dumps(to_json(document, ""), separators=(",", ":"), allow_nan=False).encode()
+        return _COMPACT.encode(to_json(document, "")).encode()
 
     def loads(self, raw: bytes, /) -> dict[str, Any]:
         """The document that `dumps` was given."""
         try:
-            document = json.loads(raw, object_hook=_from_object, parse_constant=_refuse_constant)
+            document = (_TAGGED if b'"$' in raw else _UNTAGGED).decode(raw.decode())
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise SerializationError(f"unreadable session data: {type(error).__name__}") from error
         if not isinstance(document, dict):
@@ -79,7 +79,13 @@ def _to_json(value: Any, path: str, depth: int, *, escaped: bool) -> Any:
         raise SerializationError(f"{path[:80]}: nested deeper than {MAX_DEPTH} levels")
     inner = partial(_to_json, depth=depth + 1, escaped=escaped)
     if isinstance(value, dict):
-        members = {key: inner(item, at) for key, item, at in _members(value, path)}
+        members = {
+            key: item if type(item) in _AS_THEY_ARE else inner(item, _below(path, key))
+            for key, item in value.items()
+        }
+        for key in members:
+            if type(key) is not str:
+                raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
         if escaped and _looks_tagged(members):
             return {"$" + key: item for key, item in members.items()}
         return members
@@ -98,11 +104,8 @@ def _check_scalar(value: Any, path: str) -> None:
         raise SerializationError(f"{path}: {value} is no number that JSON can hold")
 
 
-def _members(value: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any, str]]:
-    for key, item in value.items():
-        if type(key) is not str:
-            raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
-        yield key, item, f"{path}.{key}" if path else key
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
 
 
 def _looks_tagged(members: Mapping[str, Any]) -> bool:
@@ -129,7 +132,11 @@ def _kind(value: Any) -> str:
     return f"a value of type {type(value).__qualname__}"
 
 
-_SCALARS: Final = frozenset({type(None), bool, str, int, float})
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_TAGGED: Final = json.JSONDecoder(object_hook=_from_object, parse_constant=_refuse_constant)
+_UNTAGGED: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_AS_THEY_ARE: Final = frozenset({type(None), bool, str})
+_SCALARS: Final = _AS_THEY_ARE | {int, float}
 _TAGS_BY_TYPE: Mapping[type, str] = {
     datetime: "$datetime",
     date: "$date",
