@@ -1,7 +1,7 @@
 """Tells whoever holds a session open, a socket say, when it changes and when it ends.
 
-All sessions that are watched in this process are looked at in one load, twice a second and at once
-when one of them ends here. A store that announces ends to other processes saves those the wait.
+All sessions that are watched in this process are looked at in one load, twice a second; one that
+ends here, at once. A store that announces ends to other processes saves those the wait.
 """
 
 import asyncio
@@ -66,6 +66,8 @@ class Watcher:
         self._clock = clock
         self._emit = emit
         self._watched: dict[SessionKey, _Watched] = {}
+        self._keys_by_handle: dict[str, set[SessionKey]] = {}
+        self._doubtful: set[SessionKey] = set()
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -73,13 +75,14 @@ class Watcher:
         return sum(len(one.watches) for one in self._watched.values())
 
     def __call__(self, event: SessionEvent) -> None:
-        """Look at once when *event* is about a session that somebody watches."""
-        if isinstance(event, Ended | Renewed) and self._is_watched([event.handle]):
-            self._news.set()
+        """Look at once at a session that *event* is about."""
+        if isinstance(event, Ended | Renewed):
+            self._doubt([event.handle])
 
     def add(self, record: SessionRecord, watch: Watch) -> None:
         """Tell *watch* what becomes of the session that stands as *record* now."""
         self._watched.setdefault(record.key, _Watched(record)).watches.append(watch)
+        self._keys_by_handle.setdefault(record.handle, set()).add(record.key)
         if not self._tasks:
             self._tasks.append(asyncio.create_task(self._look_again_and_again()))
             if isinstance(self._store, Announcing):
@@ -107,9 +110,9 @@ class Watcher:
         if tasks := self.stop():
             await asyncio.wait(tasks)
 
-    async def look(self) -> None:
-        """See what has become of every session that is watched."""
-        keys = iter([*self._watched])
+    async def look(self, at: Collection[SessionKey] | None = None) -> None:
+        """See what has become of sessions that are watched: of these, or of all of them."""
+        keys = iter([*self._watched] if at is None else at)
         while batch := list(islice(keys, BATCH)):
             found = await self._store.load(batch)
             now = self._clock()
@@ -122,8 +125,12 @@ class Watcher:
                     self._tell_changed(key, record)
             await self._end(over)
 
-    def _is_watched(self, handles: Collection[str]) -> bool:
-        return any(one.record.handle in handles for one in self._watched.values())
+    def _doubt(self, handles: Collection[str]) -> None:
+        """Some sessions may have ended: look at those of them that are watched, and soon."""
+        for handle in handles:
+            self._doubtful |= self._keys_by_handle.get(handle, set())
+        if self._doubtful:
+            self._news.set()
 
     def _tell_changed(self, key: SessionKey, record: SessionRecord) -> None:
         watched = self._watched.get(key)
@@ -142,12 +149,13 @@ class Watcher:
         self, over: Mapping[SessionKey, SessionRecord | None]
     ) -> Mapping[SessionKey, str]:
         why = {key: "expired" for key, dead in over.items() if dead is not None}
-        for pause in PATIENCE_SECONDS:
-            unknown = over.keys() - why.keys()
-            if unknown:
-                await asyncio.sleep(pause)
-                why |= await self._reasons(unknown)
-                why |= await self._renewed(unknown - why.keys())
+        with suppress(StoreError):  # over is over, though nobody may know why
+            for pause in PATIENCE_SECONDS:
+                unknown = over.keys() - why.keys()
+                if unknown:
+                    await asyncio.sleep(pause)
+                    why |= await self._reasons(unknown)
+                    why |= await self._renewed(unknown - why.keys())
         return why
 
     async def _renewed(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, str]:
@@ -160,29 +168,43 @@ class Watcher:
         watched = self._watched.pop(key, None)
         if watched is None:
             return []
+        keys = self._keys_by_handle[watched.record.handle]
+        keys.discard(key)
+        if not keys:
+            del self._keys_by_handle[watched.record.handle]
         return watched.watches
 
     async def _look_again_and_again(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
-            self._news.clear()
-            try:
-                await self.look()
-            except StoreError as error:
-                self._emit(WatchFailed(str(error)))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._news.wait()
+            due = clock() + INTERVAL_SECONDS
+            await self._try(self.look())
+            while (left := due - clock()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._news.wait()
+                self._news.clear()
+                doubtful, self._doubtful = self._doubtful, set()
+                await self._try(self.look(doubtful))
 
     async def _listen(self, store: Announcing) -> None:
         while True:
-            try:
-                async with aclosing(store.announcements()) as announcements:
-                    async for handles in announcements:
-                        if self._is_watched(handles):
-                            self._news.set()
-            except StoreError as error:
-                self._emit(WatchFailed(str(error)))
+            await self._try(self._hear(store))
             await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def _hear(self, store: Announcing) -> None:
+        async with aclosing(store.announcements()) as announcements:
+            async for handles in announcements:
+                self._doubt(handles)
+
+    async def _try(self, step: Awaitable[None]) -> None:
+        """Whatever goes wrong, there will be a next time: sockets must not outlive a mistake."""
+        try:
+            await step
+        except StoreError as error:
+            self._emit(WatchFailed(str(error)))
+        except Exception:
+            logger.exception("watching failed")
 
 
 def _call(function: Callable[[T], None], news: T) -> None:

@@ -91,11 +91,20 @@ class Broken(Socket):
 
 class Moody(MemoryStore):
     is_down = False
+    is_broken = False
+    is_silent = False
 
     async def load(self, *args: Any) -> Any:
+        if self.is_broken:
+            raise RuntimeError("a mistake in the store")
         if self.is_down:
             raise StoreUnavailable("the store is down")
         return await super().load(*args)
+
+    async def find_by_handle(self, *args: Any) -> Any:
+        if self.is_silent:
+            raise StoreUnavailable("the store does not say why")
+        return await super().find_by_handle(*args)
 
 
 async def heard(connection: WebSocketClientConnection) -> str | bytes | None:
@@ -290,6 +299,42 @@ class TestSockets(AsyncHTTPTestCase):
         self.store.is_down = False
         await self.visit("/logout", cookie)
         assert await end_of(connection) == (4401, "logged out")
+
+    @gen_test
+    async def test_after_a_mistake_of_the_store_it_goes_on_watching(self) -> None:
+        cookie = await self.visit("/login")
+        connection = await self.open(cookie)
+        self.store.is_broken = True
+        await self.until(lambda: "watching failed" in self.caplog.text)
+        self.store.is_broken = False
+        await self.visit("/logout", cookie)
+        assert await end_of(connection) == (4401, "logged out")
+
+    @gen_test
+    async def test_what_is_over_is_closed_though_nobody_can_say_why(self) -> None:
+        cookie = await self.visit("/login")
+        connection = await self.open(cookie)
+        self.store.is_silent = True
+        await self.visit("/renew", cookie)
+        assert await end_of(connection) == (4401, "ended")
+
+    @gen_test
+    async def test_an_end_is_looked_at_alone(self) -> None:
+        cookies = [await self.visit("/login") for _ in range(5)]
+        connections = [await self.open(cookie) for cookie in cookies]
+        watcher_looks = self.manager.watcher.look
+        asked: list[int | None] = []
+
+        def look(at: Any = None) -> Any:
+            asked.append(None if at is None else len(at))
+            return watcher_looks(at)
+
+        self.manager.watcher.look = look  # type: ignore[method-assign]
+        await self.visit("/logout", cookies[0])
+        assert await end_of(connections[0]) == (4401, "logged out")
+        assert 1 in asked
+        for connection in connections[1:]:
+            connection.close()
 
     @gen_test
     async def test_one_broken_handler_leaves_the_others_theirs(self) -> None:
