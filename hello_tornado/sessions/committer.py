@@ -78,7 +78,7 @@ class Committer:
             task = asyncio.create_task(self._serve(key))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return await asyncio.shield(future)
+        return await future  # who leaves does not stop the line
 
     async def _serve(self, key: SessionKey) -> None:
         """Serve the line of one session until nobody waits in it."""

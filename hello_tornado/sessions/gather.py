@@ -6,8 +6,8 @@ thus share one query, one round trip, one fsync.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from itertools import chain, islice
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 
@@ -16,6 +16,13 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 Call = Callable[[Sequence[Q]], Awaitable[Sequence[A]]]
+
+
+class _Asked(NamedTuple, Generic[Q, A]):
+    """A question, and those who wait for its answer."""
+
+    question: Q
+    futures: list[asyncio.Future[A]]
 
 
 class Gather(Generic[K, Q, A]):
@@ -33,50 +40,60 @@ class Gather(Generic[K, Q, A]):
         self._is_shared = shared
         self._free_lanes = lanes
         self._limit = limit
-        self._waiting: dict[K, tuple[Q, asyncio.Future[A]]] = {}
+        self._lines: dict[K, list[_Asked[Q, A]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, key: K, question: Q) -> A:
         """The answer to *question*. Cancelling one caller leaves the others their answer."""
-        while key in self._waiting and not self._is_shared:
-            await asyncio.wait([self._waiting[key][1]])
-        if key not in self._waiting:
-            self._waiting[key] = question, asyncio.get_running_loop().create_future()
-            if self._free_lanes:
-                self._free_lanes -= 1
-                lane = asyncio.create_task(self._run_lane())
-                self._running.add(lane)
-                lane.add_done_callback(self._running.discard)
-        return await asyncio.shield(self._waiting[key][1])
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        line = self._lines.setdefault(key, [])
+        if line and self._is_shared:
+            line[0].futures.append(future)
+        else:
+            line.append(_Asked(question, [future]))
+        if self._free_lanes:
+            self._free_lanes -= 1
+            lane = asyncio.create_task(self._run_lane())
+            self._running.add(lane)
+            lane.add_done_callback(self._running.discard)
+        return await future
 
     async def _run_lane(self) -> None:
         try:
-            while self._waiting:
-                batch = [self._waiting.pop(key) for key in list(islice(self._waiting, self._limit))]
-                await self._ask(batch)
+            while self._lines:
+                await self._ask([self._next(key) for key in [*islice(self._lines, self._limit)]])
         finally:
             self._free_lanes += 1
 
-    async def _ask(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
+    def _next(self, key: K) -> _Asked[Q, A]:
+        line = self._lines[key]
+        asked = line.pop(0)
+        if not line:
+            del self._lines[key]
+        return asked
+
+    async def _ask(self, batch: Sequence[_Asked[Q, A]]) -> None:
         try:
-            answers = await self._call([question for question, _ in batch])
+            answers = await self._call([asked.question for asked in batch])
         except Exception as error:  # noqa: BLE001 - it goes to whoever asked
             if isinstance(error, StoreTimeout):
-                batch = [*batch, *self._waiting.values()]
-                self._waiting.clear()
+                batch = [*batch, *chain.from_iterable(self._lines.values())]
+                self._lines.clear()
             if len(batch) == 1 or isinstance(error, StoreUnavailable):
-                for _, future in batch:
-                    _fail(future, error)
+                for asked in batch:
+                    _fail(asked.futures, error)
             else:
-                for one in batch:
-                    await self._ask([one])
+                for asked in batch:
+                    await self._ask([asked])
         else:
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            for asked, answer in zip(batch, answers, strict=True):
+                for future in asked.futures:
+                    if not future.done():
+                        future.set_result(answer)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # nobody may be waiting any more; then it is no one's error
+def _fail(futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # nobody may be waiting any more; then it is no one's error
