@@ -4,22 +4,15 @@ A signed id is Tornado's signed value, version 2. The signature says that we gav
 whether the session lives, only the store knows.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
-from tornado.web import create_signed_value, decode_signed_value, get_signature_key_version
-
+from hello_tornado.sessions import signed_values
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
 
-Secret: TypeAlias = str | bytes
-Versions: TypeAlias = dict[int, str] | dict[int, bytes]
-
-# Browsers keep no cookie longer than this (RFC 6265bis, 5.5); the store ends sessions earlier.
-SIGNATURE_DAYS: Final = 400
-# What a signed value is made of; it repeats the name that it was signed for (cookies.NAME).
-VALUE: Final = re.compile(r"[A-Za-z0-9|:=/!#$%&'*+.^_`~-]{1,512}")
+# Browsers keep no cookie longer than 400 days (RFC 6265bis, 5.5); the store ends sessions earlier.
+SIGNATURE_SECONDS: Final = 400 * 86_400
 NEEDED: Final = (
     "sessions need the application setting cookie_secret: a random string, for example from "
     'python -c "import secrets; print(secrets.token_urlsafe(64))"; or several, to change it'
@@ -30,15 +23,19 @@ class SignedId(NamedTuple):
     """A session id that one of our secrets has signed: which one, and when."""
 
     session_id: SessionId
-    key_version: int | None
+    key_version: int
     signed_at: int
 
 
 class Keyring(NamedTuple):
-    """The secrets of an application: all of them verify, the one of version `current` signs."""
+    """The secrets of an application: all of them verify, the one of version `current` signs.
 
-    secrets: Sequence[Secret | Versions]
-    current: int | None
+    `is_versioned` when a value's own key version names its secret; else each may be the one.
+    """
+
+    secrets: Mapping[int, bytes]
+    current: int
+    is_versioned: bool
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Keyring":
@@ -48,48 +45,50 @@ class Keyring(NamedTuple):
         first (Tornado's own signed cookies take no list).
         """
         given = settings.get("cookie_secret")
-        several: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
-        each = list(given.values()) if isinstance(given, dict) else several
-        if not each or not all(isinstance(secret, str | bytes) and secret for secret in each):
+        is_versioned = isinstance(given, dict)
+        several = given if isinstance(given, dict | list | tuple) else [given]
+        each = several if isinstance(several, dict) else dict(enumerate(several))
+        secrets = {version: _as_bytes(secret) for version, secret in each.items()}
+        if not secrets:
             raise ConfigurationError(NEEDED)
-        if not isinstance(given, dict):
-            return cls(several, None if several == [given] else 0)
-        current = settings.get("key_version", max(given))
-        if current not in given:
+        current = settings.get("key_version", max(secrets)) if is_versioned else 0
+        if current not in secrets:
             raise ConfigurationError(f"key_version {current!r} names no secret in cookie_secret")
-        return cls([given], current)
+        return cls(secrets, current, is_versioned)
 
     def sign(self, name: str, session_id: SessionId, now: int) -> str:
         """*session_id* as the value of a cookie, or of whatever else is called *name*."""
-        signed = create_signed_value(
-            self.secrets[0],
-            name,
-            session_id,
-            version=2,
-            clock=lambda: now / 1e6,
-            key_version=self.current if isinstance(self.secrets[0], dict) else None,
-        )
-        return signed.decode("ascii")
+        version = self.current if self.is_versioned else 0
+        seconds = now // 1_000_000
+        return signed_values.create(self.secrets[self.current], version, name, session_id, seconds)
 
-    def verify(self, name: str, value: str, now: int) -> SignedId | None:
+    def verify(self, name: str, text: str, now: int) -> SignedId | None:
         """The id in a value, if one of our secrets has signed it for that name."""
-        if VALUE.fullmatch(value) is None:
+        found = signed_values.parse(name, text)
+        if found is None or found.seconds < now // 1_000_000 - SIGNATURE_SECONDS:
             return None
-        for place, secret in enumerate(self.secrets):
-            decoded = decode_signed_value(
-                secret,
-                name,
-                value,
-                max_age_days=SIGNATURE_DAYS,
-                clock=lambda: now / 1e6,
-                min_version=2,
-            )
-            if decoded is not None and decoded.isascii():
-                signed_at = int(value.split("|", 3)[2].partition(":")[2])
-                version = get_signature_key_version(value) if isinstance(secret, dict) else place
-                return SignedId(SessionId(decoded.decode("ascii")), version, signed_at * 1_000_000)
+        version = self._signer(found)
+        value = None if version is None else found.value
+        if version is None or value is None or not value.isascii():
+            return None
+        return SignedId(SessionId(value.decode("ascii")), version, found.seconds * 1_000_000)
+
+    def _signer(self, found: signed_values.SignedValue) -> int | None:
+        for version, secret in self.secrets.items():
+            is_meant = not self.is_versioned or version == found.key_version
+            if is_meant and found.is_signed_by(secret):
+                return version
         return None
 
     def is_current(self, signed: SignedId) -> bool:
         """Whether the secret that signs today has signed this."""
-        return signed.key_version == (self.current or 0)
+        return signed.key_version == self.current
+
+
+def _as_bytes(secret: object) -> bytes:
+    match secret:
+        case str() if secret:
+            return secret.encode()
+        case bytes() if secret:
+            return secret
+    raise ConfigurationError(NEEDED)

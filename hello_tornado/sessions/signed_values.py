@@ -1,0 +1,69 @@
+"""Tornado's signed values, version 2, to the same bytes: read with one pattern and one HMAC.
+
+Tornado's own reader takes them apart field by field, which costs more than the signature does. See
+`tornado.web.create_signed_value` for the form; the names that it is signed for are cookies' names.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+# Longer ones carry no id of ours (ids.is_session_id, cookies.NAME).
+MAX_LENGTH: Final = 512
+
+
+class SignedValue(NamedTuple):
+    """What a signed value says, and the signature that has yet to be checked."""
+
+    signed: str
+    key_version: int
+    seconds: int
+    encoded: str
+    signature: str
+
+    def is_signed_by(self, secret: bytes) -> bool:
+        """Whether the signature is this secret's."""
+        return hmac.compare_digest(_signature(secret, self.signed), self.signature)
+
+    @property
+    def value(self) -> bytes | None:
+        """What was signed; None when it is no base64."""
+        try:
+            return base64.b64decode(self.encoded)
+        except binascii.Error:
+            return None
+
+
+def create(secret: bytes, key_version: int, name: str, value: str, seconds: int) -> str:
+    """*value* signed for *name* at *seconds* since 1970."""
+    encoded = base64.b64encode(value.encode()).decode("ascii")
+    fields = [str(key_version), str(seconds), name, encoded]
+    signed = "|".join(["2", *(f"{len(field)}:{field}" for field in fields), ""])
+    return signed + _signature(secret, signed)
+
+
+def parse(name: str, text: str) -> SignedValue | None:
+    """What *text* is, if it has the form of a value that was signed for *name*."""
+    if len(text) > MAX_LENGTH:
+        return None
+    found = _form(name).fullmatch(text)
+    if found is None:
+        return None
+    signed, key_version, seconds, encoded, signature = found.groups()
+    return SignedValue(signed, int(key_version), int(seconds), encoded, signature)
+
+
+@lru_cache(maxsize=16)
+def _form(name: str) -> re.Pattern[str]:
+    """The lengths need no look: only that of the name could be mistaken, and it is spelt out."""
+    named = rf"{len(name)}:{re.escape(name)}"
+    return re.compile(
+        rf"(2\|[0-9]+:(-?[0-9]+)\|[0-9]+:([0-9]+)\|{named}\|[0-9]+:([A-Za-z0-9+/=]*)\|)([0-9a-f]{{64}})"
+    )
+
+
+def _signature(secret: bytes, signed: str) -> str:
+    return hmac.digest(secret, signed.encode("ascii"), "sha256").hex()
