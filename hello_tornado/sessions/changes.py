@@ -134,6 +134,8 @@ class Update:
         return Update(merged)
 
 
+NO_CHANGES: Final = Update({})
+
 Operation: TypeAlias = Set | Unset | Increment | Append | Update
 
 

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.document import Document
 from hello_tornado.sessions.errors import StoreError, StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.gather import fail
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.session import Renewal
@@ -109,7 +110,8 @@ class Committer:
             if isinstance(error, StoreTimeout):
                 turn = [*turn, *self._all_behind(folded.base.key)]
             if len(turn) == 1 or isinstance(error, StoreUnavailable):
-                _fail(turn, error)
+                for _, future in turn:
+                    fail(future, error)
                 return None
         else:
             _tell(turn, result)
@@ -153,10 +155,3 @@ def _tell(turn: Turn, result: Result) -> None:
     for _, future in turn:
         if not future.done():
             future.set_result(result)
-
-
-def _fail(turn: Turn, error: Exception) -> None:
-    for _, future in turn:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # the request may be gone; then it is no one's error

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, Literal
@@ -100,12 +99,12 @@ class CookiePolicy:
         if self.refuses(request) is not None:
             return Reading()
         name = self._name_for(request)
-        values = list(_cookies(request, name))
+        values = _values(request, name)
         if not values:
             return Reading()
         if len(values) > MAX_CANDIDATES:
             return Reading(rejected="too many")
-        verified = (keyring.verify(name, value, now) for value in dict.fromkeys(values))
+        verified = [keyring.verify(name, value, now) for value in dict.fromkeys(values)]
         signed = {found.session_id: found for found in verified if found is not None}
         return Reading(tuple(signed.values()), None if signed else "not ours")
 
@@ -201,14 +200,16 @@ class CookiePolicy:
                 return word.title()
 
 
-def _cookies(request: HTTPServerRequest, name: str) -> Iterator[str]:
+def _values(request: HTTPServerRequest, name: str) -> list[str]:
     """The values of the cookies *name*, to the letter.
 
     Tornado's parser keeps only the last of several, unquotes, and strips bytes that browsers count
     as part of a name, so that another host could slip in a cookie that wins.
     """
-    for header in request.headers.get_list("Cookie"):
-        for pair in header.split(";"):
-            found, equals, value = pair.strip(" \t").partition("=")
-            if equals and found == name:
-                yield value
+    begins = name + "="
+    return [
+        pair[len(begins) :]
+        for header in request.headers.get_list("Cookie")
+        for untrimmed in header.split(";")
+        if (pair := untrimmed.strip(" \t")).startswith(begins)
+    ]

@@ -7,7 +7,7 @@ thus share one query, one round trip, one fsync.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 
@@ -17,12 +17,8 @@ A = TypeVar("A")
 
 Call = Callable[[Sequence[Q]], Awaitable[Sequence[A]]]
 
-
-class _Asked(NamedTuple, Generic[Q, A]):
-    """A question, and those who wait for its answer."""
-
-    question: Q
-    futures: list[asyncio.Future[A]]
+Line: TypeAlias = list[tuple[Q, asyncio.Future[A]]]
+"""Questions, each with its future, in the order in which they came."""
 
 
 class Gather(Generic[K, Q, A]):
@@ -40,60 +36,56 @@ class Gather(Generic[K, Q, A]):
         self._is_shared = shared
         self._free_lanes = lanes
         self._limit = limit
-        self._lines: dict[K, list[_Asked[Q, A]]] = {}
+        self._lines: dict[K, Line[Q, A]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, key: K, question: Q) -> A:
+    def __call__(self, key: K, question: Q) -> asyncio.Future[A]:
         """The answer to *question*. Cancelling one caller leaves the others their answer."""
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        line = self._lines.setdefault(key, [])
-        if line and self._is_shared:
-            line[0].futures.append(future)
-        else:
-            line.append(_Asked(question, [future]))
+        self._lines.setdefault(key, []).append((question, future))
         if self._free_lanes:
             self._free_lanes -= 1
             lane = asyncio.create_task(self._run_lane())
             self._running.add(lane)
             lane.add_done_callback(self._running.discard)
-        return await future
+        return future
 
     async def _run_lane(self) -> None:
         try:
             while self._lines:
-                await self._ask([self._next(key) for key in [*islice(self._lines, self._limit)]])
+                await self._ask([self._turn_of(key) for key in [*islice(self._lines, self._limit)]])
         finally:
             self._free_lanes += 1
 
-    def _next(self, key: K) -> _Asked[Q, A]:
+    def _turn_of(self, key: K) -> Line[Q, A]:
+        """Those of a line who are answered together."""
         line = self._lines[key]
-        asked = line.pop(0)
-        if not line:
-            del self._lines[key]
-        return asked
+        if self._is_shared or len(line) == 1:
+            return self._lines.pop(key)
+        return [line.pop(0)]
 
-    async def _ask(self, batch: Sequence[_Asked[Q, A]]) -> None:
+    async def _ask(self, turns: Sequence[Line[Q, A]]) -> None:
         try:
-            answers = await self._call([asked.question for asked in batch])
+            answers = await self._call([turn[0][0] for turn in turns])
         except Exception as error:  # noqa: BLE001 - it goes to whoever asked
             if isinstance(error, StoreTimeout):
-                batch = [*batch, *chain.from_iterable(self._lines.values())]
+                turns = [*turns, *self._lines.values()]
                 self._lines.clear()
-            if len(batch) == 1 or isinstance(error, StoreUnavailable):
-                for asked in batch:
-                    _fail(asked.futures, error)
+            if len(turns) == 1 or isinstance(error, StoreUnavailable):
+                for _, future in chain.from_iterable(turns):
+                    fail(future, error)
             else:
-                for asked in batch:
-                    await self._ask([asked])
+                for turn in turns:
+                    await self._ask([turn])
         else:
-            for asked, answer in zip(batch, answers, strict=True):
-                for future in asked.futures:
+            for turn, answer in zip(turns, answers, strict=True):
+                for _, future in turn:
                     if not future.done():
                         future.set_result(answer)
 
 
-def _fail(futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # nobody may be waiting any more; then it is no one's error
+def fail(future: asyncio.Future[Any], error: Exception) -> None:
+    """Tell whoever waits; nobody may be waiting any more, and then it is no one's error."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()

@@ -46,9 +46,14 @@ class Keyring(NamedTuple):
         """
         given = settings.get("cookie_secret")
         is_versioned = isinstance(given, dict)
-        several = given if isinstance(given, dict | list | tuple) else [given]
-        each = several if isinstance(several, dict) else dict(enumerate(several))
-        secrets = {version: _as_bytes(secret) for version, secret in each.items()}
+        match given:
+            case dict():
+                several = given
+            case list() | tuple():
+                several = dict(enumerate(given))
+            case _:
+                several = {0: given}
+        secrets = {version: _as_bytes(secret) for version, secret in several.items()}
         if not secrets:
             raise ConfigurationError(NEEDED)
         current = settings.get("key_version", max(secrets)) if is_versioned else 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from hello_tornado.sessions.changes import Operation, Set, Unset, Update
+from hello_tornado.sessions.changes import NO_CHANGES, Operation, Set, Unset, Update
 from hello_tornado.sessions.devices import MAX_USER_AGENT, Device
 from hello_tornado.sessions.document import max_age_of
 from hello_tornado.sessions.lifetimes import MICROSECOND, MaxAge, moment_of
@@ -34,7 +34,7 @@ class MetaDict(RecordingDict):
 
     def _stand_on_meta(self, meta: dict[str, Any]) -> None:
         self._meta = meta
-        self._meta_operations = Update({})
+        self._meta_operations = NO_CHANGES
 
     def _operate_meta(self, name: str, operation: Operation) -> None:
         update = Update({name: operation})

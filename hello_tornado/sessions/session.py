@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
-from hello_tornado.sessions.changes import Operation, Set, Update
+from hello_tornado.sessions.changes import NO_CHANGES, Operation, Set, Update
 from hello_tornado.sessions.document import Document, empty_document, max_age_of
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, SessionError
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
@@ -84,7 +84,7 @@ class Session(MetaDict):
     def _stand_on(self, record: SessionRecord | None, user_id: str | None) -> None:
         self.record = record
         self._user_id = user_id
-        self._reset = Update({})
+        self._reset = NO_CHANGES
         self.renewal: Renewal | None = None
         self.touched = False
         self.logs_in = False
@@ -232,6 +232,8 @@ class Session(MetaDict):
 
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""
+        if self._is_untouched:
+            return NO_CHANGES
         data, meta = Update(self.operations()), self._meta_operations
         for view in self._views.values():
             data, meta = data.merged_with(view.changes()), meta.merged_with(view.stamp())
@@ -243,3 +245,15 @@ class Session(MetaDict):
         if self._user_id != (self.record.user_id if self.record and not self._reset else None):
             document["user_id"] = Set(self._user_id)
         return self._reset.merged_with(Update(document))
+
+    @property
+    def _is_untouched(self) -> bool:
+        """Whether nobody has written anything, or got hold of anything that could be changed."""
+        return not (
+            self._operations
+            or self._handed_out
+            or self._meta_operations
+            or self._views
+            or self._reset
+            or self.logs_in
+        )

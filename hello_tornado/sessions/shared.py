@@ -1,6 +1,6 @@
 """A store as one session uses it: one key, one swap, one touch, sharing the calls of the moment."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from hello_tornado.sessions.gather import Gather
 from hello_tornado.sessions.ids import SessionKey
@@ -21,17 +21,17 @@ class SharedStore:
             self._touch_many, shared=True
         )
 
-    async def load(self, key: SessionKey) -> SessionRecord | None:
+    def load(self, key: SessionKey) -> Awaitable[SessionRecord | None]:
         """The record under *key*, expired or not."""
-        return await self._loads(key, key)
+        return self._loads(key, key)
 
-    async def swap(self, swap: Swap) -> Outcome:
+    def swap(self, swap: Swap) -> Awaitable[Outcome]:
         """What became of *swap*."""
-        return await self._saves((swap.old or swap.new).key, swap)
+        return self._saves((swap.old or swap.new).key, swap)
 
-    async def touch(self, record: SessionRecord) -> None:
+    def touch(self, record: SessionRecord) -> Awaitable[None]:
         """Write the record's later times."""
-        await self._touches(record.key, record)
+        return self._touches(record.key, record)
 
     async def _load_many(self, keys: Sequence[SessionKey]) -> Sequence[SessionRecord | None]:
         found = await self._store.load(keys)

@@ -304,17 +304,14 @@ class SessionMixin(CrossSiteMixin):
         signed, manager = self._signed, self.session_manager
         if signed is None or session.ended:
             return False
-        lasts = self._transport.lasts(manager.now(), session.max_age)
-        resign_after = RESIGN_AFTER if lasts is None else manager.touch_interval
-        return (
-            manager.rolling
-            or session.is_max_age_changed
-            or not self._keyring.is_current(signed)
-            or (
-                session.keeps_alive
-                and (manager.now() - signed.signed_at) * MICROSECOND >= resign_after
-            )
-        )
+        if manager.rolling or session.is_max_age_changed or not self._keyring.is_current(signed):
+            return True
+        now = manager.now()
+        age = (now - signed.signed_at) * MICROSECOND
+        if not session.keeps_alive or age < min(manager.touch_interval, RESIGN_AFTER):
+            return False
+        lasts = self._transport.lasts(now, session.max_age)
+        return age >= (RESIGN_AFTER if lasts is None else manager.touch_interval)
 
     async def _commit_then_finish(self) -> "asyncio.Future[None] | None":
         try:
