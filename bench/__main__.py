@@ -1,32 +1,42 @@
-"""What a session costs: Tornado without and with sessions, measured side by side.
+"""What a session costs: Tornado without and with sessions, and its peers, measured side by side.
 
-    python -m bench [STORE…] [--rounds 5] [--seconds 2] [--connections 32] [--json F] [--svg F]
+    python -m bench [STORE…] [--peers] [--rounds 5] [--seconds 2] [--connections 32]
+                    [--json FILE] [--svg FILE]
 
-Each STORE is a URL; without one, memory and SQLite. All servers are up at the same time and are
-asked in turns, so that a noisy machine is noisy for all of them; what counts are the ratios to bare
-Tornado in the same run, medians over the rounds. Needs wrk.
+Each STORE is a URL; without one, memory:// and sqlite:// (a new file). All servers are up at the
+same time and are asked in turns, so that a noisy machine is noisy for all of them; what counts are
+the ratios to bare Tornado in the same round, medians over the rounds. Needs wrk; --peers needs
+`npm install --prefix bench/peers` and `pip install -e ".[bench]"`.
 """
 
 import argparse
 import json
 import random
-import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
 from bench.chart import chart
 from bench.load import Round, Target, serving
+from bench.servers import bare_tornado, missing, servers_on
 
-ROUTES = ("anonymous", "read", "write", "login")
+Row: TypeAlias = Mapping[str, float | str]
+Rounds: TypeAlias = Mapping[Target, Mapping[str, Sequence[Round]]]
+
+OURS = ("bare", "anonymous", "read", "write", "login")
+THEIRS = ("bare", "read", "write", "login")
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("stores", nargs="*", metavar="STORE", help="a store's URL")
+    default = ["memory://", "sqlite://"]
+    parser.add_argument("stores", nargs="*", metavar="STORE", help="a URL", default=default)
+    parser.add_argument("--peers", action="store_true", help="and other session systems")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=32)
@@ -35,68 +45,79 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def one(target: Target, route: str, cookies: list[str], given: argparse.Namespace) -> Round:
-    """One run; an anonymous visitor reads without a cookie, a login has none yet."""
-    path = "/read" if route == "anonymous" else f"/{route}"
-    with_cookies = cookies if route in {"read", "write"} else []
-    return target.load(path, with_cookies, given.connections, given.seconds)
-
-
-def measured(targets: list[Target], given: argparse.Namespace) -> dict[str, dict[str, list[Round]]]:
-    """Every round of every route of every server, taken in turns."""
-    cookies = {target: target.cookies(given.connections) for target in targets}
-    rounds = {target.name: {route: [] for route in ROUTES} for target in targets}
-    for number in range(-1, given.rounds):  # the first is for warming up
-        for route in ROUTES:
+def measured(
+    targets: Sequence[Target], cookies: Mapping[Target, Sequence[str]], given: argparse.Namespace
+) -> Rounds:
+    """Every round of every route of every server, taken in turns; the first serves to warm up."""
+    control = targets[0]
+    routes = {target: OURS if target.server.is_ours else THEIRS for target in targets}
+    rounds = {target: {route: [] for route in routes[target]} for target in targets}
+    rounds[control] = {"bare": []}
+    for number in range(-1, given.rounds):
+        for route in OURS:
             for target in random.sample(targets, len(targets)):
-                result = one(target, route, cookies[target], given)
-                if number >= 0:
-                    rounds[target.name][route].append(result)
+                if route in rounds[target]:
+                    visitors = cookies[target] if route in {"read", "write"} else ()
+                    path = "/read" if route == "anonymous" else f"/{route}"
+                    result = target.load(path, visitors, given.connections, given.seconds)
+                    if number >= 0:
+                        rounds[target][route].append(result)
     return rounds
 
 
-def summary(rounds: dict[str, dict[str, list[Round]]]) -> list[dict[str, float | str]]:
-    """A row for each server and route: medians, and the ratio to the bare server's same round."""
-    rows = []
-    for name, routes in rounds.items():
+def summary(rounds: Rounds, cookies: Mapping[Target, Sequence[str]]) -> list[Row]:
+    """A row for each server and route.
+
+    Medians; the ratio to bare Tornado, and what was added to the bare route of the same server.
+    """
+    rows: list[Row] = []
+    control = next(iter(rounds.values()))["bare"]
+    for target, routes in rounds.items():
         for route, each in routes.items():
-            bare = rounds["bare Tornado"][route]
+            ratios = [
+                mine.requests_per_second / bare.requests_per_second
+                for mine, bare in zip(each, control, strict=True)
+            ]
+            added = [mine.cpu - bare.cpu for mine, bare in zip(each, routes["bare"], strict=True)]
             medians = {
                 field: statistics.median(getattr(one, field) for one in each)
-                for field in asdict(each[0])
+                for field, value in asdict(each[0]).items()
+                if value is not None
             }
-            ratios = [
-                mine.requests_per_second / theirs.requests_per_second
-                for mine, theirs in zip(each, bare, strict=True)
-            ]
-            added = [mine.cpu - theirs.cpu for mine, theirs in zip(each, bare, strict=True)]
             rows.append(
-                {"server": name, "route": route, **medians}
+                {"server": target.server.name, "store": target.server.store, "route": route}
                 | {"ratio": statistics.median(ratios), "added_cpu": statistics.median(added)}
+                | {"cookie_bytes": max(map(len, cookies[target]), default=0)}
+                | medians
             )
     return rows
 
 
-def print_table(rows: list[dict[str, float | str]]) -> None:
-    print(f"{'':34}{'of bare':>8}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'+CPU us':>9}{'trips':>7}")
+def print_table(rows: Sequence[Row]) -> None:
+    columns = f"{'of bare':>8}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'+CPU us':>9}{'trips':>7}"
+    print(f"{'':40}{columns}{'cookie':>8}")
     for row in rows:
+        trips = f"{row['round_trips']:7.2f}" if "round_trips" in row else " " * 7
         print(
-            f"{row['server']:22}{row['route']:12}{row['ratio']:8.2f}"
+            f"{row['server']:17}{row['store']:13}{row['route']:10}{row['ratio']:8.2f}"
             f"{row['requests_per_second']:8.0f}{row['p50'] / 1e3:8.2f}{row['p99'] / 1e3:8.2f}"
-            f"{row['added_cpu']:9.0f}{row['round_trips']:7.2f}"
+            f"{row['added_cpu']:9.0f}{trips}{row['cookie_bytes']:8}"
         )
 
 
 def main() -> None:
     given = options()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is missing: install Debian's package wrk")
+    if (what := missing(with_peers=given.peers)) is not None:
+        sys.exit(what)
     with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory())
-        stores = given.stores or ["memory://", f"sqlite:///{directory}/sessions.db"]
-        kinds = {"bare Tornado": "bare"} | {store.partition(":")[0]: store for store in stores}
-        targets = [stack.enter_context(serving(name, kind)) for name, kind in kinds.items()]
-        rows = summary(measured(targets, given))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        servers = [bare_tornado()]
+        for url in given.stores:
+            servers += servers_on(url, directory, with_peers=given.peers)
+        targets = [stack.enter_context(serving(server)) for server in servers]
+        cookies = {target: target.cookies(given.connections) for target in targets[1:]}
+        cookies[targets[0]] = []
+        rows = summary(measured(targets, cookies, given), cookies)
     print_table(rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")

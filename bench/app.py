@@ -1,7 +1,4 @@
-"""The application that is measured: `python bench/app.py STORE` says its port and serves.
-
-STORE is a store's URL, or "bare": Tornado alone, with the same routes and the same answers.
-"""
+"""The application that is measured: `python bench/app.py STORE PORT`, STORE being a store's URL."""
 
 import asyncio
 import json
@@ -9,7 +6,6 @@ import sys
 from typing import Any, ClassVar
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
@@ -18,7 +14,7 @@ GREETING = "Hello Ada"
 
 
 class Bare(RequestHandler):
-    """Every route of Tornado alone."""
+    """Tornado alone."""
 
     def get(self) -> None:
         self.write(GREETING)
@@ -69,23 +65,24 @@ def counting(store: Any) -> Any:
     return store
 
 
-def application(kind: str) -> Application:
-    if kind == "bare":
-        return Application([("/counts", Counts), ("/.*", Bare)])
+def application(url: str) -> Application:
     return Application(
-        [("/read", Read), ("/write", Write), ("/login", Login), ("/counts", Counts)],
+        [
+            ("/bare", Bare),
+            ("/read", Read),
+            ("/write", Write),
+            ("/login", Login),
+            ("/counts", Counts),
+        ],
         cookie_secret="of the benchmark",
-        session_manager=SessionManager(counting(open_store(kind)), hooks=()),
+        session_manager=SessionManager(counting(open_store(url)), hooks=()),
     )
 
 
-async def main(kind: str) -> None:
-    server = HTTPServer(application(kind))
-    sockets = bind_sockets(0, "127.0.0.1")
-    server.add_sockets(sockets)
-    print(sockets[0].getsockname()[1], flush=True)
+async def main(url: str, port: str) -> None:
+    HTTPServer(application(url)).listen(int(port), "127.0.0.1")
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

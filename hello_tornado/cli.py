@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hello_tornado import migrate
+from hello_tornado import event_loop, migrate
 from hello_tornado.app import cookie_policy, database_urls, make_manager
 from hello_tornado.cures import cure_of
 from hello_tornado.logs import set_up_logs
@@ -83,7 +83,7 @@ def serve(
     refuse_what_is_dangerous(loaded, is_debugging=level == logging.DEBUG)
     if lifeline is None and loaded.settings.server.processes > 1:
         sys.exit(asyncio.run(supervise(loaded, settings, console)))
-    asyncio.run(serve_until_stopped(loaded, console, lifeline))
+    event_loop.installed().run(serve_until_stopped(loaded, console, lifeline))
 
 
 @schema_commands.command()

@@ -14,7 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from hello_tornado import __version__, migrate
+from hello_tornado import __version__, event_loop, migrate
 from hello_tornado.app import store_name
 from hello_tornado.connections import BoundedServer, connections_allowed
 from hello_tornado.database import has_schema
@@ -105,7 +105,8 @@ def announce(
     ]
     count = settings.server.processes
     company = f"{count} processes, " if count > 1 else ""
-    console.print(f"hello_tornado {__version__}, Tornado {tornado_version}")
+    loop = event_loop.installed().name
+    console.print(f"hello_tornado {__version__}, Tornado {tornado_version}, {loop}")
     console.print(f"   listening http://{shown_host}:{port}/  ({company}Ctrl+C stops)")
     console.print(f"   sessions  {store_name(settings)} {store}{schema}")
     console.print(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")

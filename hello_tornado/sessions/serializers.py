@@ -6,16 +6,16 @@ the user's that looks like one gets another "$" in front of its key, and loses i
 
 import base64
 import binascii
-import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from hello_tornado.sessions.errors import SerializationError
+from hello_tornado.sessions.json_text import JsonText, installed, reader
 from hello_tornado.sessions.lifetimes import MICROSECOND
 
 MAX_DEPTH = 64
@@ -39,7 +39,11 @@ class JsonSerializer:
     """JSON, and datetime, date, time, timedelta, bytes, set, frozenset, tuple, Decimal, UUID.
 
     Mappings need str keys; numbers must be finite, ints fit in 64 bits; nesting ends at 64 levels.
+    `text` is the library that writes and reads JSON, by default msgspec where it is installed.
     """
+
+    def __init__(self, text: JsonText | None = None) -> None:
+        self._text = text or installed()
 
     def check(self, key: str, value: Any, /) -> None:
         """Raise `SerializationError`, naming the place, for a value that JSON cannot hold."""
@@ -48,13 +52,13 @@ class JsonSerializer:
         to_json(value, key)
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:
-        """Compact ASCII JSON; lone surrogates survive as escapes."""
-        return _COMPACT.encode(to_json(document, "")).encode()
+        """Compact JSON; lone surrogates survive as escapes."""
+        return self._text.encode(to_json(document, ""))
 
     def loads(self, raw: bytes, /) -> dict[str, Any]:
         """The document that `dumps` was given."""
         try:
-            document = (_TAGGED if b'"$' in raw else _UNTAGGED).decode(raw.decode())
+            document = _read_tagged(raw) if b'"$' in raw else self._text.decode(raw)
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise SerializationError(f"unreadable session data: {type(error).__name__}") from error
         if not isinstance(document, dict):
@@ -124,17 +128,11 @@ def _from_object(members: dict[str, Any]) -> Any:
         raise ValueError(f"no value of the kind {tag}") from error
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
 def _kind(value: Any) -> str:
     return f"a value of type {type(value).__qualname__}"
 
 
-_COMPACT: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
-_TAGGED: Final = json.JSONDecoder(object_hook=_from_object, parse_constant=_refuse_constant)
-_UNTAGGED: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_read_tagged: Final = reader(_from_object)
 _AS_THEY_ARE: Final = frozenset({type(None), bool, str})
 _SCALARS: Final = _AS_THEY_ARE | {int, float}
 _TAGS_BY_TYPE: Mapping[type, str] = {

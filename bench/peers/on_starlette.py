@@ -1,0 +1,49 @@
+"""Starlette with starsessions: `python on_starlette.py STORE PORT`, given a store's URL."""
+
+import sys
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+from starsessions import InMemoryStore, SessionAutoloadMiddleware, SessionMiddleware
+from starsessions.session import regenerate_session_id
+from starsessions.stores.base import SessionStore
+from starsessions.stores.redis import RedisStore
+
+
+async def bare(_request: Request) -> PlainTextResponse:
+    return PlainTextResponse("Hello Ada")
+
+
+async def read(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(f"Hello {request.session.get('username', 'you')}")
+
+
+async def write(request: Request) -> PlainTextResponse:
+    request.session["visits"] = request.session.get("visits", 0) + 1
+    return PlainTextResponse("Hello Ada")
+
+
+async def login(request: Request) -> PlainTextResponse:
+    regenerate_session_id(request)
+    request.session.update(user_id="ada", username="Ada")
+    return PlainTextResponse("Hello Ada")
+
+
+def application(url: str) -> Starlette:
+    store: SessionStore = InMemoryStore() if url.startswith("memory:") else RedisStore(url)
+    with_sessions = Starlette(
+        routes=[Route("/read", read), Route("/write", write), Route("/login", login)],
+        middleware=[
+            Middleware(SessionMiddleware, store=store, lifetime=3600, cookie_https_only=False),
+            Middleware(SessionAutoloadMiddleware),
+        ],
+    )
+    return Starlette(routes=[Route("/bare", bare), Mount("/", with_sessions)])
+
+
+if __name__ == "__main__":
+    uvicorn.run(application(sys.argv[1]), port=int(sys.argv[2]), log_level="warning")
