@@ -78,11 +78,12 @@ class Target:
 
 
 @contextmanager
-def serving(server: Server) -> Iterator[Target]:
-    """The server, up, on a processor of its own."""
+def serving(server: Server, *, is_pinned: bool = True) -> Iterator[Target]:
+    """The server, up, and kept on one processor if it is pinned."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    with subprocess.Popen([*pinned(0), *server.command, str(port)]) as process:
+    place = pinned(0) if is_pinned else []
+    with subprocess.Popen([*place, *server.command, str(port)]) as process:
         try:
             deadline = time.monotonic() + START_SECONDS
             while not _is_listening(port):
