@@ -465,6 +465,25 @@ async def test_a_purge_goes_batch_by_batch(
     assert not (await manager.open(alive)).is_new
 
 
+async def test_a_purge_rests_longer_than_it_works(
+    manager: SessionManager, store: CountingStore, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    async def purge(_now: int, limit: int) -> int:
+        clock.advance(**slow.pop(0))
+        return limit if slow else 0
+
+    slow = [{"milliseconds": 5}, {"hours": 1}, {"hours": -1}, {}]
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    monkeypatch.setattr(store, "purge", purge)
+    assert await manager.purge(batch=10) == 30
+    assert rests == [0.02, 1, 0]
+
+
 async def test_a_purge_that_fails_is_told_and_the_next_one_runs(
     store: CountingStore, clock: Any
 ) -> None:
