@@ -1,6 +1,7 @@
 """How a store ages: the same questions to ten thousand, a million and ten million sessions.
 
-    python -m bench.scale [STORE…] [--sizes 10000 1000000 10000000] [--purge 1000000] [--json FILE]
+    python -m bench.scale [STORE…] [--sizes 10000 1000000 10000000] [--purge 1000000]
+                          [--seconds 10] [--json FILE]
 
 Each STORE is the URL of an empty database of its own; without one, a new SQLite file and memory. At
 every size: the medians of a load, a save, a find by user (who has ten) and a count of the living,
@@ -37,7 +38,6 @@ from hello_tornado.sessions.stores import Store
 AT_ONCE = 1000
 CLIENTS = 32
 ASKED = 500
-SECONDS = 10
 DATA = json.dumps({"data": {"username": "Ada", "visits": 1, "theme": "x" * 80}}).encode()
 DAY = timedelta(days=1) // MICROSECOND
 
@@ -47,6 +47,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("stores", nargs="*", metavar="STORE")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 1_000_000, 10_000_000])
     parser.add_argument("--purge", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=int, default=10, help="under load before and after")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args()
 
@@ -146,26 +147,26 @@ def p99(taken: Sequence[float]) -> float:
     return statistics.quantiles(taken, n=100)[98] * 1e3
 
 
-async def purging(store: Store, size: int, count: int) -> dict[str, float]:
+async def purging(store: Store, size: int, count: int, seconds: int) -> dict[str, float]:
     """Milliseconds that 99 of 100 requests stay below: without the purge, with it, and after."""
     manager = SessionManager(store, hooks=())
     ids = await visitors(manager)
     await fill(store, range(size, size + count), -DAY - size - count)
-    before = p99(await latencies(manager, ids, asyncio.sleep(SECONDS)))
+    before = p99(await latencies(manager, ids, asyncio.sleep(seconds)))
     begun = time.perf_counter()
     during = p99(await latencies(manager, ids, manager.purge()))
-    seconds = time.perf_counter() - begun
-    after = p99(await latencies(manager, ids, asyncio.sleep(SECONDS)))
+    lasted = time.perf_counter() - begun
+    after = p99(await latencies(manager, ids, asyncio.sleep(seconds)))
     lost = size + len(ids) - await store.count()
-    return {"before": before, "during": during, "after": after, "seconds": seconds, "lost": lost}
+    return {"before": before, "during": during, "after": after, "seconds": lasted, "lost": lost}
 
 
-async def measured(url: str, sizes: Sequence[int], purge: int) -> dict[str, Any]:
+async def measured(url: str, given: argparse.Namespace) -> dict[str, Any]:
     """Everything about one store; prints as it goes."""
     store, held, sizes_done = open_store(url), bytes_held(url), 0
     rows: list[Mapping[str, float]] = []
     print(store, flush=True)
-    for size in sizes:
+    for size in given.sizes:
         begun = time.perf_counter()
         await fill(store, range(sizes_done, size), DAY)
         filled, sizes_done = time.perf_counter() - begun, size
@@ -174,8 +175,8 @@ async def measured(url: str, sizes: Sequence[int], purge: int) -> dict[str, Any]
         rows.append({"sessions": size, **answers, "bytes": each})
         asked = "".join(f"  {name} {taken:,.0f} us" for name, taken in answers.items())
         print(f"{size:12,}{asked}  {each:.0f} bytes each  (filled in {filled:.0f} s)", flush=True)
-    purged = await purging(store, sizes_done, purge)
-    print(f"      purge of {purge:,}: {', '.join(f'{k} {v:.1f}' for k, v in purged.items())}")
+    purged = await purging(store, sizes_done, given.purge, given.seconds)
+    print(f"      purge of {given.purge:,}: {', '.join(f'{k} {v:.1f}' for k, v in purged.items())}")
     await store.aclose()
     return {"store": url.partition(":")[0], "sizes": rows, "purge": purged}
 
@@ -186,7 +187,7 @@ def main() -> None:
         for url in given.stores or [f"sqlite:///{directory}/sessions.db", "memory://"]:
             if not url.startswith("memory:"):
                 migrate.upgrade(url)
-            results.append(asyncio.run(measured(url, given.sizes, given.purge)))
+            results.append(asyncio.run(measured(url, given)))
     if given.json:
         given.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
 

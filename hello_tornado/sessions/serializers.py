@@ -84,7 +84,9 @@ def _to_json(value: Any, path: str, depth: int, *, escaped: bool) -> Any:
     inner = partial(_to_json, depth=depth + 1, escaped=escaped)
     if isinstance(value, dict):
         members = {
-            key: item if type(item) in _AS_THEY_ARE else inner(item, _below(path, key))
+            key: item
+            if (its := type(item)) in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT)
+            else inner(item, _below(path, key))
             for key, item in value.items()
         }
         for key in members:
