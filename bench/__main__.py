@@ -5,7 +5,8 @@
 
 Each STORE is a URL; without one, memory:// and sqlite:// (a new file). All servers are up at the
 same time and are asked in turns, so that a noisy machine is noisy for all of them; what counts are
-the ratios to bare Tornado in the same round, medians over the rounds. Needs wrk; --peers needs
+the ratios to bare Tornado in the same round, medians over the rounds. plain-read and plain-write
+are sessions by hand on our stores, a statement for each request. Needs wrk; --peers needs
 `npm install --prefix bench/peers` and `pip install -e ".[bench]"`.
 """
 
@@ -28,8 +29,9 @@ from bench.servers import bare_tornado, missing, servers_on
 Row: TypeAlias = Mapping[str, float | str]
 Rounds: TypeAlias = Mapping[Target, Mapping[str, Sequence[Round]]]
 
-OURS = ("bare", "anonymous", "read", "write", "login")
 THEIRS = ("bare", "read", "write", "login")
+OURS = (*THEIRS, "anonymous", "plain-read", "plain-write")
+VISITED = {"read", "write", "plain-read", "plain-write"}
 
 
 def options() -> argparse.Namespace:
@@ -57,7 +59,7 @@ def measured(
         for route in OURS:
             for target in random.sample(targets, len(targets)):
                 if route in rounds[target]:
-                    visitors = cookies[target] if route in {"read", "write"} else ()
+                    visitors = cookies[target] if route in VISITED else ()
                     path = "/read" if route == "anonymous" else f"/{route}"
                     result = target.load(path, visitors, given.connections, given.seconds)
                     if number >= 0:
@@ -95,11 +97,11 @@ def summary(rounds: Rounds, cookies: Mapping[Target, Sequence[str]]) -> list[Row
 
 def print_table(rows: Sequence[Row]) -> None:
     columns = f"{'of bare':>8}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'+CPU us':>9}{'trips':>7}"
-    print(f"{'':40}{columns}{'cookie':>8}")
+    print(f"{'':42}{columns}{'cookie':>8}")
     for row in rows:
         trips = f"{row['round_trips']:7.2f}" if "round_trips" in row else " " * 7
         print(
-            f"{row['server']:17}{row['store']:13}{row['route']:10}{row['ratio']:8.2f}"
+            f"{row['server']:17}{row['store']:13}{row['route']:12}{row['ratio']:8.2f}"
             f"{row['requests_per_second']:8.0f}{row['p50'] / 1e3:8.2f}{row['p99'] / 1e3:8.2f}"
             f"{row['added_cpu']:9.0f}{trips}{row['cookie_bytes']:8}"
         )

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
+from hello_tornado.sessions.ids import SessionId, key_of
+from hello_tornado.sessions.record import Swap
 
 GREETING = "Hello Ada"
 
@@ -36,6 +39,21 @@ class Login(SessionMixin, RequestHandler):
         self.session.login("ada")
         self.session["username"] = "Ada"
         self.write(GREETING)
+
+
+class Plain(RequestHandler):
+    """By hand, one statement for each request: a signed cookie, a load, and maybe a save."""
+
+    async def get(self, verb: str) -> None:
+        store = self.settings["session_manager"].store
+        key = key_of(SessionId((self.get_signed_cookie("session") or b"").decode()))
+        record = (await store.load([key]))[key]
+        document = json.loads(record.data)
+        if verb == "write":
+            document["data"]["visits"] = document["data"].get("visits", 0) + 1
+            data = json.dumps(document).encode()
+            await store.save([Swap(record, replace(record, version=record.version + 1, data=data))])
+        self.write(f"Hello {document['data']['username']}")
 
 
 class Counts(RequestHandler):
@@ -72,6 +90,7 @@ def application(url: str) -> Application:
             ("/read", Read),
             ("/write", Write),
             ("/login", Login),
+            ("/plain-(read|write)", Plain),
             ("/counts", Counts),
         ],
         cookie_secret="of the benchmark",

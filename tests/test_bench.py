@@ -32,7 +32,7 @@ def test_a_short_benchmark_prints_writes_and_draws(tmp_path: Path) -> None:
     short = ("--rounds", "1", "--seconds", "1", "--connections", "8")
     table = printed("bench", "sqlite://", *short, "--json", figures, "--svg", picture)
     rows = json.loads(figures.read_text())
-    routes = ["bare", "anonymous", "read", "write", "login"]
+    routes = ["bare", "read", "write", "login", "anonymous", "plain-read", "plain-write"]
     assert [row["route"] for row in rows] == ["bare", *routes]
     assert all(row["requests_per_second"] > 0 and row["p50"] <= row["p99"] for row in rows)
     trips = {row["route"]: row["round_trips"] for row in rows[1:]}
