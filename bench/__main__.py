@@ -47,10 +47,11 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(
-    targets: Sequence[Target], cookies: Mapping[Target, Sequence[str]], given: argparse.Namespace
-) -> Rounds:
-    """Every round of every route of every server, taken in turns; the first serves to warm up."""
+def measured(targets: Sequence[Target], given: argparse.Namespace) -> Rounds:
+    """Every round of every route of every server, taken in turns; the first serves to warm up.
+
+    The visitors of a round are new: wrk would go on with a cookie that it was told to replace.
+    """
     control = targets[0]
     routes = {target: OURS if target.server.is_ours else THEIRS for target in targets}
     rounds = {target: {route: [] for route in routes[target]} for target in targets}
@@ -59,7 +60,7 @@ def measured(
         for route in OURS:
             for target in random.sample(targets, len(targets)):
                 if route in rounds[target]:
-                    visitors = cookies[target] if route in VISITED else ()
+                    visitors = target.cookies(given.connections) if route in VISITED else ()
                     path = "/read" if route == "anonymous" else f"/{route}"
                     result = target.load(path, visitors, given.connections, given.seconds)
                     if number >= 0:
@@ -67,7 +68,7 @@ def measured(
     return rounds
 
 
-def summary(rounds: Rounds, cookies: Mapping[Target, Sequence[str]]) -> list[Row]:
+def summary(rounds: Rounds) -> list[Row]:
     """A row for each server and route.
 
     Medians; the ratio to bare Tornado, and what was added to the bare route of the same server.
@@ -75,6 +76,7 @@ def summary(rounds: Rounds, cookies: Mapping[Target, Sequence[str]]) -> list[Row
     rows: list[Row] = []
     control = next(iter(rounds.values()))["bare"]
     for target, routes in rounds.items():
+        cookie_bytes = max(map(len, target.cookies(1))) if len(routes) > 1 else 0
         for route, each in routes.items():
             ratios = [
                 mine.requests_per_second / bare.requests_per_second
@@ -89,7 +91,7 @@ def summary(rounds: Rounds, cookies: Mapping[Target, Sequence[str]]) -> list[Row
             rows.append(
                 {"server": target.server.name, "store": target.server.store, "route": route}
                 | {"ratio": statistics.median(ratios), "added_cpu": statistics.median(added)}
-                | {"cookie_bytes": max(map(len, cookies[target]), default=0)}
+                | {"cookie_bytes": cookie_bytes}
                 | medians
             )
     return rows
@@ -117,9 +119,7 @@ def main() -> None:
         for url in given.stores:
             servers += servers_on(url, directory, with_peers=given.peers)
         targets = [stack.enter_context(serving(server)) for server in servers]
-        cookies = {target: target.cookies(given.connections) for target in targets[1:]}
-        cookies[targets[0]] = []
-        rows = summary(measured(targets, cookies, given), cookies)
+        rows = summary(measured(targets, given))
     print_table(rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")

@@ -1,6 +1,7 @@
 """The application that is measured: `python bench/app.py STORE PORT`, STORE being a store's URL."""
 
 import asyncio
+import gc
 import json
 import sys
 from dataclasses import replace
@@ -100,6 +101,7 @@ def application(url: str) -> Application:
 
 async def main(url: str, port: str) -> None:
     HTTPServer(application(url)).listen(int(port), "127.0.0.1")
+    gc.freeze()  # as our server does
     await asyncio.Event().wait()
 
 

@@ -18,8 +18,9 @@ from bench.servers import servers_on
 ROUTES = ("read", "write")
 
 
-def together(targets: Sequence[Target], route: str, cookies: Sequence[str]) -> float:
+def together(targets: Sequence[Target], route: str) -> float:
     """Requests per second of all of them; 32 clients, who are everybody's."""
+    cookies = targets[0].cookies(32)
     with ThreadPoolExecutor(len(targets)) as pool:
         connections = 32 // len(targets)
         rounds = pool.map(lambda one: one.load(f"/{route}", cookies, connections, 2), targets)
@@ -36,12 +37,11 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (server,) = servers_on(given.store, directory, with_peers=False)
         targets = [stack.enter_context(serving(server, is_pinned=False)) for _ in range(given.most)]
-        cookies = targets[0].cookies(32)
         for route in ROUTES:
             figures: dict[int, list[float]] = {count + 1: [] for count in range(given.most)}
             for _ in range(given.rounds):
                 for count, each in figures.items():
-                    each.append(together(targets[:count], route, cookies))
+                    each.append(together(targets[:count], route))
             one = statistics.median(figures[1])
             for count, each in figures.items():
                 all_of_them = statistics.median(each)

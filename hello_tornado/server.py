@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -56,6 +57,7 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     try:
         await service.start()
         server.add_sockets(sockets)
+        gc.freeze()  # what is loaded stays; looking through it again and again stalled requests
         if lifeline is None:
             store = str(service.manager.store)
             announce(loaded, store, sockets[0].getsockname(), backup, console)

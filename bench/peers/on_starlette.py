@@ -1,5 +1,6 @@
 """Starlette with starsessions: `python on_starlette.py STORE PORT`, given a store's URL."""
 
+import gc
 import sys
 
 import uvicorn
@@ -46,4 +47,6 @@ def application(url: str) -> Starlette:
 
 
 if __name__ == "__main__":
-    uvicorn.run(application(sys.argv[1]), port=int(sys.argv[2]), log_level="warning")
+    served = application(sys.argv[1])
+    gc.freeze()  # as our server does
+    uvicorn.run(served, port=int(sys.argv[2]), log_level="warning")

@@ -1,5 +1,6 @@
 """A WSGI application in one process of gunicorn with eight threads."""
 
+import gc
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -18,4 +19,5 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        gc.freeze()  # as our server does
         return self._application

@@ -2,22 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from typing import Any, TypeAlias
+
+Arrival: TypeAlias = "asyncio.Future[None] | None"
 
 
 class Deferred:
     """The end of a response, to be run once by whoever awaits it first."""
 
-    def __init__(self, end: Callable[[], Awaitable["asyncio.Future[None] | None"]]) -> None:
-        self._end = end
-        self._sent: asyncio.Future[asyncio.Future[None] | None] | None = None
+    def __init__(self, end: Callable[[], Awaitable[Arrival]]) -> None:
+        self._end: Callable[[], Awaitable[Arrival]] | None = end
+        self._sent: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
 
-    async def run(self) -> "asyncio.Future[None] | None":
+    async def run(self) -> Arrival:
         """Let the response leave; returns Tornado's future of its arrival, if one was sent."""
-        if self._sent is None:
-            self._sent = asyncio.get_running_loop().create_future()
+        if self._end is not None:
+            # Forgotten, for else it and its handler hold each other until the collector comes by.
+            end, self._end = self._end, None
             try:
-                self._sent.set_result(await self._end())
+                self._sent.set_result(await end())
             except BaseException:
                 self._sent.cancel()
                 raise
