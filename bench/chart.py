@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
 
-LEFT, WIDTH, BAR, GAP, HEAD = 150, 480, 13, 9, 26
+LEFT, WHOLE, RIGHT, BAR, GAP, HEAD = 150, 360, 90, 13, 9, 26
 OURS = {"read": "#0d6278", "write": "#2a8ba5", "login": "#6db6c9"}
 THEIRS = {"read": "#77838a", "write": "#98a3a9", "login": "#b9c1c5"}
 TITLE = "Requests per second as a part of what Tornado does without sessions"
@@ -24,9 +24,11 @@ def chart(rows: Sequence[Mapping[str, float | str]]) -> str:
                 parts.append(_bar(str(row["route"]), float(row["ratio"]), y, colors))
                 y += BAR
             y += GAP
-    whole = LEFT + WIDTH
+    whole = LEFT + WHOLE
+    longest = max([1.0, *(float(row["ratio"]) for row in shown)])
+    width = LEFT + longest * WHOLE + RIGHT
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole + 150} {y}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {y}" role="img" '
         'font-family="system-ui, sans-serif" font-size="13">'
         f"<title>{TITLE}</title>"
         "<style>text{fill:#52626b}.small{font-size:11px}.store{font-weight:600}"
@@ -39,7 +41,7 @@ def chart(rows: Sequence[Mapping[str, float | str]]) -> str:
 
 
 def _bar(route: str, ratio: float, y: int, colors: Mapping[str, str]) -> str:
-    length = ratio * WIDTH
+    length = ratio * WHOLE
     return (
         f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR - 2}" fill="{colors[route]}"/>'
         f'<text x="{LEFT + length + 6:.1f}" y="{y + 10}" class="small">{ratio:.2f} {route}</text>'
