@@ -1,4 +1,7 @@
-"""The application that is measured: `python bench/app.py STORE PORT`, STORE being a store's URL."""
+"""The application that is measured: `python bench/app.py STORE PORT`, STORE being a store's URL.
+
+It runs as our server does: on uvloop where that is installed, and with what it has loaded frozen.
+"""
 
 import asyncio
 import gc
@@ -10,6 +13,7 @@ from typing import Any, ClassVar
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
+from hello_tornado import event_loop
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
 from hello_tornado.sessions.ids import SessionId, key_of
 from hello_tornado.sessions.record import Swap
@@ -101,9 +105,9 @@ def application(url: str) -> Application:
 
 async def main(url: str, port: str) -> None:
     HTTPServer(application(url)).listen(int(port), "127.0.0.1")
-    gc.freeze()  # as our server does
+    gc.freeze()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    event_loop.installed().run(main(*sys.argv[1:]))
