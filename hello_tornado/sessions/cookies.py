@@ -104,8 +104,11 @@ class CookiePolicy:
             return Reading()
         if len(values) > MAX_CANDIDATES:
             return Reading(rejected="too many")
-        verified = [keyring.verify(name, value, now) for value in dict.fromkeys(values)]
-        signed = {found.session_id: found for found in verified if found is not None}
+        signed = {
+            found.session_id: found
+            for value in values
+            if (found := keyring.verify(name, value, now)) is not None
+        }
         return Reading(tuple(signed.values()), None if signed else "not ours")
 
     def issue(

@@ -21,7 +21,9 @@ def max_age_of(meta: Mapping[str, Any]) -> MaxAge | None:
 
 def drop_expired_keys(document: Document, now: int) -> None:
     """Take out of *document* each key whose own time is up."""
-    expiries = document["meta"].get("expiries", {})
+    expiries = document["meta"].get("expiries")
+    if not expiries:
+        return
     for key in [key for key, expires_at in expiries.items() if expires_at <= now]:
         document["data"].pop(key, None)
         del expiries[key]

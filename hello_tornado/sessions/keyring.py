@@ -5,11 +5,13 @@ whether the session lives, only the store knows.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from hello_tornado.sessions import signed_values
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.signed_values import Signer
 
 # Browsers keep no cookie longer than 400 days (RFC 6265bis, 5.5); the store ends sessions earlier.
 SIGNATURE_SECONDS: Final = 400 * 86_400
@@ -33,7 +35,7 @@ class Keyring(NamedTuple):
     `is_versioned` when a value's own key version names its secret; else each may be the one.
     """
 
-    secrets: Mapping[int, bytes]
+    signers: Mapping[int, Signer]
     current: int
     is_versioned: bool
 
@@ -44,50 +46,50 @@ class Keyring(NamedTuple):
         Of a mapping by version, Tornado's `key_version` signs, or else the highest; of a list, the
         first (Tornado's own signed cookies take no list).
         """
-        given = settings.get("cookie_secret")
-        is_versioned = isinstance(given, dict)
-        match given:
-            case dict():
-                several = given
-            case list() | tuple():
-                several = dict(enumerate(given))
-            case _:
-                several = {0: given}
-        secrets = {version: _as_bytes(secret) for version, secret in several.items()}
-        if not secrets:
-            raise ConfigurationError(NEEDED)
-        current = settings.get("key_version", max(secrets)) if is_versioned else 0
-        if current not in secrets:
-            raise ConfigurationError(f"key_version {current!r} names no secret in cookie_secret")
-        return cls(secrets, current, is_versioned)
+        match settings.get("cookie_secret"):
+            case str() | bytes() as secret:
+                return _keyring(((0, secret),), None)
+            case dict() as several:
+                secrets = tuple((version, _as_bytes(secret)) for version, secret in several.items())
+                return _keyring(secrets, settings.get("key_version", max(several, default=0)))
+            case list() | tuple() as several:
+                return _keyring(tuple(enumerate(map(_as_bytes, several))), None)
+        raise ConfigurationError(NEEDED)
 
     def sign(self, name: str, session_id: SessionId, now: int) -> str:
         """*session_id* as the value of a cookie, or of whatever else is called *name*."""
         version = self.current if self.is_versioned else 0
-        seconds = now // 1_000_000
-        return signed_values.create(self.secrets[self.current], version, name, session_id, seconds)
+        signer = self.signers[self.current]
+        return signed_values.create(signer, version, name, session_id, now // 1_000_000)
 
     def verify(self, name: str, text: str, now: int) -> SignedId | None:
         """The id in a value, if one of our secrets has signed it for that name."""
         found = signed_values.parse(name, text)
         if found is None or found.seconds < now // 1_000_000 - SIGNATURE_SECONDS:
             return None
-        version = self._signer(found)
-        value = None if version is None else found.value
-        if version is None or value is None or not value.isascii():
-            return None
-        return SignedId(SessionId(value.decode("ascii")), version, found.seconds * 1_000_000)
-
-    def _signer(self, found: signed_values.SignedValue) -> int | None:
-        for version, secret in self.secrets.items():
+        for version, signer in self.signers.items():
             is_meant = not self.is_versioned or version == found.key_version
-            if is_meant and found.is_signed_by(secret):
-                return version
+            if is_meant and found.is_signed_by(signer):
+                value = found.value
+                when = found.seconds * 1_000_000
+                return None if value is None else SignedId(SessionId(value), version, when)
         return None
 
     def is_current(self, signed: SignedId) -> bool:
         """Whether the secret that signs today has signed this."""
         return signed.key_version == self.current
+
+
+@lru_cache(maxsize=16)
+def _keyring(secrets: tuple[tuple[int, str | bytes], ...], key_version: int | None) -> Keyring:
+    """Made once, for an application asks with each request; a *key_version* if there are any."""
+    signers = {version: Signer(_as_bytes(secret)) for version, secret in secrets}
+    if not signers:
+        raise ConfigurationError(NEEDED)
+    current = 0 if key_version is None else key_version
+    if current not in signers:
+        raise ConfigurationError(f"key_version {current!r} names no secret in cookie_secret")
+    return Keyring(signers, current, is_versioned=key_version is not None)
 
 
 def _as_bytes(secret: object) -> bytes:

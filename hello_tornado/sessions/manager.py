@@ -109,7 +109,7 @@ class SessionManager:
         self.lifetimes = lifetimes or Lifetimes()
         self.rolling = rolling
         self.unset = unset
-        self.touch_interval = touch_interval
+        self.touch_after = touch_interval // MICROSECOND
         self.remember_ended = remember_ended
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
@@ -350,8 +350,7 @@ class SessionManager:
         if record is None:
             return False
         return session.touched or (
-            session.keeps_alive
-            and self.now() - record.accessed_at >= self.touch_interval // MICROSECOND
+            session.keeps_alive and self.now() - record.accessed_at >= self.touch_after
         )
 
     def _new_id(self, request: object) -> SessionId:

@@ -252,8 +252,8 @@ class Session(MetaDict):
         return not (
             self._operations
             or self._handed_out
-            or self._meta_operations
             or self._views
-            or self._reset
             or self.logs_in
+            or self._meta_operations is not NO_CHANGES
+            or self._reset is not NO_CHANGES
         )

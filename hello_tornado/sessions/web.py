@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cached_property
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -47,7 +46,7 @@ DEFAULT_POLICY: Final = CookiePolicy()
 UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 # A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
-RESIGN_AFTER: Final = timedelta(days=1)
+RESIGN_AFTER: Final = timedelta(days=1) // MICROSECOND
 
 
 class SessionMixin(CrossSiteMixin):
@@ -68,6 +67,7 @@ class SessionMixin(CrossSiteMixin):
     keeps_session_alive = True
 
     _session: Session | None = None
+    _reading: Reading | None = None
     _signed: SignedId | None = None
     _cookie_action: CookieAction = Keep()
     _deferred: "Deferred | None" = None
@@ -221,7 +221,7 @@ class SessionMixin(CrossSiteMixin):
 
     def _session_ids(self) -> list[SessionId]:
         if self._session is None:
-            return [signed.session_id for signed in self._reading.signed]
+            return [signed.session_id for signed in self._read().signed]
         return [] if self._session_id is None else [self._session_id]
 
     @property
@@ -231,43 +231,49 @@ class SessionMixin(CrossSiteMixin):
             return self._cookie_action.session_id
         return self._signed.session_id if self._signed else None
 
-    @cached_property
-    def _reading(self) -> Reading:
-        return self._transport.read(self.request, self._keyring, self.session_manager.now())
+    def _read(self) -> Reading:
+        """The ids that the request carries; read once, before `prepare()` if there is a token."""
+        if self._reading is None:
+            given: TransportSetting = self.settings.get("session_cookie", DEFAULT_POLICY)
+            self._transport = given(self.request) if callable(given) else given
+            self._keyring = Keyring.of(self.settings)
+            now = self.session_manager.now()
+            self._reading = self._transport.read(self.request, self._keyring, now)
+        return self._reading
 
     async def _open_session(self) -> Session:
-        manager, reading = self.session_manager, self._reading
+        manager, reading = self.session_manager, self._read()
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
-        opened = [(signed, await manager.open(signed.session_id)) for signed in reading.signed]
-        living = [(signed, session) for signed, session in opened if not session.is_new]
+        living: list[Session] = []
+        over: Session | None = None  # a new one, that knows why the old one is over
+        for signed in reading.signed:
+            session = await manager.open(signed.session_id)
+            if session.is_new:
+                over = over or session
+            else:
+                living.append(session)
+                self._signed = signed
         if len(living) == 1:
-            ((self._signed, session),) = living
-            return session
+            return living[0]
+        self._signed = None
         if living:
             manager.emit(CookieRejected("ambiguous"))
-        elif opened:
-            return opened[0][1]  # a new one, that knows why the old one is over
+        elif over is not None:
+            return over
         return await manager.open(None)
-
-    @cached_property
-    def _transport(self) -> Transport:
-        given: TransportSetting = self.settings.get("session_cookie", DEFAULT_POLICY)
-        return given(self.request) if callable(given) else given
-
-    @cached_property
-    def _keyring(self) -> Keyring:
-        return Keyring.of(self.settings)
 
     def _must_commit(self) -> bool:
         session = self._session
         if session is None or self._is_session_dropped or self._is_sending:
             return False
-        if self.get_status() >= 500 or (session.is_new and not self._can_begin(session)):
+        if self.get_status() >= 500:
             return False
         if self._is_committed:
-            return session.modified and not session.ended
-        return self.session_manager.needs_store(session) or self._is_resign_due(session)
+            needs = session.modified and not session.ended
+        else:
+            needs = self.session_manager.needs_store(session) or self._is_resign_due(session)
+        return needs and (not session.is_new or self._can_begin(session))
 
     def _can_begin(self, session: Session) -> bool:
         if session.refusal is not None:
@@ -307,11 +313,11 @@ class SessionMixin(CrossSiteMixin):
         if manager.rolling or session.is_max_age_changed or not self._keyring.is_current(signed):
             return True
         now = manager.now()
-        age = (now - signed.signed_at) * MICROSECOND
-        if not session.keeps_alive or age < min(manager.touch_interval, RESIGN_AFTER):
+        age = now - signed.signed_at
+        if not session.keeps_alive or age < min(manager.touch_after, RESIGN_AFTER):
             return False
         lasts = self._transport.lasts(now, session.max_age)
-        return age >= (RESIGN_AFTER if lasts is None else manager.touch_interval)
+        return age >= (RESIGN_AFTER if lasts is None else manager.touch_after)
 
     async def _commit_then_finish(self) -> "asyncio.Future[None] | None":
         try:
@@ -331,38 +337,37 @@ class SessionMixin(CrossSiteMixin):
 
     def _write_session_headers(self) -> None:
         """Everything about the session that the browser, and any cache, must know."""
-        if self._session is None:
+        session = self._session
+        if session is None:
             return
-        self._session.response_started = True
-        if isinstance(self._session.refusal, StoreUnavailable):
-            self.set_header("Cache-Control", "no-store")
-        if self._is_session_read:
-            self._add_to_list_header("Vary", self._transport.request_header)
-        header = self._session_header()
+        session.response_started = True
+        header = self._session_header(session)
         if header is not None:
             self.add_header(self._transport.response_header, header)
+        if header is not None or isinstance(session.refusal, StoreUnavailable):
             self.set_header("Cache-Control", "no-store")
-            if not self._is_session_read:
-                self._add_to_list_header("Vary", self._transport.request_header)
+        if header is not None or self._is_session_read:
+            self._vary_by(self._transport.request_header)
 
-    def _session_header(self) -> str | None:
+    def _session_header(self, session: Session) -> str | None:
         match self._cookie_action:
+            case Keep():
+                return None
+            case Clear():
+                return self._transport.clear(self.request)
             case Issue(session_id):
                 return self._transport.issue(
                     self.request,
                     self._keyring,
                     session_id,
-                    self._session.max_age if self._session is not None else None,
+                    session.max_age,
                     self.session_manager.now(),
                 )
-            case Clear():
-                return self._transport.clear(self.request)
-            case Keep():
-                return None
 
-    def _add_to_list_header(self, name: str, value: str) -> None:
-        given = self._headers.get(name)
-        if given is None:
-            self.set_header(name, value)
-        elif value.lower() not in (item.strip().lower() for item in given.split(",")):
-            self.set_header(name, f"{given}, {value}")
+    def _vary_by(self, name: str) -> None:
+        if "Vary" not in self._headers:
+            self.set_header("Vary", name)
+            return
+        given = self._headers["Vary"]
+        if name.lower() not in (item.strip().lower() for item in given.split(",")):
+            self.set_header("Vary", f"{given}, {name}")
