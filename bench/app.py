@@ -7,7 +7,6 @@ import asyncio
 import gc
 import json
 import sys
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from tornado.httpserver import HTTPServer
@@ -57,7 +56,7 @@ class Plain(RequestHandler):
         if verb == "write":
             document["data"]["visits"] = document["data"].get("visits", 0) + 1
             data = json.dumps(document).encode()
-            await store.save([Swap(record, replace(record, version=record.version + 1, data=data))])
+            await store.save([Swap(record, record._replace(version=record.version + 1, data=data))])
         self.write(f"Hello {document['data']['username']}")
 
 

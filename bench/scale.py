@@ -20,7 +20,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ async def questions(store: Store, size: int) -> dict[str, float]:
 
     async def save(place: int) -> object:
         old = found[place]
-        return await store.save([Swap(old, replace(old, version=old.version + 1))])
+        return await store.save([Swap(old, old._replace(version=old.version + 1))])
 
     return {
         "load": await median(lambda place: store.load([keys[place]]), places),

@@ -1,7 +1,6 @@
 """Records into documents and back: what a session's bytes mean, and when the session will end."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from hello_tornado.sessions.changes import Update
@@ -92,7 +91,7 @@ class Codec:
         """*record* as used at this moment by a session with this `max_age`."""
         now = max(self._clock(), record.accessed_at)
         expires_at = self._lifetimes.expires_at(record.created_at, now, max_age)
-        return replace(record, accessed_at=now, expires_at=max(expires_at, record.expires_at))
+        return record._replace(accessed_at=now, expires_at=max(expires_at, record.expires_at))
 
     def farewell(self, key: SessionKey, reason: EndedReason) -> SessionRecord:
         """The record under *key* that says for which reason another one has ended now."""

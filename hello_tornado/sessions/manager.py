@@ -121,7 +121,7 @@ class SessionManager:
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(store)
         self._farewells = Farewells(store, self._codec, clock, remember_ended)
-        self._committer = Committer(self._shared.swap, self._codec.rebuild)
+        self._committer = Committer(store.save, self._codec.rebuild)
         self._purgers: list[Purger] = []
         self.watcher = Watcher(store, self._farewells.reasons, clock, self.emit)
         self._hooks.append(self.watcher)

@@ -6,8 +6,7 @@ from typing import NamedTuple, TypeAlias
 from hello_tornado.sessions.ids import SessionKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRecord:
+class SessionRecord(NamedTuple):
     """One session as a store sees it: opaque data, and the few facts that are compared or indexed.
 
     Moments are microseconds since 1970. `version` is 1 at creation and grows by one with every

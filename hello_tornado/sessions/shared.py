@@ -1,11 +1,14 @@
 """A store as one session uses it: one key, one swap, one touch, sharing the calls of the moment."""
 
 from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 from hello_tornado.sessions.gather import Gather
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Store
+
+Q = TypeVar("Q")
 
 
 class SharedStore:
@@ -14,12 +17,10 @@ class SharedStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._loads: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(
-            self._load_many, shared=True
+            self._load_many, _once
         )
-        self._saves: Gather[SessionKey, Swap, Outcome] = Gather(store.save, shared=False)
-        self._touches: Gather[SessionKey, SessionRecord, None] = Gather(
-            self._touch_many, shared=True
-        )
+        self._saves: Gather[SessionKey, Swap, Outcome] = Gather(store.save, _in_turn)
+        self._touches: Gather[SessionKey, SessionRecord, None] = Gather(self._touch_many, _once)
 
     def load(self, key: SessionKey) -> Awaitable[SessionRecord | None]:
         """The record under *key*, expired or not."""
@@ -40,3 +41,12 @@ class SharedStore:
     async def _touch_many(self, records: Sequence[SessionRecord]) -> Sequence[None]:
         await self._store.touch(records)
         return [None] * len(records)
+
+
+def _once(question: Q, _same: Q) -> Q:
+    """One answer is good for all who ask."""
+    return question
+
+
+def _in_turn(_earlier: Q, _later: Q) -> None:
+    """What the later one asks depends on what becomes of the earlier one."""

@@ -11,7 +11,6 @@ import asyncio
 import functools
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from hello_tornado.sessions.ids import SessionKey, new_handle
@@ -39,7 +38,7 @@ def make_record(**fields: Any) -> SessionRecord:
 
 def newer(record: SessionRecord, **fields: Any) -> SessionRecord:
     """The next version of a record."""
-    return replace(record, version=record.version + 1, **fields)
+    return record._replace(version=record.version + 1, **fields)
 
 
 def renewed(record: SessionRecord, **fields: Any) -> SessionRecord:
@@ -156,7 +155,7 @@ class StoreContract:
         """Whatever else the caller believes of it, what stands is what is replaced."""
         old = make_record(user_id="ada", expires_at=NOW + HOUR)
         await _create(store, old)
-        imagined = replace(old, user_id="eve", data=b"?", handle=new_handle(), expires_at=NOW - 1)
+        imagined = old._replace(user_id="eve", data=b"?", handle=new_handle(), expires_at=NOW - 1)
         new = newer(old, user_id="bob", expires_at=NOW)
         assert await store.save([Swap(imagined, new)]) == [Saved()]
         assert list(await store.find_by_user("ada")) == []
@@ -264,8 +263,8 @@ class StoreContract:
         """The version stands, so that a save made before it still succeeds."""
         old = make_record(data=b"data", user_id="Ada")
         await _create(store, old)
-        touched = replace(old, accessed_at=NOW + 5, expires_at=NOW + HOUR + 5)
-        await store.touch([replace(touched, data=b"ignored", user_id="Eve")])
+        touched = old._replace(accessed_at=NOW + 5, expires_at=NOW + HOUR + 5)
+        await store.touch([touched._replace(data=b"ignored", user_id="Eve")])
         assert await _load(store, old.key) == touched
         assert await store.save([Swap(old, newer(old))]) == [Saved()]
 
@@ -273,8 +272,8 @@ class StoreContract:
     async def test_a_touch_never_goes_back(self, store: Store) -> None:
         """Of two touches in the wrong order the later moment stands."""
         old = make_record()
-        later = replace(old, accessed_at=NOW + 9, expires_at=NOW + HOUR + 9)
-        earlier = replace(old, accessed_at=NOW + 3, expires_at=NOW + HOUR + 3)
+        later = old._replace(accessed_at=NOW + 9, expires_at=NOW + HOUR + 9)
+        earlier = old._replace(accessed_at=NOW + 3, expires_at=NOW + HOUR + 3)
         await _create(store, old)
         await store.touch([later])
         await store.touch([earlier])
@@ -287,7 +286,7 @@ class StoreContract:
         await _create(store, gone, kept)
         await store.delete([gone.key])
         later = [
-            replace(one, accessed_at=NOW + 1, expires_at=NOW + HOUR + 1) for one in (gone, kept)
+            one._replace(accessed_at=NOW + 1, expires_at=NOW + HOUR + 1) for one in (gone, kept)
         ]
         await store.touch(later)
         assert dict(await store.load([gone.key, kept.key])) == {kept.key: later[1]}
@@ -300,7 +299,7 @@ class StoreContract:
         await _create(store, old)
         saved = newer(old, expires_at=NOW + 10)
         await store.save([Swap(old, saved)])
-        await store.touch([replace(old, accessed_at=NOW + 5, expires_at=NOW + HOUR + 5)])
+        await store.touch([old._replace(accessed_at=NOW + 5, expires_at=NOW + HOUR + 5)])
         assert await _load(store, old.key) == saved
 
     @_promise
@@ -375,7 +374,7 @@ class StoreContract:
         """All of them, or those that expire after a moment."""
         records = [make_record(expires_at=NOW + n) for n in range(5)]
         await _create(store, *records)
-        await store.touch([replace(records[0], accessed_at=NOW + 1, expires_at=NOW + 9)])
+        await store.touch([records[0]._replace(accessed_at=NOW + 1, expires_at=NOW + 9)])
         await store.save([Swap(records[4], newer(records[4], expires_at=NOW))])
         assert [await store.count(), await store.count(NOW), await store.count(NOW + 3)] == [
             5,
@@ -405,9 +404,9 @@ class StoreContract:
     async def test_a_purge_never_takes_the_living(self, store: Store) -> None:
         """Neither one that was kept alive by a touch or a save, nor a younger neighbour."""
         touched, saved, young, dead = (make_record(expires_at=NOW) for _ in range(4))
-        young = replace(young, expires_at=NOW + HOUR)
+        young = young._replace(expires_at=NOW + HOUR)
         await _create(store, touched, saved, young, dead)
-        await store.touch([replace(touched, accessed_at=NOW + 1, expires_at=NOW + HOUR)])
+        await store.touch([touched._replace(accessed_at=NOW + 1, expires_at=NOW + HOUR)])
         await store.save([Swap(saved, newer(saved, expires_at=NOW + HOUR))])
         assert await store.purge(NOW, 10) == 1
         alive = await store.load([touched.key, saved.key, young.key, dead.key])

@@ -3,7 +3,6 @@
 import base64
 import pickle
 import re
-from dataclasses import replace
 from typing import Any
 
 from tornado.web import create_signed_value
@@ -22,7 +21,7 @@ class TestRows(Visits):
     def put(self, **fields: Any) -> None:
         """Change the row as somebody at the database would."""
         old = self.record()
-        new = replace(old, version=old.version + 1, **fields)
+        new = old._replace(version=old.version + 1, **fields)
         self.io_loop.run_sync(lambda: self.store._store.save([Swap(old, new)]))
 
     def is_ada(self, cookie: str) -> bool:

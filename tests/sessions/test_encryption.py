@@ -1,6 +1,5 @@
 """Encryption at rest: unreadable and unmovable in the store, and keys that can be changed."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ async def test_data_that_was_moved_to_another_session_is_no_session() -> None:
     mine, admins = await stored(manager, role="guest"), await stored(manager, role="admin")
     records = await store.load([key_of(mine), key_of(admins)])
     old, stolen = records[key_of(mine)], records[key_of(admins)]
-    await store.save([Swap(old, replace(old, version=2, data=stolen.data))])
+    await store.save([Swap(old, old._replace(version=2, data=stolen.data))])
     session = await manager.open(mine)
     assert (session.is_new, dict(session)) == (True, {})
     assert events[-1] == RecordUnreadable(old.handle, "session data that was changed, or moved")

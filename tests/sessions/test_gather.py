@@ -38,26 +38,34 @@ class Doubler:
         return [2 * number for number in numbers]
 
 
+def once(number: int, _same: int) -> int:
+    return number
+
+
+def in_turn(_earlier: int, _later: int) -> None:
+    pass
+
+
 async def asked(gather: Gather[int, int, int], *numbers: int) -> list[int | BaseException]:
     return await asyncio.gather(*(gather(n, n) for n in numbers), return_exceptions=True)
 
 
 async def test_a_lone_question_goes_at_once() -> None:
     call = Doubler()
-    assert await Gather(call, shared=True)(1, 1) == 2
+    assert await Gather(call, once)(1, 1) == 2
     assert call.batches == [[1]]
 
 
 async def test_questions_of_one_moment_are_one_call() -> None:
     call = Doubler()
-    assert await asked(Gather(call, shared=True), 1, 2, 3) == [2, 4, 6]
+    assert await asked(Gather(call, once), 1, 2, 3) == [2, 4, 6]
     assert call.batches == [[1, 2, 3]]
 
 
 async def test_what_comes_while_a_call_is_under_way_waits_for_the_next() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Gather[int, int, int](call, shared=True)
+    gather = Gather[int, int, int](call, once)
     first = asyncio.ensure_future(gather(1, 1))
     await call.is_asked.wait()
     rest = asyncio.ensure_future(asked(gather, 2, 3, 4))
@@ -70,14 +78,14 @@ async def test_what_comes_while_a_call_is_under_way_waits_for_the_next() -> None
 
 async def test_a_call_carries_at_most_its_limit() -> None:
     call = Doubler()
-    assert len(await asked(Gather(call, shared=True, limit=4), *range(10))) == 10
+    assert len(await asked(Gather(call, once, limit=4), *range(10))) == 10
     assert [len(batch) for batch in call.batches] == [4, 4, 2]
 
 
 async def test_two_lanes_are_two_calls_at_a_time() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Gather[int, int, int](call, shared=True, lanes=2, limit=1)
+    gather = Gather[int, int, int](call, once, lanes=2, limit=1)
     answers = asyncio.ensure_future(asked(gather, *range(6)))
     await call.is_asked.wait()
     call.may_answer.set()
@@ -87,20 +95,20 @@ async def test_two_lanes_are_two_calls_at_a_time() -> None:
 
 async def test_a_shared_question_is_asked_once() -> None:
     call = Doubler()
-    assert await asked(Gather(call, shared=True), 5, 5, 5) == [10, 10, 10]
+    assert await asked(Gather(call, once), 5, 5, 5) == [10, 10, 10]
     assert call.batches == [[5]]
 
 
 async def test_questions_that_are_not_shared_take_turns_under_their_key() -> None:
     call = Doubler()
-    gather = Gather[str, int, int](call, shared=False)
+    gather = Gather[str, int, int](call, in_turn)
     assert await asyncio.gather(gather("k", 1), gather("k", 2), gather("other", 3)) == [2, 4, 6]
     assert call.batches == [[1, 3], [2]]
 
 
 async def test_a_bad_question_does_not_fail_its_neighbours() -> None:
     call = Doubler()
-    one, bad, two = await asked(Gather(call, shared=True), 1, -1, 2)
+    one, bad, two = await asked(Gather(call, once), 1, -1, 2)
     assert (one, two) == (2, 4)
     assert isinstance(bad, ZeroDivisionError)
     assert call.batches == [[1, -1, 2], [1], [-1], [2]]
@@ -108,7 +116,7 @@ async def test_a_bad_question_does_not_fail_its_neighbours() -> None:
 
 async def test_after_an_unknown_outcome_nothing_is_asked_again() -> None:
     call = Doubler()
-    answers = await asked(Gather(call, shared=True), 1, -2)
+    answers = await asked(Gather(call, once), 1, -2)
     assert [type(answer) for answer in answers] == [StoreUnavailable, StoreUnavailable]
     assert call.batches == [[1, -2]]
 
@@ -116,7 +124,7 @@ async def test_after_an_unknown_outcome_nothing_is_asked_again() -> None:
 async def test_whoever_waits_behind_a_call_that_took_too_long_is_told_at_once() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Gather[int, int, int](call, shared=True)
+    gather = Gather[int, int, int](call, once)
     slow = asyncio.ensure_future(asked(gather, -3))
     await call.is_asked.wait()
     behind = asyncio.ensure_future(asked(gather, 1, 2))
@@ -131,7 +139,7 @@ async def test_whoever_waits_behind_a_call_that_took_too_long_is_told_at_once() 
 async def test_a_caller_that_leaves_does_not_take_the_answer_with_it() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Gather[int, int, int](call, shared=True)
+    gather = Gather[int, int, int](call, once)
     leaving, staying = asyncio.ensure_future(gather(1, 1)), asyncio.ensure_future(gather(1, 1))
     await call.is_asked.wait()
     leaving.cancel()

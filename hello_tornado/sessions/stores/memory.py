@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionKey
@@ -64,8 +63,8 @@ class MemoryStore:
                 and standing.accessed_at < record.accessed_at
                 and standing.expires_at <= record.expires_at
             ):
-                self._records[record.key] = replace(
-                    standing, accessed_at=record.accessed_at, expires_at=record.expires_at
+                self._records[record.key] = standing._replace(
+                    accessed_at=record.accessed_at, expires_at=record.expires_at
                 )
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:

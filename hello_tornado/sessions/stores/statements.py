@@ -159,7 +159,7 @@ def _purge(connection: Connection, now: int, limit: int) -> int:
 
 
 def _record(row: Row[Any]) -> SessionRecord:
-    return SessionRecord(**row._mapping)  # the columns are the record's fields, by name
+    return SessionRecord._make(row)  # the columns are the record's fields, in their order
 
 
 def columns_of(record: SessionRecord) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ async def test_every_name_has_a_time_to_live_but_the_index(redis: Redis) -> None
     assert len(lives) == 3, "the record, its handle, and the user's set"
     assert all(7_200_000 < life <= 7_260_000 for life in lives.values()), lives
 
-    later = replace(record, accessed_at=NOW + HOUR, expires_at=NOW + 3 * HOUR)
+    later = record._replace(accessed_at=NOW + HOUR, expires_at=NOW + 3 * HOUR)
     await store.touch([later])
     lives = {name: redis.pttl(name) for name in redis.scan_iter() if name != index}
     assert all(10_800_000 < life <= 10_860_000 for life in lives.values()), lives

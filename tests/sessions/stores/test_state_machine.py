@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,26 +68,26 @@ class StoreMachine(RuleBasedStateMachine):
     def save(
         self, old: SessionRecord, user: str | None, expires: int, created: int
     ) -> SessionRecord:
-        new = replace(
-            old, version=old.version + 1, user_id=user, expires_at=expires, created_at=created
+        new = old._replace(
+            version=old.version + 1, user_id=user, expires_at=expires, created_at=created
         )
         self.both("save", [Swap(old, new)])
         return new
 
     @rule(target=known, old=known, index=INDEX)
     def renew(self, old: SessionRecord, index: int) -> SessionRecord:
-        new = replace(old, version=old.version + 1, key=KEYS[index])
+        new = old._replace(version=old.version + 1, key=KEYS[index])
         self.both("save", [Swap(old, new)])
         return new
 
     @rule(known=st.lists(known, max_size=4))
     def save_many(self, known: list[SessionRecord]) -> None:
         olds = {record.key: record for record in known}.values()
-        self.both("save", [Swap(old, replace(old, version=old.version + 1)) for old in olds])
+        self.both("save", [Swap(old, old._replace(version=old.version + 1)) for old in olds])
 
     @rule(old=known, accessed=MOMENTS, expires=MOMENTS)
     def touch(self, old: SessionRecord, accessed: int, expires: int) -> None:
-        self.both("touch", [replace(old, accessed_at=accessed, expires_at=expires)])
+        self.both("touch", [old._replace(accessed_at=accessed, expires_at=expires)])
 
     @rule(indexes=st.sets(INDEX))
     def delete(self, indexes: set[int]) -> None:
