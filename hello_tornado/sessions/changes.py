@@ -135,6 +135,7 @@ class Update:
 
 
 NO_CHANGES: Final = Update({})
+_EQUAL_IS_SAME: Final = frozenset({str, int, bool, type(None), bytes})
 
 Operation: TypeAlias = Set | Unset | Increment | Append | Update
 
@@ -153,14 +154,14 @@ def same(one: Any, other: Any) -> bool:
     """Equality that also tells 1 from True and 1.0, and Decimal("1.0") from Decimal("1.00")."""
     if type(one) is not type(other):
         return False
+    if type(one) in _EQUAL_IS_SAME:
+        return bool(one == other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, set | frozenset):
         return one == other and sorted(map(repr, one)) == sorted(map(repr, other))
-    if isinstance(one, str | bytes):
-        return bool(one == other)
     return repr(one) == repr(other)
 
 

@@ -16,15 +16,17 @@ class Deferred:
 
     async def run(self) -> Arrival:
         """Let the response leave; returns Tornado's future of its arrival, if one was sent."""
-        if self._end is not None:
-            # Forgotten, for else it and its handler hold each other until the collector comes by.
-            end, self._end = self._end, None
-            try:
-                self._sent.set_result(await end())
-            except BaseException:
-                self._sent.cancel()
-                raise
-        return await asyncio.shield(self._sent)
+        if self._end is None:
+            return self._sent.result() if self._sent.done() else await asyncio.shield(self._sent)
+        # Forgotten, for else it and its handler hold each other until the collector comes by.
+        end, self._end = self._end, None
+        try:
+            arrival = await end()
+        except BaseException:
+            self._sent.cancel()
+            raise
+        self._sent.set_result(arrival)
+        return arrival
 
     def run_in_background(self) -> None:
         """For a response that is completed after its handler has returned."""

@@ -4,7 +4,6 @@ The id lives only in the cookie, the key only in the store: who reads the store 
 cookie, and mypy keeps the two apart. The handle is for pages, logs and the command line.
 """
 
-import base64
 import hashlib
 import re
 import secrets
@@ -35,5 +34,5 @@ def farewell_key_of(key: SessionKey) -> SessionKey:
 
 
 def new_handle() -> str:
-    """80 random bits as 16 lower-case letters and digits; says nothing about the id."""
-    return base64.b32encode(secrets.token_bytes(10)).decode("ascii").lower()
+    """80 random bits as 20 hexadecimal digits; says nothing about the id."""
+    return secrets.token_hex(10)

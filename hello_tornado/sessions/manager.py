@@ -157,7 +157,7 @@ class SessionManager:
     def needs_store(self, session: Session) -> bool:
         """Whether `commit` has anything to ask of the store."""
         if session.record is None:
-            return self._save_uninitialized or bool(session.changes())
+            return self._save_uninitialized or session.has_changes
         return session.modified or self._resave or self._is_touch_due(session)
 
     async def commit(self, session: Session, request: object = None) -> CookieAction:

@@ -55,12 +55,10 @@ class RecordingDict(MutableMapping[str, Any]):
         """Nothing was done to *stored* yet. What the handler holds of it stays good."""
         mine = self._data
         self._data = {
-            key: _brought_to(mine[key], value) if key in mine else copy.deepcopy(value)
+            key: _brought_to(mine[key], value) if key in mine else _copied(value)
             for key, value in stored.items()
         }
-        self._handed_out = {
-            key: copy.deepcopy(stored[key]) for key in self._handed_out if key in stored
-        }
+        self._handed_out = {key: _copied(stored[key]) for key in self._handed_out if key in stored}
         self._operations = {}
 
     def _check_writable(self) -> None:
@@ -69,7 +67,7 @@ class RecordingDict(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = self._data[key]
         if isinstance(value, MUTABLE) and key not in self._handed_out:
-            self._handed_out[key] = copy.deepcopy(value)
+            self._handed_out[key] = _copied(value)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -79,7 +77,7 @@ class RecordingDict(MutableMapping[str, Any]):
             self._data[key] = value
             return
         self._handed_out.pop(key, None)
-        self._operate(key, Set(copy.deepcopy(value)))
+        self._operate(key, Set(_copied(value)))
         if isinstance(value, MUTABLE):
             self._handed_out[key] = self._data[key]
             self._data[key] = value
@@ -135,7 +133,7 @@ class RecordingDict(MutableMapping[str, Any]):
         if key in self._handed_out:
             current.append(value)
         else:
-            self._operate(key, Append((copy.deepcopy(value),)))
+            self._operate(key, Append((_copied(value),)))
 
     def merge(
         self,
@@ -144,7 +142,7 @@ class RecordingDict(MutableMapping[str, Any]):
     ) -> None:
         """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays."""
         for key, theirs in other.items():
-            self[key] = combine(key, self[key], theirs) if key in self else copy.deepcopy(theirs)
+            self[key] = combine(key, self[key], theirs) if key in self else _copied(theirs)
 
     def _operate(self, key: str, operation: Operation) -> None:
         value = operation.apply(self._data.get(key, ABSENT))
@@ -156,13 +154,17 @@ class RecordingDict(MutableMapping[str, Any]):
         self._operations[key] = earlier.then(operation) if earlier else operation
 
 
+def _copied(value: Any) -> Any:
+    return copy.deepcopy(value) if isinstance(value, MUTABLE) else value
+
+
 def _brought_to(held: Any, value: Any) -> Any:
     """*held*, changed in place to be the same as *value* as far as it can be."""
     if same(held, value):
         return held
     if type(held) is type(value) is dict:
         brought = {
-            key: _brought_to(held[key], item) if key in held else copy.deepcopy(item)
+            key: _brought_to(held[key], item) if key in held else _copied(item)
             for key, item in value.items()
         }
         held.clear()
@@ -170,6 +172,6 @@ def _brought_to(held: Any, value: Any) -> Any:
         return held
     if type(held) is type(value) is list:
         common = [_brought_to(*pair) for pair in zip(held, value, strict=False)]
-        held[:] = common + copy.deepcopy(value[len(common) :])
+        held[:] = common + _copied(value[len(common) :])
         return held
-    return copy.deepcopy(value)
+    return _copied(value)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import partial
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -69,38 +68,47 @@ class JsonSerializer:
 def to_json(value: Any, path: str, *, escaped: bool = True) -> Any:
     """*value* in JSON's own types; *path* names it in the error when it has no such form.
 
-    Only the escaped form can be read back; the other one shows a mapping as it was given.
+    Only the escaped form can be read back; the other one shows a mapping as it was given. What is
+    JSON already is returned as it is, not copied.
     """
-    return _to_json(value, path, 1, escaped=escaped)
+    return _to_json(value, path, 1, escaped)
 
 
-def _to_json(value: Any, path: str, depth: int, *, escaped: bool) -> Any:
+def _to_json(value: Any, path: str, depth: int, escaped: bool) -> Any:
     kind = type(value)
     if kind in _SCALARS:
         _check_scalar(value, path)
         return value
     if depth > MAX_DEPTH:
         raise SerializationError(f"{path[:80]}: nested deeper than {MAX_DEPTH} levels")
-    inner = partial(_to_json, depth=depth + 1, escaped=escaped)
     if isinstance(value, dict):
-        members = {
-            key: item
-            if (its := type(item)) in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT)
-            else inner(item, _below(path, key))
-            for key, item in value.items()
-        }
-        for key in members:
-            if type(key) is not str:
-                raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
-        if escaped and _looks_tagged(members):
-            return {"$" + key: item for key, item in members.items()}
-        return members
+        return _mapping_to_json(value, path, depth, escaped)
     if kind is list:
-        return [inner(item, f"{path}[{place}]") for place, item in enumerate(value)]
+        return [
+            _to_json(item, f"{path}[{place}]", depth + 1, escaped)
+            for place, item in enumerate(value)
+        ]
     tag = _TAGS_BY_TYPE.get(kind)
     if tag is None:
         raise SerializationError(f"{path}: {_kind(value)} cannot be stored in a session")
-    return {tag: inner(_ENCODERS[tag](value), path)}
+    return {tag: _to_json(_ENCODERS[tag](value), path, depth + 1, escaped)}
+
+
+def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool) -> Any:
+    members = value if type(value) is dict else dict(value)
+    for key, item in value.items():
+        if type(key) is not str:
+            raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
+        its = type(item)
+        if its in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT):
+            continue
+        inner = _to_json(item, f"{path}.{key}" if path else key, depth + 1, escaped)
+        if inner is not item:
+            members = dict(value) if members is value else members
+            members[key] = inner
+    if escaped and _looks_tagged(members):
+        return {"$" + key: item for key, item in members.items()}
+    return members
 
 
 def _check_scalar(value: Any, path: str) -> None:
@@ -108,10 +116,6 @@ def _check_scalar(value: Any, path: str) -> None:
         raise SerializationError(f"{path}: an int beyond 64 bits; store it as str or Decimal")
     if isinstance(value, float) and not math.isfinite(value):
         raise SerializationError(f"{path}: {value} is no number that JSON can hold")
-
-
-def _below(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
 
 
 def _looks_tagged(members: Mapping[str, Any]) -> bool:

@@ -190,7 +190,7 @@ class Session(MetaDict):
     @property
     def modified(self) -> bool:
         """Whether this request has changed anything that a commit would store."""
-        return bool(self.changes()) or self.renewal is not None or self.ended
+        return self.has_changes or self.renewal is not None or self.ended
 
     @property
     def user_id(self) -> str | None:
@@ -230,6 +230,11 @@ class Session(MetaDict):
             )
         return self.record.expires_at
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether `changes()` says anything."""
+        return bool(self._operations) or bool(self.changes())
+
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""
         if self._is_untouched:
@@ -244,7 +249,8 @@ class Session(MetaDict):
             document["meta"] = meta
         if self._user_id != (self.record.user_id if self.record and not self._reset else None):
             document["user_id"] = Set(self._user_id)
-        return self._reset.merged_with(Update(document))
+        changes = Update(document)
+        return changes if self._reset is NO_CHANGES else self._reset.merged_with(changes)
 
     @property
     def _is_untouched(self) -> bool:

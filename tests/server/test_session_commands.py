@@ -94,7 +94,7 @@ def test_sessions_are_listed_by_their_end_and_a_page_at_a_time(url: str, command
     assert [one["handle"] for one in rest["sessions"]] == handles[3:]
     assert rest["after"] is None
     text = command("sessions", "list", "--limit", "2")
-    assert re.findall(r"^(\w{16})  Ada ", text, re.MULTILINE) == handles[:2]
+    assert re.findall(r"^(\w{20})  Ada ", text, re.MULTILINE) == handles[:2]
     assert f"there are more: add --after {handles[1]}" in text
     mine = json.loads(command("sessions", "list", "--user", "Ada", "--after", handles[3], "--json"))
     assert [one["handle"] for one in mine["sessions"]] == handles[4:]
