@@ -21,16 +21,15 @@ from sqlalchemy import (
     insert,
     select,
     text,
-    update,
 )
 
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.stores.schema import FOLDING, sessions
-from hello_tornado.sessions.stores.statements import columns_of, load
+from hello_tornado.sessions.stores.statements import load
 from hello_tornado.sessions.stores.transactions import transaction
 
-COLUMNS = tuple(column.name for column in sessions.c)
+COLUMNS = SessionRecord._fields  # a record is a row: schema.py has the same names in this order
 
 LOCK_VERSIONS = (
     select(sessions.c.key, sessions.c.version)
@@ -38,12 +37,10 @@ LOCK_VERSIONS = (
     .with_for_update()
 )
 CREATE = insert(sessions)
-SAVE = (
-    update(sessions)
-    .where(sessions.c.key == bindparam("old_key"), sessions.c.version == bindparam("old_version"))
-    .values({name: bindparam(f"new_{name}") for name in COLUMNS})
+SAVE = (  # for SQLite's own driver, which takes rows as they are
+    f"UPDATE sessions SET {', '.join(f'{name} = ?' for name in COLUMNS)} "  # noqa: S608
+    "WHERE key = ? AND version = ?"
 )
-SAVED = ("old_key", "old_version", *(f"new_{name}" for name in COLUMNS))
 AT_ONCE = text("""
     WITH new AS (
         SELECT * FROM unnest(
@@ -94,11 +91,10 @@ def save(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
 
 def _save_at_once(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
     values: dict[str, list[Any]] = {
-        "old_key": [old and old.key for old, _ in swaps],
-        "old_version": [old and old.version for old, _ in swaps],
+        name: [new[place] for _, new in swaps] for place, name in enumerate(COLUMNS)
     }
-    for name in COLUMNS:
-        values[name] = [getattr(new, name) for _, new in swaps]
+    values["old_key"] = [old and old.key for old, _ in swaps]
+    values["old_version"] = [old and old.version for old, _ in swaps]
     saved = {bytes(key) for key in connection.execute(AT_ONCE, values).scalars()}
     losers = [old.key for old, _ in swaps if old is not None and old.key not in saved]
     return _outcomes(swaps, losers, load(connection, losers) if losers else {})
@@ -140,18 +136,18 @@ def _outcomes(
 
 
 def _create(connection: Connection, swaps: Sequence[Swap]) -> None:
-    if creates := [columns_of(new) for old, new in swaps if old is None]:
+    if creates := [new._asdict() for old, new in swaps if old is None]:
         connection.execute(CREATE, creates)
 
 
 def _update(connection: Connection, changes: Sequence[tuple[SessionRecord, SessionRecord]]) -> int:
     """Save those that stand; returns how many."""
     ordered = sorted(changes, key=lambda change: change[0].key)
-    rows = [(old.key, old.version, *columns_of(new).values()) for old, new in ordered]
     if connection.dialect.name in FOLDING:  # whose driver sends a statement for each row
-        values = [_exact(value) for row in rows for value in row]
-        return connection.exec_driver_sql(_joined_update(len(rows)), tuple(values)).rowcount
-    return connection.execute(SAVE, [dict(zip(SAVED, row, strict=True)) for row in rows]).rowcount
+        values = [_exact(value) for old, new in ordered for value in (old.key, old.version, *new)]
+        return connection.exec_driver_sql(_joined_update(len(ordered)), tuple(values)).rowcount
+    rows = [(*new, old.key, old.version) for old, new in ordered]
+    return connection.exec_driver_sql(SAVE, rows).rowcount
 
 
 def _exact(value: Any) -> Any:

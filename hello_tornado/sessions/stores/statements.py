@@ -162,11 +162,6 @@ def _record(row: Row[Any]) -> SessionRecord:
     return SessionRecord._make(row)  # the columns are the record's fields, in their order
 
 
-def columns_of(record: SessionRecord) -> dict[str, Any]:
-    """A record as a row."""
-    return {column.name: getattr(record, column.name) for column in sessions.c}
-
-
 def _times(record: SessionRecord) -> dict[str, Any]:
     return {"new_accessed_at": record.accessed_at, "new_expires_at": record.expires_at}
 
