@@ -40,8 +40,8 @@ class Codec:
         self._max_bytes = max_bytes
         self._clock = clock
 
-    def document(self, record: SessionRecord) -> Document:
-        """What a record holds; `SerializationError` when its bytes cannot be read."""
+    def document(self, record: SessionRecord, now: int) -> Document:
+        """What a record holds *now*; `SerializationError` when its bytes cannot be read."""
         data = self._cipher.open(record.data, record.key, record.user_id)
         stored = self._serializer.loads(data)
         document = {
@@ -49,7 +49,7 @@ class Codec:
             "meta": stored.get("meta", {}),
             "user_id": record.user_id,
         }
-        drop_expired_keys(document, self._clock())
+        drop_expired_keys(document, now)
         return document
 
     def create(self, key: SessionKey, changes: Update) -> Committed:
@@ -70,10 +70,11 @@ class Codec:
 
     def rebuild(self, current: SessionRecord, commit: Commit) -> Committed:
         """What should stand in the place of *current* once *commit* is applied to it."""
-        accessed_at = max(self._clock(), current.accessed_at)
+        now = self._clock()
+        accessed_at = max(now, current.accessed_at)
         renewal = commit.renewal or NO_RENEWAL
         created_at = accessed_at if renewal.restart else current.created_at
-        document = commit.changes.apply(self.document(current))
+        document = commit.changes.apply(self.document(current, now))
         key = commit.renewed_to or current.key
         record = SessionRecord(
             key=key,

@@ -135,10 +135,10 @@ class SessionManager:
         if session_id is None:
             return self._session(None)
         key = key_of(session_id)
-        record = await self._shared.load(key)
-        if record is not None and record.expires_at > self.now():
-            return self._session(record)
-        session = self._session(None)
+        record, now = await self._shared.load(key), self.now()
+        if record is not None and record.expires_at > now:
+            return self._session(record, now)
+        session = self._session(None, now)
         session.ended_reason = await self._farewells.reason(key, record)
         if record is not None:
             self.emit(Expired(record.handle, record.user_id))
@@ -329,18 +329,18 @@ class SessionManager:
         record = await self._shared.load(key)
         return record if record is not None and record.expires_at > self.now() else None
 
-    def _session(self, record: SessionRecord | None) -> Session:
-        document = empty_document()
+    def _session(self, record: SessionRecord | None, now: int | None = None) -> Session:
+        opened_at, document = self.now() if now is None else now, empty_document()
         if record is not None:
             try:
-                document = self._codec.document(record)
+                document = self._codec.document(record, opened_at)
             except SerializationError as error:
                 self.emit(RecordUnreadable(record.handle, str(error)))
                 record = None
         return Session(
             record,
             document,
-            opened_at=self.now(),
+            opened_at=opened_at,
             lifetimes=self.lifetimes,
             serializer=self._serializer,
         )

@@ -125,7 +125,7 @@ class SessionMixin(CrossSiteMixin):
     @property
     def session_manager(self) -> SessionManager:
         """The manager in the application's settings."""
-        manager = self.settings.get("session_manager")
+        manager = self.application.settings.get("session_manager")
         if not isinstance(manager, SessionManager):
             raise ConfigurationError(
                 "the application needs the setting session_manager: "
@@ -234,9 +234,10 @@ class SessionMixin(CrossSiteMixin):
     def _read(self) -> Reading:
         """The ids that the request carries; read once, before `prepare()` if there is a token."""
         if self._reading is None:
-            given: TransportSetting = self.settings.get("session_cookie", DEFAULT_POLICY)
+            settings = self.application.settings
+            given: TransportSetting = settings.get("session_cookie", DEFAULT_POLICY)
             self._transport = given(self.request) if callable(given) else given
-            self._keyring = Keyring.of(self.settings)
+            self._keyring = Keyring.of(settings)
             now = self.session_manager.now()
             self._reading = self._transport.read(self.request, self._keyring, now)
         return self._reading
@@ -267,7 +268,7 @@ class SessionMixin(CrossSiteMixin):
         session = self._session
         if session is None or self._is_session_dropped or self._is_sending:
             return False
-        if self.get_status() >= 500:
+        if self._status_code >= 500:
             return False
         if self._is_committed:
             needs = session.modified and not session.ended
@@ -314,7 +315,7 @@ class SessionMixin(CrossSiteMixin):
             return True
         now = manager.now()
         age = now - signed.signed_at
-        if not session.keeps_alive or age < min(manager.touch_after, RESIGN_AFTER):
+        if not session.keeps_alive or (age < manager.touch_after and age < RESIGN_AFTER):
             return False
         lasts = self._transport.lasts(now, session.max_age)
         return age >= (RESIGN_AFTER if lasts is None else manager.touch_after)
