@@ -1,10 +1,9 @@
 """The application that is measured: `python bench/app.py STORE PORT`, STORE being a store's URL.
 
-It runs as our server does: on uvloop where that is installed, and with what it has loaded frozen.
+It runs as our server does: on uvloop where that is installed, and with its garbage collector.
 """
 
 import asyncio
-import gc
 import json
 import sys
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ from typing import Any, ClassVar
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
-from hello_tornado import event_loop
+from hello_tornado import event_loop, garbage
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
 from hello_tornado.sessions.ids import SessionId, key_of
 from hello_tornado.sessions.record import Swap
@@ -104,7 +103,7 @@ def application(url: str) -> Application:
 
 async def main(url: str, port: str) -> None:
     HTTPServer(application(url)).listen(int(port), "127.0.0.1")
-    gc.freeze()
+    garbage.spare_requests()
     await asyncio.Event().wait()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import logging
 import signal
 import socket
@@ -15,7 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from hello_tornado import __version__, event_loop, migrate
+from hello_tornado import __version__, event_loop, garbage, migrate
 from hello_tornado.app import store_name
 from hello_tornado.connections import BoundedServer, connections_allowed
 from hello_tornado.database import has_schema
@@ -57,7 +56,7 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     try:
         await service.start()
         server.add_sockets(sockets)
-        gc.freeze()  # what is loaded stays; looking through it again and again stalled requests
+        garbage.spare_requests()
         if lifeline is None:
             store = str(service.manager.store)
             announce(loaded, store, sockets[0].getsockname(), backup, console)

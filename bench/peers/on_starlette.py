@@ -1,6 +1,5 @@
 """Starlette with starsessions: `python on_starlette.py STORE PORT`, given a store's URL."""
 
-import gc
 import sys
 
 import uvicorn
@@ -13,6 +12,8 @@ from starsessions import InMemoryStore, SessionAutoloadMiddleware, SessionMiddle
 from starsessions.session import regenerate_session_id
 from starsessions.stores.base import SessionStore
 from starsessions.stores.redis import RedisStore
+
+from hello_tornado import garbage
 
 
 async def bare(_request: Request) -> PlainTextResponse:
@@ -48,5 +49,5 @@ def application(url: str) -> Starlette:
 
 if __name__ == "__main__":
     served = application(sys.argv[1])
-    gc.freeze()  # as our server does
+    garbage.spare_requests()  # as our server does
     uvicorn.run(served, port=int(sys.argv[2]), log_level="warning")

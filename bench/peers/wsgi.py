@@ -1,9 +1,10 @@
 """A WSGI application in one process of gunicorn with eight threads."""
 
-import gc
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+
+from hello_tornado import garbage
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]
@@ -19,5 +20,5 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        gc.freeze()  # as our server does
+        garbage.spare_requests()  # as our server does
         return self._application

@@ -16,8 +16,9 @@ from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
 from hello_tornado.sessions.ids import SessionKey, new_handle
 from hello_tornado.sessions.lifetimes import Lifetimes, MaxAge
 from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
-from hello_tornado.sessions.session import EndedReason, Renewal
+from hello_tornado.sessions.session import EndedReason
 
 BIGGEST_NAMED: Final = 3
 NO_RENEWAL: Final = Renewal()

@@ -15,7 +15,7 @@ from hello_tornado.sessions.errors import StoreError
 from hello_tornado.sessions.gather import Gather
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
-from hello_tornado.sessions.session import Renewal
+from hello_tornado.sessions.renewal import Renewal
 
 MAX_ROUNDS: Final = 100
 

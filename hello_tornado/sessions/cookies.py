@@ -98,7 +98,7 @@ class CookiePolicy:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
         if self.refuses(request) is not None:
             return Reading()
-        name = self._name_for(request)
+        name = self._name(secure=self._is_secure_for(request))
         values = _values(request, name)
         if not values:
             return Reading()
@@ -120,15 +120,16 @@ class CookiePolicy:
         now: int,
     ) -> str:
         """A Set-Cookie header for *session_id*; *max_age* is the session's own, if it has one."""
-        lifetime = self.lasts(now, max_age)
-        value = keyring.sign(self._name_for(request), session_id, now)
+        secure, lifetime = self._is_secure_for(request), self.lasts(now, max_age)
+        value = keyring.sign(self._name(secure=secure), session_id, now)
         seconds = None if lifetime is None else max(0, math.ceil(lifetime.total_seconds()))
         ends = [] if seconds is None else [f"Max-Age={seconds}"]
-        return self._header(request, value, ends)
+        return self._header(value, ends, secure=secure)
 
     def clear(self, request: HTTPServerRequest) -> str:
         """A Set-Cookie header that makes the browser forget our cookie."""
-        return self._header(request, "", ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"])
+        ends = ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"]
+        return self._header("", ends, secure=self._is_secure_for(request))
 
     def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
         """How long a cookie that is given out now lasts; None: until the browser is closed.
@@ -168,15 +169,14 @@ class CookiePolicy:
         """Whose request it is, as far as `proxy` lets us know."""
         return address_of(request, self.proxy, self.proxies)
 
-    def _name_for(self, request: HTTPServerRequest) -> str:
+    def _name(self, *, secure: bool) -> str:
         prefixed = self.name.startswith((HOST_PREFIX, SECURE_PREFIX))
-        if self._is_for_one_host and not prefixed and self._is_secure_for(request):
+        if secure and self._is_for_one_host and not prefixed:
             return HOST_PREFIX + self.name
         return self.name
 
-    def _header(self, request: HTTPServerRequest, value: str, ends: list[str]) -> str:
-        secure = self._is_secure_for(request)
-        parts = [f"{self._name_for(request)}={value}", *ends, f"Path={self.path}"]
+    def _header(self, value: str, ends: list[str], *, secure: bool) -> str:
+        parts = [f"{self._name(secure=secure)}={value}", *ends, f"Path={self.path}"]
         if self.domain is not None:
             parts.append(f"Domain={self.domain}")
         if self.http_only:

@@ -4,7 +4,6 @@ Everything here is synchronous and local. The manager acts on `changes()`, `rene
 `touched` when the request is committed.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -14,6 +13,7 @@ from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, Session
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
 from hello_tornado.sessions.meta import MetaDict
 from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
 from hello_tornado.sessions.typed import View
 
@@ -22,19 +22,6 @@ M = TypeVar("M")
 MAX_USER_ID: Final = 255
 
 EndedReason: TypeAlias = Literal["expired", "logged out", "revoked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """A new id at commit. `restart` also starts the absolute timeout anew."""
-
-    restart: bool = False
-    new_handle: bool = False
-
-    def __or__(self, other: "Renewal | None") -> "Renewal":
-        if other is None:
-            return self
-        return Renewal(self.restart or other.restart, self.new_handle or other.new_handle)
 
 
 class Session(MetaDict):

@@ -9,8 +9,8 @@ from hello_tornado.sessions import Lifetimes, Session
 from hello_tornado.sessions.changes import Append, Increment, Set, Unset, Update
 from hello_tornado.sessions.errors import SerializationError, SessionEnded
 from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import JsonSerializer
-from hello_tornado.sessions.session import Renewal
 from hello_tornado.sessions.testing import HOUR, NOW, make_record
 
 
