@@ -5,16 +5,21 @@ whether the session lives, only the store knows.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from hello_tornado.sessions import signed_values
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.signed_values import Signer
 
 # Browsers keep no cookie longer than 400 days (RFC 6265bis, 5.5); the store ends sessions earlier.
-SIGNATURE_SECONDS: Final = 400 * 86_400
+SIGNATURE_LASTS: Final = timedelta(days=400) // MICROSECOND
+# Longer values carry no id of ours (ids.is_session_id, cookies.NAME).
+MAX_LENGTH: Final = 512
+REMEMBERED: Final = 2048  # values, of up to half a kilobyte
 NEEDED: Final = (
     "sessions need the application setting cookie_secret: a random string, for example from "
     'python -c "import secrets; print(secrets.token_urlsafe(64))"; or several, to change it'
@@ -29,15 +34,18 @@ class SignedId(NamedTuple):
     signed_at: int
 
 
-class Keyring(NamedTuple):
+class Keyring:
     """The secrets of an application: all of them verify, the one of version `current` signs.
 
-    `is_versioned` when a value's own key version names its secret; else each may be the one.
+    `is_versioned` when a value's own key version names its secret; else each may be the one. What
+    it has said of a value it remembers for a while: a browser sends the same one with each request.
     """
 
-    signers: Mapping[int, Signer]
-    current: int
-    is_versioned: bool
+    def __init__(self, signers: Mapping[int, Signer], current: int, *, is_versioned: bool) -> None:
+        self._signers = signers
+        self.current = current
+        self._is_versioned = is_versioned
+        self._remembered = lru_cache(maxsize=REMEMBERED)(self._verify)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Keyring":
@@ -58,20 +66,25 @@ class Keyring(NamedTuple):
 
     def sign(self, name: str, session_id: SessionId, now: int) -> str:
         """*session_id* as the value of a cookie, or of whatever else is called *name*."""
-        version = self.current if self.is_versioned else 0
-        signer = self.signers[self.current]
+        version = self.current if self._is_versioned else 0
+        signer = self._signers[self.current]
         return signed_values.create(signer, version, name, session_id, now // 1_000_000)
 
     def verify(self, name: str, text: str, now: int) -> SignedId | None:
         """The id in a value, if one of our secrets has signed it for that name."""
-        found = signed_values.parse(name, text)
-        if found is None or found.seconds < now // 1_000_000 - SIGNATURE_SECONDS:
+        if len(text) > MAX_LENGTH:
             return None
-        for version, signer in self.signers.items():
-            is_meant = not self.is_versioned or version == found.key_version
+        signed = self._remembered(name, text)
+        return signed if signed is not None and signed.signed_at >= now - SIGNATURE_LASTS else None
+
+    def _verify(self, name: str, text: str) -> SignedId | None:
+        found = signed_values.parse(name, text)
+        if found is None:
+            return None
+        for version, signer in self._signers.items():
+            is_meant = not self._is_versioned or version == found.key_version
             if is_meant and found.is_signed_by(signer):
-                value = found.value
-                when = found.seconds * 1_000_000
+                value, when = found.value, found.seconds * 1_000_000
                 return None if value is None else SignedId(SessionId(value), version, when)
         return None
 

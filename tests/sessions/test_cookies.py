@@ -217,6 +217,26 @@ def test_a_list_of_secrets_signs_with_its_first() -> None:
     assert alone.verify("session", VALUE, NOW) is None
 
 
+def test_what_was_verified_before_is_judged_by_todays_clock_and_its_own_secrets() -> None:
+    """A keyring remembers values; a value that is remembered is worth no more than a new one."""
+    keyring, other = Keyring.of({"cookie_secret": SECRET}), Keyring.of({"cookie_secret": "b" * 40})
+    value, forged = keyring.sign("session", ID, NOW), other.sign("session", ID, NOW)
+    for _ in range(2):
+        found = keyring.verify("session", value, NOW)
+        assert found is not None
+        assert found.session_id == ID
+        assert keyring.verify("another", value, NOW) is None
+        assert keyring.verify("session", value, NOW + 401 * 86_400 * 1_000_000) is None
+        assert keyring.verify("session", forged, NOW) is None
+        assert other.verify("session", value, NOW) is None
+
+
+def test_nothing_long_is_remembered() -> None:
+    keyring = Keyring.of({"cookie_secret": "c" * 40})
+    assert keyring.verify("session", "x" * 100_000, NOW) is None
+    assert keyring._remembered.cache_info().currsize == 0
+
+
 def test_a_signature_grows_too_old_only_after_all_lifetimes() -> None:
     day = timedelta(days=1) // timedelta(microseconds=1)
     assert KEYRING.verify("session", VALUE, NOW + 399 * day) is not None
