@@ -46,13 +46,17 @@ def bare_tornado() -> Server:
 
 
 def servers_on(url: str, directory: Path, *, with_peers: bool) -> list[Server]:
-    """This library on a store, and its peers on the same one; SQLite gives each its own file."""
-    scheme = url.partition(":")[0].partition("+")[0]
-    store, ours = NAMES.get(scheme, scheme), ("hello_tornado", (*PYTHON, str(HERE / "app.py")))
+    """This library on a store, and its peers on the same one; SQLite gives each its own file.
+
+    A driver that the URL names stands for the store, and has no peers.
+    """
+    scheme, _, driver = url.partition(":")[0].partition("+")
+    store = driver or NAMES.get(scheme, scheme)
+    ours = ("hello_tornado", (*PYTHON, str(HERE / "app.py")))
     if scheme in {"postgresql", "mariadb"}:
         migrate.upgrade(url)
     servers = []
-    for name, command in [ours, *(PEERS_ON.get(scheme, []) if with_peers else [])]:
+    for name, command in [ours, *(PEERS_ON.get(scheme, []) if with_peers and not driver else [])]:
         own = f"sqlite:///{directory / name}.db" if url == "sqlite://" else url
         servers.append(Server(name, store, (*command, own), command is ours[1]))
     return servers
