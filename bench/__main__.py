@@ -4,10 +4,10 @@
                     [--json FILE] [--svg FILE]
 
 Each STORE is a URL; without one, memory:// and sqlite:// (a new file). All servers are up at the
-same time and are asked in turns, so that a noisy machine is noisy for all of them; what counts are
-the ratios to bare Tornado in the same round, medians over the rounds. plain-read and plain-write
-are sessions by hand on our stores, a statement for each request. Needs wrk; --peers needs
-`npm install --prefix bench/peers` and `pip install -e ".[bench]"`.
+same time and are asked in turns, bare Tornado before each of them, so that a noisy machine is noisy
+for all; what counts are the ratios to that bare Tornado, medians over the rounds. plain-read and
+plain-write are sessions by hand on our stores, a statement for each request. Needs wrk; --peers
+needs `npm install --prefix bench/peers` and `pip install -e ".[bench]"`.
 """
 
 import argparse
@@ -20,18 +20,28 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from bench.chart import chart
 from bench.load import Round, Target, serving
 from bench.servers import bare_tornado, missing, servers_on
 
 Row: TypeAlias = Mapping[str, float | str]
-Rounds: TypeAlias = Mapping[Target, Mapping[str, Sequence[Round]]]
 
 THEIRS = ("bare", "read", "write", "login")
 OURS = (*THEIRS, "anonymous", "plain-read", "plain-write")
 VISITED = {"read", "write", "plain-read", "plain-write"}
+
+
+class Measured(NamedTuple):
+    """A route of a server, bare Tornado just before, and the same server's bare route."""
+
+    route: Round
+    tornado: Round
+    bare: Round
+
+
+Rounds: TypeAlias = Mapping[Target, Mapping[str, Sequence[Measured]]]
 
 
 def options() -> argparse.Namespace:
@@ -47,54 +57,65 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(targets: Sequence[Target], given: argparse.Namespace) -> Rounds:
+def measured(control: Target, targets: Sequence[Target], given: argparse.Namespace) -> Rounds:
     """Every round of every route of every server, taken in turns; the first serves to warm up.
 
     The visitors of a round are new: wrk would go on with a cookie that it was told to replace.
     """
-    control = targets[0]
-    routes = {target: OURS if target.server.is_ours else THEIRS for target in targets}
-    rounds = {target: {route: [] for route in routes[target]} for target in targets}
-    rounds[control] = {"bare": []}
+
+    def load(target: Target, route: str) -> Round:
+        visitors = target.cookies(given.connections) if route in VISITED else ()
+        path = "/read" if route == "anonymous" else f"/{route}"
+        return target.load(path, visitors, given.connections, given.seconds)
+
+    rounds: dict[Target, dict[str, list[Measured]]] = {
+        target: {route: [] for route in (OURS if target.server.is_ours else THEIRS)}
+        for target in targets
+    }
     for number in range(-1, given.rounds):
-        for route in OURS:
-            for target in random.sample(targets, len(targets)):
-                if route in rounds[target]:
-                    visitors = target.cookies(given.connections) if route in VISITED else ()
-                    path = "/read" if route == "anonymous" else f"/{route}"
-                    result = target.load(path, visitors, given.connections, given.seconds)
-                    if number >= 0:
-                        rounds[target][route].append(result)
+        for target in random.sample(targets, len(targets)):
+            tornado, routes = load(control, "bare"), rounds[target]
+            results = {
+                route: load(target, route) for route in random.sample([*routes], len(routes))
+            }
+            if number >= 0:
+                for route, result in results.items():
+                    routes[route].append(Measured(result, tornado, results["bare"]))
     return rounds
 
 
-def summary(rounds: Rounds) -> list[Row]:
+def summary(control: Target, rounds: Rounds) -> list[Row]:
     """A row for each server and route.
 
     Medians; the ratio to bare Tornado, and what was added to the bare route of the same server.
     """
-    rows: list[Row] = []
-    control = next(iter(rounds.values()))["bare"]
+    all_bare = [each.tornado for routes in rounds.values() for each in routes["bare"]]
+    bare = [Measured(tornado, tornado, tornado) for tornado in all_bare]
+    rows = [_row(control, "bare", bare, cookie_bytes=0)]
     for target, routes in rounds.items():
-        cookie_bytes = max(map(len, target.cookies(1))) if len(routes) > 1 else 0
-        for route, each in routes.items():
-            ratios = [
-                mine.requests_per_second / bare.requests_per_second
-                for mine, bare in zip(each, control, strict=True)
-            ]
-            added = [mine.cpu - bare.cpu for mine, bare in zip(each, routes["bare"], strict=True)]
-            medians = {
-                field: statistics.median(getattr(one, field) for one in each)
-                for field, value in asdict(each[0]).items()
-                if value is not None
-            }
-            rows.append(
-                {"server": target.server.name, "store": target.server.store, "route": route}
-                | {"ratio": statistics.median(ratios), "added_cpu": statistics.median(added)}
-                | {"cookie_bytes": cookie_bytes}
-                | medians
-            )
+        cookie_bytes = max(map(len, target.cookies(1)))
+        rows += [_row(target, route, each, cookie_bytes) for route, each in routes.items()]
     return rows
+
+
+def _row(target: Target, route: str, measured: Sequence[Measured], cookie_bytes: int) -> Row:
+    each = [one.route for one in measured]
+    medians = {
+        field: statistics.median(getattr(one, field) for one in each)
+        for field, value in asdict(each[0]).items()
+        if value is not None
+    }
+    return {
+        "server": target.server.name,
+        "store": target.server.store,
+        "route": route,
+        "ratio": statistics.median(
+            one.route.requests_per_second / one.tornado.requests_per_second for one in measured
+        ),
+        "added_cpu": statistics.median(one.route.cpu - one.bare.cpu for one in measured),
+        "cookie_bytes": cookie_bytes,
+        **medians,
+    }
 
 
 def print_table(rows: Sequence[Row]) -> None:
@@ -118,8 +139,8 @@ def main() -> None:
         servers = [bare_tornado()]
         for url in given.stores:
             servers += servers_on(url, directory, with_peers=given.peers)
-        targets = [stack.enter_context(serving(server)) for server in servers]
-        rows = summary(measured(targets, given))
+        control, *targets = [stack.enter_context(serving(server)) for server in servers]
+        rows = summary(control, measured(control, targets, given))
     print_table(rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")

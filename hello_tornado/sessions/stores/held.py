@@ -25,7 +25,7 @@ PING = select(literal(1))
 
 
 class HeldLanes:
-    """Runs functions of a connection on a held one: one lane for reads, one for writes."""
+    """Runs functions of a connection on a held one: a lane each for reads, surveys and writes."""
 
     def __init__(self, target: Target) -> None:
         engine = create_async_engine(
@@ -35,7 +35,7 @@ class HeldLanes:
             isolation_level="AUTOCOMMIT",
         )
         self._engine = engine
-        self._reader, self._writer = _Lane(engine), _Lane(engine)
+        self._reader, self._surveyor, self._writer = _Lane(engine), _Lane(engine), _Lane(engine)
 
     def connect(self) -> AsyncConnection:
         """One more connection, of the caller's own: `async with lanes.connect() as connection`."""
@@ -45,12 +45,13 @@ class HeldLanes:
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """The result of *function*, asked a second time if the connection was found dead."""
-        try:
-            return await self._reader.run(function, *args, **kwargs)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-        return await self._reader.run(function, *args, **kwargs)
+        return await self._asked(self._reader, function, *args, **kwargs)
+
+    async def survey(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The same, of a function that takes its time."""
+        return await self._asked(self._surveyor, function, *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -59,9 +60,19 @@ class HeldLanes:
         return await self._writer.run(function, *args, **kwargs)
 
     async def aclose(self) -> None:
-        """Close both connections."""
-        await self._reader.aclose()
-        await self._writer.aclose()
+        """Close all connections."""
+        for lane in (self._reader, self._surveyor, self._writer):
+            await lane.aclose()
+
+    async def _asked(
+        self, lane: "_Lane", function: Callable[..., R], *args: Any, **kwargs: Any
+    ) -> R:
+        try:
+            return await lane.run(function, *args, **kwargs)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await lane.run(function, *args, **kwargs)
 
 
 class _Lane:

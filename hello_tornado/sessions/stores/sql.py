@@ -64,11 +64,11 @@ class SqlStore:
 
     async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
         """The next *limit* records by expiry, then by key."""
-        return await self._database.read(statements.page, after, limit)
+        return await self._database.survey(statements.page, after, limit)
 
     async def count(self, after: int = 0, /) -> int:
         """How many records expire after a moment."""
-        return await self._database.read(statements.count, after)
+        return await self._database.survey(statements.count, after)
 
     async def purge(self, now: int, limit: int, /) -> int:
         """Delete up to *limit* expired records."""

@@ -35,6 +35,11 @@ class Lanes(Protocol):
     ) -> R:
         """The result of *function* on a connection in AUTOCOMMIT."""
 
+    async def survey(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The same on another connection, so that no `read` waits for what takes its time."""
+
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
@@ -78,6 +83,12 @@ class SqlDatabase:
     ) -> R:
         """The result of *function*, which only reads."""
         return await self._answer(self.lanes.read, function, *args, **kwargs)
+
+    async def survey(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function*, which reads a lot; nobody else waits for it."""
+        return await self._answer(self.lanes.survey, function, *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs

@@ -1,4 +1,4 @@
-"""How SQLite is driven: one thread that reads, one that writes, each with its own connection.
+"""How SQLite is driven: threads that read, survey and write, each with its own connection.
 
 SQLite has one writer at a time, so one thread with group commit loses nothing; and no statement
 ever runs on the event loop, where a cold page or a lock would hold up every request.
@@ -27,7 +27,7 @@ BUSY_PAUSE_SECONDS = 0.01
 
 
 class SqliteLanes:
-    """Runs functions of a connection in the reader's or the writer's thread.
+    """Runs functions of a connection in the reader's, the surveyor's or the writer's thread.
 
     The file, its directory (mode 0700) and its tables are made when they are missing.
     """
@@ -36,6 +36,7 @@ class SqliteLanes:
         self._url = url
         self._metadata = metadata
         self._reader = _Lane(self._connect)
+        self._surveyor = _Lane(self._connect)
         self._writer = _Lane(self._connect_and_create)
 
     async def read(
@@ -45,6 +46,13 @@ class SqliteLanes:
         await self._writer.connected()  # which makes the tables
         return await self._reader.run(function, *args, **kwargs)
 
+    async def survey(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The result of *function*, which takes its time, on a connection beside that one."""
+        await self._writer.connected()
+        return await self._surveyor.run(function, *args, **kwargs)
+
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
@@ -52,9 +60,9 @@ class SqliteLanes:
         return await self._writer.run(function, *args, **kwargs)
 
     async def aclose(self) -> None:
-        """Close both connections and end both threads."""
-        await self._reader.aclose()
-        await self._writer.aclose()
+        """Close all connections and end their threads."""
+        for lane in (self._reader, self._surveyor, self._writer):
+            await lane.aclose()
 
     def _connect(self) -> Connection:
         return sqlite_engine(self._url).connect().execution_options(isolation_level="AUTOCOMMIT")
