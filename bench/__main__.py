@@ -4,7 +4,7 @@
                     [--json FILE] [--svg FILE]
 
 Each STORE is a URL; without one, memory:// and sqlite:// (a new file). All servers are up at the
-same time and are asked in turns, bare Tornado before each of them, so that a noisy machine is noisy
+same time and take turns, bare Tornado before the routes of each, so that a noisy machine is noisy
 for all; what counts are the ratios to that bare Tornado, medians over the rounds. plain-read and
 plain-write are sessions by hand on our stores, a statement for each request. Needs wrk; --peers
 needs `npm install --prefix bench/peers` and `pip install -e ".[bench]"`.
@@ -34,7 +34,7 @@ VISITED = {"read", "write", "plain-read", "plain-write"}
 
 
 class Measured(NamedTuple):
-    """A route of a server, bare Tornado just before, and the same server's bare route."""
+    """A route of a server, and in the same turn bare Tornado and the server's own bare route."""
 
     route: Round
     tornado: Round
@@ -98,8 +98,8 @@ def summary(control: Target, rounds: Rounds) -> list[Row]:
     return rows
 
 
-def _row(target: Target, route: str, measured: Sequence[Measured], cookie_bytes: int) -> Row:
-    each = [one.route for one in measured]
+def _row(target: Target, route: str, rounds: Sequence[Measured], cookie_bytes: int) -> Row:
+    each = [one.route for one in rounds]
     medians = {
         field: statistics.median(getattr(one, field) for one in each)
         for field, value in asdict(each[0]).items()
@@ -110,9 +110,9 @@ def _row(target: Target, route: str, measured: Sequence[Measured], cookie_bytes:
         "store": target.server.store,
         "route": route,
         "ratio": statistics.median(
-            one.route.requests_per_second / one.tornado.requests_per_second for one in measured
+            one.route.requests_per_second / one.tornado.requests_per_second for one in rounds
         ),
-        "added_cpu": statistics.median(one.route.cpu - one.bare.cpu for one in measured),
+        "added_cpu": statistics.median(one.route.cpu - one.bare.cpu for one in rounds),
         "cookie_bytes": cookie_bytes,
         **medians,
     }

@@ -1,23 +1,26 @@
 """How changes reach the store: fold what waits, swap it in, and replay it on whatever won instead.
 
 While one write is under way the next commits gather. Then those to one session go together as a
-single swap, in the order in which they came, and the swaps of all sessions as a single save. So
-requests of this process never conflict with each other. A conflict means that another process
-wrote, and the changes are replayed (rebased) on what it wrote.
+single swap, in the order in which they came, and the swaps of all sessions as a single save. A
+conflict means that somebody else wrote, as a rule another process: the commit stays at the head of
+its line, and its changes are replayed (rebased) on what won.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.document import Document
 from hello_tornado.sessions.errors import StoreError
-from hello_tornado.sessions.gather import Gather
+from hello_tornado.sessions.gather import AGAIN, Again, Gather
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.renewal import Renewal
 
-MAX_ROUNDS: Final = 100
+MAX_CONFLICTS: Final = 100
+TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for one session"
+BREATH: Final = 256 * 1024  # bytes that are built before others may run
 
 
 class Commit(NamedTuple):
@@ -51,6 +54,21 @@ Rebuild: TypeAlias = Callable[[SessionRecord, Commit], Committed]
 """Applies a commit to a record: what should stand instead."""
 
 
+class Standing(NamedTuple):
+    """A record that is newer than the one which those have loaded who wait for their turn."""
+
+    record: SessionRecord
+    conflicts: int = 0  # in a row
+
+
+class Attempt(NamedTuple):
+    """A commit, rebuilt on the newest record that is known."""
+
+    old: SessionRecord
+    wanted: Committed
+    conflicts: int
+
+
 class Committer:
     """Brings commits into the store, many at once."""
 
@@ -60,36 +78,57 @@ class Committer:
         self._save = save
         self._rebuild = rebuild
         self._commits: Gather[SessionKey, Commit, Result] = Gather(self._store, Commit.then)
-        self._newest: Mapping[SessionKey, SessionRecord] = {}
+        self._standing: dict[SessionKey, Standing] = {}
 
-    async def commit(self, commit: Commit) -> Result:
+    def commit(self, commit: Commit) -> Awaitable[Result]:
         """Store *commit*, merged with what others did meanwhile.
 
         `Gone` when the session ended, or got another id; `Conflict` when the id that it was to be
         renewed to is taken. In both cases nothing of it is stored.
         """
-        key = commit.base.key
-        for _ in range(MAX_ROUNDS):
-            match await self._commits(key, commit):
-                case Conflict(winner) if winner.key == key:
-                    commit = commit._replace(base=winner)
-                case result:
-                    return result
-        raise StoreError(f"the store reported {MAX_ROUNDS} conflicts in a row for one session")
+        return self._commits(commit.base.key, commit)
 
-    async def _store(self, commits: Sequence[Commit]) -> Sequence[Result]:
-        """One swap for each, of the newest record that is known."""
-        swaps, wanted = [], []
+    async def _store(self, commits: Sequence[Commit]) -> Sequence[Result | Again | Exception]:
+        """One save for all that can be built."""
+        attempts: list[Attempt | Exception] = []
+        swaps, built = [], 0
         for commit in commits:
-            base = self._newest.get(commit.base.key, commit.base)
-            old = base if base.version > commit.base.version else commit.base
-            wanted.append(self._rebuild(old, commit))
-            swaps.append(Swap(old, wanted[-1].record))
-        outcomes = await self._save(swaps)
-        results: list[Result] = [
-            one if isinstance(outcome, Saved) else outcome
-            for one, outcome in zip(wanted, outcomes, strict=True)
+            attempts.append(attempt := self._attempt(commit))
+            if isinstance(attempt, Attempt):
+                swaps.append(Swap(attempt.old, attempt.wanted.record))
+                built += len(attempt.wanted.record.data)
+            if built > BREATH:
+                built = 0
+                await asyncio.sleep(0)
+        try:
+            outcomes = iter(await self._save(swaps) if swaps else ())
+        except StoreError:
+            self._standing.clear()  # nobody knows what stands
+            raise
+        return [
+            self._answer(attempt, next(outcomes)) if isinstance(attempt, Attempt) else attempt
+            for attempt in attempts
         ]
-        # Whoever waits for this call to end has loaded an older one.
-        self._newest = {one.record.key: one.record for one in results if isinstance(one, Committed)}
-        return results
+
+    def _attempt(self, commit: Commit) -> Attempt | Exception:
+        old, conflicts = self._standing.pop(commit.base.key, Standing(commit.base))
+        if old.version < commit.base.version:
+            old = commit.base
+        try:
+            return Attempt(old, self._rebuild(old, commit), conflicts)
+        except Exception as error:  # noqa: BLE001 - it goes to whoever made this commit
+            return error
+
+    def _answer(self, attempt: Attempt, outcome: Outcome) -> Result | Again | Exception:
+        key, wanted = attempt.old.key, attempt.wanted
+        match outcome:
+            case Saved():
+                if wanted.record.key == key and self._commits.has_waiting(key):
+                    self._standing[key] = Standing(wanted.record)
+                return wanted
+            case Conflict(winner) if winner.key == key:
+                if attempt.conflicts == MAX_CONFLICTS:
+                    return StoreError(TOO_MANY)
+                self._standing[key] = Standing(winner, attempt.conflicts + 1)
+                return AGAIN
+        return outcome

@@ -5,9 +5,10 @@ thus share one query, one round trip, one fsync.
 """
 
 import asyncio
+import enum
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, islice
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 
@@ -15,13 +16,33 @@ K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-Call = Callable[[Sequence[Q]], Awaitable[Sequence[A]]]
-Fold = Callable[[Q, Q], Q | None]
-
 Line: TypeAlias = list[tuple[Q, asyncio.Future[A]]]
 """Questions, each with its future, in the order in which they came."""
-Turn: TypeAlias = tuple[Q, Line[Q, A]]
-"""What is asked, and those whom it answers."""
+
+
+class Again(enum.Enum):
+    """The type of `AGAIN`: no answer yet, the question is to be put once more."""
+
+    AGAIN = enum.auto()
+
+
+AGAIN: Final = Again.AGAIN
+
+Call = Callable[[Sequence[Q]], Awaitable[Sequence[A | Again | Exception]]]
+Fold = Callable[[Q, Q], Q | None]
+
+
+class Turn(NamedTuple, Generic[K, Q, A]):
+    """One question of a batch, and those whom it answers."""
+
+    key: K
+    question: Q
+    line: Line[Q, A]
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the question is another one than that of each who asks."""
+        return self.question is not self.line[0][0]
 
 
 class Gather(Generic[K, Q, A]):
@@ -29,11 +50,12 @@ class Gather(Generic[K, Q, A]):
 
     At most *lanes* calls are under way at a time, each with at most *limit* questions, whose keys
     are distinct. Of two questions that wait under one key, `fold(earlier, later)` makes one that
-    answers both; where it makes None, they take turns.
+    answers both (the earlier itself when they ask the same); where it makes None, they take turns.
 
-    When a batch fails it is asked again one by one, so that one bad question never fails its
-    neighbours; not so after `StoreUnavailable`, when nobody knows what was written. A
-    `StoreTimeout` fails those, too, who have been waiting behind it.
+    An answer may be an error, for those who asked, or `AGAIN`: then the question stays at the head
+    of its line, for the next call. When a call fails it is made again for each question alone, so
+    that a bad one never fails its neighbours; not so after `StoreUnavailable`, when nobody knows
+    what was written. A `StoreTimeout` fails those, too, who have been waiting behind it.
     """
 
     def __init__(
@@ -60,6 +82,10 @@ class Gather(Generic[K, Q, A]):
             lane.add_done_callback(self._running.discard)
         return future
 
+    def has_waiting(self, key: K) -> bool:
+        """Whether somebody waits under *key* for the next call."""
+        return key in self._lines
+
     async def _run_lane(self) -> None:
         try:
             while self._lines:
@@ -68,44 +94,51 @@ class Gather(Generic[K, Q, A]):
         finally:
             self._free_lanes += 1
 
-    def _turn_of(self, key: K) -> Turn[Q, A]:
-        """The next one of a line."""
+    def _turn_of(self, key: K) -> Turn[K, Q, A]:
         line = self._lines.pop(key)
         question = line[0][0]
         for place in range(1, len(line)):
             folded = self._fold(question, line[place][0])
             if folded is None:
                 self._lines[key] = line[place:]
-                return question, line[:place]
+                return Turn(key, question, line[:place])
             question = folded
-        return question, line
+        return Turn(key, question, line)
 
-    async def _ask(self, turns: Sequence[Turn[Q, A]]) -> None:
+    async def _ask(self, turns: Sequence[Turn[K, Q, A]]) -> None:
         try:
-            answers = await self._call([question for question, _ in turns])
+            answers = await self._call([turn.question for turn in turns])
+            answered = list(zip(turns, answers, strict=True))
         except Exception as error:  # noqa: BLE001 - it goes to whoever asked
-            await self._ask_apart(turns, error)
-        else:
-            for (_, asking), answer in zip(turns, answers, strict=True):
-                for _, future in asking:
+            await self._fail(turns, error)
+            return
+        for turn, answer in answered:
+            if answer is AGAIN:
+                self._lines[turn.key] = turn.line + self._lines.get(turn.key, [])
+            elif isinstance(answer, Exception):
+                await self._fail([turn], answer)
+            else:
+                for _, future in turn.line:
                     if not future.done():
                         future.set_result(answer)
 
-    async def _ask_apart(self, turns: Sequence[Turn[Q, A]], error: Exception) -> None:
-        """After an *error*: each turn alone, then each question of a turn that was folded."""
-        waiting = list(chain.from_iterable(line for _, line in turns))
-        if isinstance(error, StoreTimeout):
-            waiting += chain.from_iterable(self._lines.values())
-            self._lines.clear()
-        if isinstance(error, StoreUnavailable) or all(one == turns[0][0] for one, _ in waiting):
-            for _, future in waiting:
+    async def _fail(self, turns: Sequence[Turn[K, Q, A]], error: Exception) -> None:
+        """After an *error*: ask each turn alone, then each question of a turn that was folded."""
+        if isinstance(error, StoreUnavailable) or not (len(turns) > 1 or turns[0].is_folded):
+            behind = self._all_behind() if isinstance(error, StoreTimeout) else []
+            for _, future in chain(*(turn.line for turn in turns), *behind):
                 fail(future, error)
         elif len(turns) > 1:
             for turn in turns:
                 await self._ask([turn])
         else:
-            for question, future in waiting:
-                await self._ask([(question, [(question, future)])])
+            for asking in turns[0].line:
+                await self._ask([Turn(turns[0].key, asking[0], [asking])])
+
+    def _all_behind(self) -> list[Line[Q, A]]:
+        behind = [*self._lines.values()]
+        self._lines.clear()
+        return behind
 
 
 def fail(future: asyncio.Future[Any], error: Exception) -> None:

@@ -56,12 +56,13 @@ class Keyring:
         """
         match settings.get("cookie_secret"):
             case str() | bytes() as secret:
-                return _keyring(((0, secret),), None)
+                return _keyring(((0, secret),), 0, is_versioned=False)
             case dict() as several:
                 secrets = tuple((version, _as_bytes(secret)) for version, secret in several.items())
-                return _keyring(secrets, settings.get("key_version", max(several, default=0)))
+                current = settings.get("key_version", max(several, default=0))
+                return _keyring(secrets, current, is_versioned=True)
             case list() | tuple() as several:
-                return _keyring(tuple(enumerate(map(_as_bytes, several))), None)
+                return _keyring(tuple(enumerate(map(_as_bytes, several))), 0, is_versioned=False)
         raise ConfigurationError(NEEDED)
 
     def sign(self, name: str, session_id: SessionId, now: int) -> str:
@@ -94,15 +95,16 @@ class Keyring:
 
 
 @lru_cache(maxsize=16)
-def _keyring(secrets: tuple[tuple[int, str | bytes], ...], key_version: int | None) -> Keyring:
-    """Made once, for an application asks with each request; a *key_version* if there are any."""
+def _keyring(
+    secrets: tuple[tuple[int, str | bytes], ...], current: int, *, is_versioned: bool
+) -> Keyring:
+    """Made once, for an application asks with each request."""
     signers = {version: Signer(_as_bytes(secret)) for version, secret in secrets}
     if not signers:
         raise ConfigurationError(NEEDED)
-    current = 0 if key_version is None else key_version
     if current not in signers:
         raise ConfigurationError(f"key_version {current!r} names no secret in cookie_secret")
-    return Keyring(signers, current, is_versioned=key_version is not None)
+    return Keyring(signers, current, is_versioned=is_versioned)
 
 
 def _as_bytes(secret: object) -> bytes:

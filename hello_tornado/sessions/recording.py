@@ -18,6 +18,7 @@ from hello_tornado.sessions.changes import (
 from hello_tornado.sessions.serializers import Serializer
 
 MUTABLE: Final = (dict, list, set, tuple)  # a tuple may hold a list
+NEVER_CHANGES: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def keep_mine(_key: str, mine: Any, _theirs: Any) -> Any:
@@ -155,7 +156,7 @@ class RecordingDict(MutableMapping[str, Any]):
 
 
 def _copied(value: Any) -> Any:
-    return copy.deepcopy(value) if isinstance(value, MUTABLE) else value
+    return value if type(value) in NEVER_CHANGES else copy.deepcopy(value)
 
 
 def _brought_to(held: Any, value: Any) -> Any:

@@ -220,7 +220,7 @@ class Session(MetaDict):
     @property
     def has_changes(self) -> bool:
         """Whether `changes()` says anything."""
-        return bool(self._operations) or not (self._is_untouched or not self.changes())
+        return bool(self._operations) or bool(self.changes())
 
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""

@@ -246,29 +246,22 @@ class SessionMixin(CrossSiteMixin):
         manager, reading = self.session_manager, self._read()
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
-        living: list[Session] = []
-        over: Session | None = None  # a new one, that knows why the old one is over
-        for signed in reading.signed:
-            session = await manager.open(signed.session_id)
-            if session.is_new:
-                over = over or session
-            else:
-                living.append(session)
-                self._signed = signed
+        opened = [(signed, await manager.open(signed.session_id)) for signed in reading.signed]
+        living = [(signed, session) for signed, session in opened if not session.is_new]
         if len(living) == 1:
-            return living[0]
-        self._signed = None
+            ((self._signed, session),) = living
+            return session
         if living:
             manager.emit(CookieRejected("ambiguous"))
-        elif over is not None:
-            return over
+        elif opened:
+            return opened[0][1]  # a new one, that knows why the old one is over
         return await manager.open(None)
 
     def _must_commit(self) -> bool:
         session = self._session
         if session is None or self._is_session_dropped or self._is_sending:
             return False
-        if self._status_code >= 500:
+        if self.get_status() >= 500:
             return False
         if self._is_committed:
             needs = session.modified and not session.ended

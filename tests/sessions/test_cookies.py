@@ -254,6 +254,7 @@ def test_a_signature_grows_too_old_only_after_all_lifetimes() -> None:
         ({"cookie_secret": {1: ""}}, "cookie_secret: a random string"),
         ({"cookie_secret": 7}, "cookie_secret: a random string"),
         ({"cookie_secret": {1: "x"}, "key_version": 2}, "key_version 2 names no secret"),
+        ({"cookie_secret": {0: "x"}, "key_version": None}, "key_version None names no secret"),
     ],
 )
 def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> None:

@@ -236,6 +236,17 @@ class TestDoneBetter(ExpressCase):
             answer = self.fetch("/", headers={"Cookie": "; ".join(cookies)})
             assert json.loads(answer.body)["user"] == "ada", cookies
 
+    def test_of_two_cookies_that_are_over_the_first_says_why(self) -> None:
+        ended = self.begin(lambda s: s.login("ada")).partition(";")[0]
+        self.get(ended, lambda s: s.destroy())
+        never_there = Keyring.of(self._app.settings).sign(
+            "session", new_session_id(), self.clock.now
+        )
+        reasons: list[Any] = []
+        self.deed[:] = [lambda s: reasons.append(s.ended_reason)]
+        self.fetch("/", headers={"Cookie": f"{ended}; session={never_there}"})
+        assert reasons == ["logged out"]
+
     def test_of_two_living_sessions_none_is_taken(self) -> None:
         """Somebody may have put the other one there."""
         mine, tossed = (self.begin(lambda s: s.login("ada")).partition(";")[0] for _ in range(2))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.gather import Gather
+from hello_tornado.sessions.gather import AGAIN, Again, Gather
 
 pytestmark = pytest.mark.gen_test
 
@@ -148,3 +148,43 @@ async def test_a_caller_that_leaves_does_not_take_the_answer_with_it() -> None:
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert await gather(2, 2) == 4
+
+
+async def test_what_waits_is_folded_up_to_what_cannot_be() -> None:
+    def total(one: int, other: int) -> int | None:
+        return one + other if one + other < 10 else None
+
+    call = Doubler()
+    gather = Gather[str, int, int](call, total)
+    answers = await asyncio.gather(*(gather("k", number) for number in (1, 2, 3, 8, 1)))
+    assert answers == [12, 12, 12, 18, 18]
+    assert call.batches == [[6], [9]]
+
+
+async def test_a_folded_question_that_fails_is_asked_in_its_parts() -> None:
+    call = Doubler()
+    gather = Gather[str, int, int](call, lambda one, other: one + other)
+    one, bad = await asyncio.gather(gather("k", 0), gather("k", -1), return_exceptions=True)
+    assert one == 0
+    assert isinstance(bad, ZeroDivisionError)
+    assert call.batches == [[-1], [0], [-1]]
+
+
+async def test_an_answer_may_be_an_error_or_again() -> None:
+    batches: list[list[int]] = []
+
+    async def call(numbers: Sequence[int]) -> list[int | Again | Exception]:
+        batches.append(list(numbers))
+        answers: list[int | Again | Exception] = []
+        for number in numbers:
+            if number == -1:
+                answers.append(ZeroDivisionError())
+            else:
+                answers.append(AGAIN if number % 2 and len(batches) == 1 else 2 * number)
+        return answers
+
+    gather = Gather[int, int, int](call, once)
+    results = await asyncio.gather(*(gather(n, n) for n in (1, -1, 2)), return_exceptions=True)
+    assert (results[0], results[2]) == (2, 4)
+    assert isinstance(results[1], ZeroDivisionError)
+    assert batches == [[1, -1, 2], [1]]

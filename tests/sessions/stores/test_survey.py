@@ -37,7 +37,7 @@ async def test_requests_pass_a_long_count_on_a_server(
     await store._database.write(answer, lock)
     monkeypatch.setattr(statements, "count", lambda connection, _after: answer(connection, lock))
     count = asyncio.ensure_future(store.count())
-    await asyncio.sleep(0)  # it has a connection now, and waits on it
+    await asyncio.sleep(0)  # it has its lane now
     assert record.key in await store.load([record.key])
     assert not count.done()
     await store._database.write(answer, unlock)
