@@ -42,7 +42,7 @@ class TestTheApi(Visits):
         self.clock.advance(minutes=1)
         session = json.loads(self.visit("/api/session").body)
         assert (session["user"], session["data"]) == ("ada", {"username": "Ada"})
-        assert len(session["handle"]) == 16
+        assert len(session["handle"]) == 20
         assert session["expires_in"] == 59 * 60
         times = [
             datetime.fromisoformat(session[name])
@@ -191,7 +191,7 @@ class TestTheApi(Visits):
             await self.manager.revoke_user("ada")
             return await save(swaps)
 
-        self.manager._shared._saves._call = end_before
+        self.manager._committer._save = end_before
         response = self.visit("/api/session/x", "PUT", body=b"1")
         assert response.code == 409
         assert "has ended meanwhile" in json.loads(response.body)["error"]["message"]
