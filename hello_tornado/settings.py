@@ -171,7 +171,7 @@ class PurgeSettings(Group):
     """How ended sessions are cleared away."""
 
     every: Duration = timedelta(minutes=5)
-    batch: Annotated[Count, Field(ge=1, le=100_000)] = 100
+    batch: Annotated[Count, Field(ge=1, le=100_000)] = 50
 
 
 class Settings(Group):

@@ -272,7 +272,7 @@ class SessionManager:
 
         return await self._end_found(find, "revoked")
 
-    def purge_every(self, interval: timedelta | float, *, batch: int = 100) -> Purger:
+    def purge_every(self, interval: timedelta | float, *, batch: int = 50) -> Purger:
         """Delete ended sessions every *interval* (a timedelta or seconds) from now on.
 
         What is still remembered as ended stays.
@@ -291,7 +291,7 @@ class SessionManager:
     async def purge(
         self,
         *,
-        batch: int = 100,
+        batch: int = 50,
         ended_for: timedelta = timedelta(0),
         progress: Callable[[int], object] | None = None,
     ) -> int:
