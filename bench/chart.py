@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
 
-LEFT, WHOLE, RIGHT, BAR, GAP, HEAD = 150, 360, 90, 13, 9, 26
+LEFT, WHOLE, RIGHT, BAR, GAP, HEAD = 205, 360, 90, 13, 9, 26
 OURS = {"read": "#0d6278", "write": "#2a8ba5", "login": "#6db6c9"}
 THEIRS = {"read": "#77838a", "write": "#98a3a9", "login": "#b9c1c5"}
 TITLE = "Requests per second as a part of what Tornado does without sessions"
