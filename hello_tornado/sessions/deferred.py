@@ -17,7 +17,7 @@ class Deferred:
     async def run(self) -> Arrival:
         """Let the response leave; returns Tornado's future of its arrival, if one was sent."""
         if self._end is None:
-            return self._sent.result() if self._sent.done() else await asyncio.shield(self._sent)
+            return await asyncio.shield(self._sent)
         # Forgotten, for else it and its handler hold each other until the collector comes by.
         end, self._end = self._end, None
         try:

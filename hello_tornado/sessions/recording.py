@@ -173,6 +173,6 @@ def _brought_to(held: Any, value: Any) -> Any:
         return held
     if type(held) is type(value) is list:
         common = [_brought_to(*pair) for pair in zip(held, value, strict=False)]
-        held[:] = common + _copied(value[len(common) :])
+        held[:] = common + copy.deepcopy(value[len(common) :])
         return held
     return _copied(value)
