@@ -14,7 +14,7 @@ from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
-from hello_tornado.sessions.transport import Reading
+from hello_tornado.sessions.transport import NOTHING_PRESENTED, Reading
 
 HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 TAKEN: Final = {"cookie", "set-cookie", "host", "origin", "referer", "content-type"}
@@ -48,7 +48,7 @@ class TokenPolicy:
         """The id in the request's header, of which there may be one."""
         values = request.headers.get_list(self.header)
         if not any(values):
-            return Reading()
+            return NOTHING_PRESENTED
         if len(values) > 1:
             return Reading(rejected="too many")
         signed = keyring.verify(self.header, values[0], now)

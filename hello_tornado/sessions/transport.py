@@ -1,7 +1,7 @@
 """How a session's signed id travels to the client and back: in a cookie, or in a header."""
 
 from datetime import timedelta
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tornado.httputil import HTTPServerRequest
 
@@ -11,10 +11,22 @@ from hello_tornado.sessions.lifetimes import MaxAge
 
 
 class Reading(NamedTuple):
-    """What a request says: the different ids that verify, or why there is none."""
+    """What a request says: the different ids that verify, or why none of them is used.
+
+    `is_presented` when it has carried anything under our name, be it an id or not.
+    """
 
     signed: tuple[SignedId, ...] = ()
     rejected: str | None = None
+    is_presented: bool = True
+
+    @property
+    def readable(self) -> tuple[SignedId, ...]:
+        """The ids whose sessions may be opened. A logout ends those of all that are signed."""
+        return self.signed if self.rejected is None else ()
+
+
+NOTHING_PRESENTED: Final = Reading(is_presented=False)
 
 
 class Transport(Protocol):
