@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions.changes import NO_CHANGES, Operation, Set, Update
-from hello_tornado.sessions.document import Document, empty_document, max_age_of
+from hello_tornado.sessions.document import Document, empty_document, is_empty, max_age_of
 from hello_tornado.sessions.draft import (
     NOTHING,
     CommitRules,
@@ -118,7 +118,7 @@ class Session(MetaDict):
     def _intent_of_a_new_one(self, rules: CommitRules, changes: Update) -> Intent:
         if self._draft.logs_in:
             return Create(changes, logs_in=True)
-        holds_something = bool(changes) and changes.apply(empty_document()) != empty_document()
+        holds_something = bool(changes) and not is_empty(changes.apply(empty_document()))
         if self.tombstone is not None:
             return Drop(self.tombstone.handle) if holds_something else NOTHING
         return Create(changes) if holds_something or rules.save_uninitialized else NOTHING
