@@ -38,13 +38,19 @@ class Endings:
         self._remembered = remembered // MICROSECOND
         self._emit = emit
 
-    async def end(self, records: Sequence[SessionRecord], reason: EndedReason) -> int:
-        """End these sessions; returns how many of them were still there."""
+    async def end(
+        self, records: Sequence[SessionRecord], reason: EndedReason, *, is_told: bool = True
+    ) -> int:
+        """End these sessions; returns how many of them were still there.
+
+        Unless the reason *is_told* afterwards, no tombstone is left.
+        """
         deleted = await self._store.delete([record.key for record in records])
         if not deleted:
             return 0
         ended = [record for record in records if record.key in deleted]
-        await self._leave_tombstones(ended, reason)
+        if is_told:
+            await self._leave_tombstones(ended, reason)
         if isinstance(self._store, Announcing):
             with suppress(StoreError):  # then the other processes see it when they look
                 await self._store.announce([record.handle for record in ended])

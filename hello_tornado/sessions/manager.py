@@ -289,10 +289,9 @@ class SessionManager:
         """End every session and forget the ended ones; returns how many were alive."""
         count, now = 0, self.now()
         while page := await self.store.page(None, batch):
-            count += await self._endings.end(
-                [one for one in page if one.expires_at > now], "revoked"
-            )
-            await self.store.delete([one.key for one in page])
+            living = [record for record in page if record.expires_at > now]
+            count += await self._endings.end(living, "revoked", is_told=False)
+            await self.store.delete([record.key for record in page])
         return count
 
     async def find(self, handle: str) -> Session | None:

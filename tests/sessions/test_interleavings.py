@@ -49,17 +49,28 @@ class Visitors:
         self.first, self.second = managers[0], managers[-1]
 
     async def log_in(self, **data: Any) -> None:
+        await self.begin(self.user, **data)
+
+    async def begin(self, user: str | None = None, **data: Any) -> None:
         session = await self.first.open(None)
         session.update(data)
-        session.login(self.user)
+        if user is not None:
+            session.login(user)
         action = await self.first.commit(session)
         assert isinstance(action, Issue)
         self.session_id = action.session_id
 
-    async def request(self, manager: SessionManager, handler: Callable[[Session], object]) -> Any:
+    async def request(
+        self,
+        manager: SessionManager,
+        handler: Callable[[Session], object],
+        *,
+        comes_late: bool = False,
+    ) -> Any:
+        """What a request's commit says; None if its session is gone, unless *comes_late*."""
         await self.gate.moment("arrive")
         session = await manager.open(self.session_id)
-        if session.is_new:
+        if session.is_new and not comes_late:
             return None
         await self.gate.moment("handle")
         handler(session)
@@ -237,5 +248,140 @@ def test_a_pure_function_is_applied_exactly_once_each(
         data = await visitors.data()
         assert data in ({"left": 0, "takers": ["a"]}, {"left": 0, "takers": ["b"]})
         assert told == [data, data], "each is told what stands"
+
+    explore(make_store, scenario)
+
+
+def test_a_change_beside_a_renewal_follows_the_session(
+    make_store: MakeStore, processes: int
+) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in(n=1)
+
+        def change(session: Session) -> None:
+            session.increment("n")
+            session.setdefault("cart", {})["a"] = 1
+
+        renewal, changed = await schedule.run(
+            store,
+            visitors.request(visitors.first, Session.renew),
+            visitors.request(visitors.second, change),
+        )
+        assert isinstance(renewal, Issue)
+        assert await visitors.data() is None
+        # It was loaded before the renewal, and then it follows; or it came after it.
+        expected = {"n": 1} if changed is None else {"n": 2, "cart": {"a": 1}}
+        assert changed in (None, Keep())
+        assert await visitors.data(renewal.session_id) == expected
+        assert await visitors.descendants() == 1
+
+    explore(make_store, scenario)
+
+
+def test_a_change_beside_a_login_is_in_it_or_nowhere(make_store: MakeStore, processes: int) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.begin(n=1)
+        living = await visitors.second.length()
+        login, changed = await schedule.run(
+            store,
+            visitors.request(visitors.first, lambda session: session.login(visitors.user)),
+            visitors.request(
+                visitors.second, lambda session: session.increment("n"), comes_late=True
+            ),
+        )
+        assert isinstance(login, Issue)
+        assert changed == Keep(), "its cookie would replace that of the login"
+        assert await visitors.data() is None
+        assert await visitors.data(login.session_id) in ({"n": 1}, {"n": 2})
+        assert await visitors.second.length() == living
+
+    explore(make_store, scenario)
+
+
+def test_a_logout_ends_what_was_renewed_before_and_beside_it(
+    make_store: MakeStore, processes: int
+) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in()
+        _, logout = await schedule.run(
+            store,
+            visitors.request(visitors.first, Session.renew),
+            visitors.request(visitors.second, Session.destroy, comes_late=True),
+        )
+        assert logout == Clear()
+        assert await visitors.descendants() == 0
+
+    explore(make_store, scenario)
+
+
+def test_of_two_equal_logins_each_logs_in(make_store: MakeStore, processes: int) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.begin(n=1)
+
+        def log_in(session: Session) -> None:
+            session.login(visitors.user)
+
+        actions = await schedule.run(
+            store,
+            visitors.request(visitors.first, log_in, comes_late=True),
+            visitors.request(visitors.second, log_in, comes_late=True),
+        )
+        assert all(isinstance(action, Issue) for action in actions)
+        for action in actions:
+            assert await visitors.data(action.session_id) == {"n": 1}
+        assert await visitors.data() is None
+
+    explore(make_store, scenario)
+
+
+def test_a_logout_after_a_save_is_final(make_store: MakeStore, processes: int) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in()
+
+        async def save_and_log_out(manager: SessionManager) -> Any:
+            session = await manager.open(visitors.session_id)
+            session["last"] = 1
+            await manager.commit(session)
+            session.destroy()
+            return await manager.commit(session)
+
+        _, logout = await schedule.run(
+            store,
+            visitors.request(visitors.first, Session.renew),
+            save_and_log_out(visitors.second),
+        )
+        assert logout == Clear()
+        assert await visitors.descendants() == 0
+
+    explore(make_store, scenario)
+
+
+def test_first_adds_to_a_container_are_all_kept(make_store: MakeStore, processes: int) -> None:
+    async def scenario(store: GatedStore, schedule: Schedule) -> None:
+        visitors = Visitors(store, processes)
+        await visitors.log_in()
+
+        def adding(key: str) -> Callable[[Session], None]:
+            def add(session: Session) -> None:
+                session.setdefault("cart", {})[key] = 1
+                session.setdefault("tags", set()).add(key)
+                session.setdefault("shop", {}).setdefault("log", []).append(key)
+
+            return add
+
+        await schedule.run(
+            store,
+            visitors.request(visitors.first, adding("a")),
+            visitors.request(visitors.second, adding("b")),
+        )
+        data = await visitors.data()
+        assert data is not None
+        assert sorted(data["shop"].pop("log")) == ["a", "b"]
+        assert data == {"cart": {"a": 1, "b": 1}, "tags": {"a", "b"}, "shop": {}}
 
     explore(make_store, scenario)
