@@ -34,7 +34,7 @@ class TestTheSixLines(AsyncHTTPTestCase):
         monkeypatch.chdir(tmp_path)
 
     def get_app(self) -> tornado.web.Application:
-        (code,) = blocks("python")
+        code, _ = blocks("python")
         assert len(code.strip().splitlines()) <= 8
         names: dict[str, Any] = {
             "tornado": tornado,
