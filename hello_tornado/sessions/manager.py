@@ -58,7 +58,7 @@ Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
 MAX_BYTES: Final = 64 * 1024
 REST: Final = 4  # times what it rests from; measured by bench.scale
 MAX_REST: Final = timedelta(seconds=1)
-MAX_TRIES: Final = 8  # at an id that nobody has; with 256 random bits the first one does
+MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
 
 
 def random_id(_request: object) -> str:
