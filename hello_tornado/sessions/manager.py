@@ -7,11 +7,12 @@ a shared touch.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.ciphers import Cipher, Plain
@@ -43,13 +44,13 @@ from hello_tornado.sessions.ids import (
     key_of,
     new_session_id,
 )
-from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes
+from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, as_timedelta
 from hello_tornado.sessions.purger import Purger
 from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import EndedReason, Session
 from hello_tornado.sessions.shared import SharedStore
-from hello_tornado.sessions.stores import Announcing, Store
+from hello_tornado.sessions.stores import Announcing, Store, as_store
 from hello_tornado.sessions.watcher import Watcher
 
 Clock: TypeAlias = Callable[[], int]
@@ -71,8 +72,29 @@ def system_clock() -> int:
     return time.time_ns() // 1_000
 
 
+HOOK: Final = options.function(1, "EventLog(system_clock)")
+CHECKS: Final[Mapping[str, options.Check]] = {
+    "lifetimes": options.optional(
+        options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
+    ),
+    "serializer": options.optional(options.instance_of(Serializer, "JsonSerializer()")),
+    "cipher": options.optional(options.instance_of(Cipher, "AesGcm([key])")),
+    "resave": options.flag,
+    "save_uninitialized": options.flag,
+    "rolling": options.flag,
+    "unset": options.one_of("keep", "destroy"),
+    "genid": options.function(1, "lambda request: secrets.token_urlsafe(27)"),
+    "touch_interval": options.duration(least=timedelta(0)),
+    "remember_ended": options.duration(least=timedelta(0)),
+    "max_sessions_per_user": options.optional(options.count),
+    "max_bytes": options.count,
+    "hooks": options.optional(options.several(HOOK)),
+    "clock": options.clock,
+}
+
+
 class SessionManager:
-    """Opens and commits sessions over one store.
+    """Opens and commits sessions over one store, or over the one that a URL names.
 
     The options have the meaning that express-session gives them: `resave` stores unchanged
     sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
@@ -82,12 +104,14 @@ class SessionManager:
     is told for `remember_ended` afterwards. Of a user who logs in for the time after
     `max_sessions_per_user`, the oldest session ends. Data beyond `max_bytes` is refused, and what
     the store gets is encrypted by a `cipher`. Each of `hooks` is told of every event, by default a
-    log; `clock` tells the moment.
+    log; `clock` tells the moment in microseconds since 1970. Durations are timedeltas or numbers of
+    seconds. An option that cannot be meant is a `ConfigurationError`.
     """
 
+    @options.checked(**CHECKS)
     def __init__(
         self,
-        store: Store,
+        store: Store | str,
         *,
         lifetimes: Lifetimes | None = None,
         serializer: Serializer | None = None,
@@ -97,20 +121,19 @@ class SessionManager:
         rolling: bool = False,
         unset: Literal["keep", "destroy"] = "keep",
         genid: Callable[[Any], str] = random_id,
-        touch_interval: timedelta = timedelta(seconds=60),
-        remember_ended: timedelta = timedelta(hours=1),
+        touch_interval: timedelta | float = timedelta(seconds=60),
+        remember_ended: timedelta | float = timedelta(hours=1),
         max_sessions_per_user: int | None = None,
         max_bytes: int = MAX_BYTES,
         hooks: Sequence[Hook] | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        _check_options(unset, touch_interval, remember_ended, max_sessions_per_user, max_bytes)
-        self.store = store
+        self.store = as_store(store)
         self.lifetimes = lifetimes or Lifetimes()
         self.rolling = rolling
         self.unset = unset
-        self.touch_after = touch_interval // MICROSECOND
-        self.remember_ended = remember_ended
+        self.touch_after = as_timedelta(touch_interval) // MICROSECOND
+        self.remember_ended = as_timedelta(remember_ended)
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
         self._resave = resave
@@ -119,11 +142,11 @@ class SessionManager:
         self._hooks: list[Hook] = [EventLog(clock)] if hooks is None else [*hooks]
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
-        self._shared = SharedStore(store)
-        self._farewells = Farewells(store, self._codec, clock, remember_ended)
-        self._committer = Committer(store.save, self._codec.rebuild)
+        self._shared = SharedStore(self.store)
+        self._farewells = Farewells(self.store, self._codec, clock, self.remember_ended)
+        self._committer = Committer(self.store.save, self._codec.rebuild)
         self._purgers: list[Purger] = []
-        self.watcher = Watcher(store, self._farewells.reasons, clock, self.emit)
+        self.watcher = Watcher(self.store, self._farewells.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
     async def open(self, session_id: SessionId | None) -> Session:
@@ -411,7 +434,10 @@ class SessionManager:
     async def _touch_quietly(self, session: Session, record: SessionRecord) -> None:
         touched = self._codec.touched(record, session.max_age)
         try:
-            await self._shared.touch(touched)
+            if touched.version == record.version:
+                await self._shared.touch(touched)
+            elif not isinstance(await self._shared.swap(Swap(record, touched)), Saved):
+                return  # a request that ran beside this one has saved it, or ended it
         except StoreError as error:
             self.emit(TouchFailed(record.handle, str(error)))
         else:
@@ -449,18 +475,3 @@ class SessionManager:
         for record in records:
             self.emit(Ended(record.handle, record.user_id, reason))
         return len(records)
-
-
-def _check_options(
-    unset: str,
-    touch_interval: timedelta,
-    remember_ended: timedelta,
-    max_sessions_per_user: int | None,
-    max_bytes: int,
-) -> None:
-    if unset not in ("keep", "destroy"):
-        raise ConfigurationError(f'unset is "keep" or "destroy", not {unset!r}')
-    if min(touch_interval, remember_ended) < timedelta(0):
-        raise ConfigurationError("touch_interval and remember_ended are at least zero")
-    if min(max_bytes, max_sessions_per_user or 1) < 1 or max_sessions_per_user == 0:
-        raise ConfigurationError("max_bytes and max_sessions_per_user are at least one")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 from uuid import UUID
 
 from hello_tornado.sessions.errors import SerializationError
@@ -21,6 +21,7 @@ MAX_DEPTH = 64
 MAX_INT = 2**63 - 1
 
 
+@runtime_checkable
 class Serializer(Protocol):
     """How sessions become bytes. `JsonSerializer` is one."""
 

@@ -222,7 +222,7 @@ def more_than_a_dict() -> dict[str, Any]:
         "NEW_KEY": new_encryption_key(),
         "OLD_KEY": new_encryption_key(),
         "RequestHandler": RequestHandler,
-        "SECRET": "of the tests",
+        "SECRET": "of the tests, and of no one else",
         "SessionManager": SessionManager,
         "SessionMixin": SessionMixin,
         "TokenPolicy": TokenPolicy,
@@ -241,7 +241,7 @@ async def test_devices_and_sockets_do_what_the_page_says() -> None:
     names: dict[str, Any] = {
         "Application": Application,
         "RequestHandler": RequestHandler,
-        "SECRET": "of the tests",
+        "SECRET": "of the tests, and of no one else",
         "SessionManager": SessionManager,
         "SessionMixin": SessionMixin,
         "WebSocketSessionMixin": WebSocketSessionMixin,

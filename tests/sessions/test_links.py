@@ -43,7 +43,7 @@ class WithPolicies:
         self.manager = SessionManager(MemoryStore(), hooks=[self.events.append])
         return Application(
             [("/.*/stream", Streaming), ("/.*/login", Login), ("/.*", Count)],
-            cookie_secret="of the tests",
+            cookie_secret="of the tests, and of no one else",
             session_manager=self.manager,
             session_cookie=lambda request: self.policies[request.path.split("/")[1]],
         )
@@ -153,7 +153,7 @@ async def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Any) -> None:
 
     app = Application(
         [("/", Count)],
-        cookie_secret="of the tests",
+        cookie_secret="of the tests, and of no one else",
         session_manager=SessionManager(MemoryStore()),
         session_cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",)),
     )

@@ -34,7 +34,7 @@ class TestTokens(AsyncHTTPTestCase):
         token, cookie = TokenPolicy(), CookiePolicy()
         return Application(
             [("/.*", Count)],
-            cookie_secret="of the tests",
+            cookie_secret="of the tests, and of no one else",
             session_manager=self.manager,
             session_cookie=lambda request: token if request.path == "/api" else cookie,
         )
