@@ -8,14 +8,18 @@ import base64
 import binascii
 import math
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from hello_tornado.sessions.errors import SerializationError
 from hello_tornado.sessions.json_text import JsonText, installed, reader
 from hello_tornado.sessions.lifetimes import MICROSECOND
+
+Clock = TypeVar("Clock", datetime, time)
 
 MAX_DEPTH = 64
 MAX_INT = 2**63 - 1
@@ -38,7 +42,9 @@ class Serializer(Protocol):
 class JsonSerializer:
     """JSON, and datetime, date, time, timedelta, bytes, set, frozenset, tuple, Decimal, UUID.
 
-    Mappings need str keys; numbers must be finite, ints fit in 64 bits; nesting ends at 64 levels.
+    Mappings need str keys and come back as dicts; numbers must be finite, ints fit in 64 bits;
+    nesting ends at 64 levels. Datetimes and times come back with their time zone (a
+    `datetime.timezone` or a `zoneinfo.ZoneInfo`) and their fold.
     `text` is the library that writes and reads JSON, by default msgspec where it is installed.
     """
 
@@ -92,7 +98,11 @@ def _to_json(value: Any, path: str, depth: int, escaped: bool) -> Any:
     tag = _TAGS_BY_TYPE.get(kind)
     if tag is None:
         raise SerializationError(f"{path}: {_kind(value)} cannot be stored in a session")
-    return {tag: _to_json(_ENCODERS[tag](value), path, depth + 1, escaped)}
+    try:
+        encoded = _ENCODERS[tag](value)
+    except ValueError as error:
+        raise SerializationError(f"{path}: {error}") from None
+    return {tag: _to_json(encoded, path, depth + 1, escaped)}
 
 
 def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool) -> Any:
@@ -131,8 +141,59 @@ def _from_object(members: dict[str, Any]) -> Any:
         return {tag[1:]: value}
     try:
         return _DECODERS[tag](value)
-    except (KeyError, AttributeError, InvalidOperation, binascii.Error) as error:
+    except (KeyError, AttributeError, InvalidOperation, binascii.Error, OSError) as error:
         raise ValueError(f"no value of the kind {tag}") from error
+
+
+def _clock_to_json(value: datetime | time) -> Any:
+    """ISO 8601 where it says everything; else the value without a zone, its fold, and its zone.
+
+    An offset does not say which zone it is of, and `time.isoformat()` leaves a named zone out.
+    """
+    zone = value.tzinfo
+    is_iso = zone is None or (type(zone) is timezone and _own_name(zone) is None)
+    if is_iso and not value.fold:
+        return value.isoformat()
+    return [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone_to_json(zone)]
+
+
+def _clock_from_json(kind: type[Clock], given: Any) -> Clock:
+    if isinstance(given, str):
+        return kind.fromisoformat(given)
+    text, fold, zone = given
+    return kind.fromisoformat(text).replace(fold=fold, tzinfo=_zone_from_json(zone))
+
+
+def _own_name(zone: timezone) -> str | None:
+    """The name that a fixed offset was given; None when it is called by its offset."""
+    is_nameless = repr(zone) == repr(timezone(zone.utcoffset(None)))
+    return None if is_nameless else zone.tzname(None)
+
+
+def _zone_to_json(zone: tzinfo | None) -> Any:
+    if zone is None:
+        return None
+    if type(zone) is ZoneInfo and zone.key:
+        return zone.key
+    if type(zone) is timezone:
+        return [zone.utcoffset(None) // MICROSECOND, _own_name(zone)]
+    raise ValueError(
+        f"the time zone is {_kind(zone)}, which cannot be stored: use a zoneinfo.ZoneInfo or a "
+        "datetime.timezone, such as value.astimezone(timezone.utc)"
+    )
+
+
+def _zone_from_json(zone: Any) -> tzinfo | None:
+    match zone:
+        case None:
+            return None
+        case str():
+            return ZoneInfo(zone)
+        case [offset, None]:
+            return timezone(offset * MICROSECOND)
+        case [offset, name]:
+            return timezone(offset * MICROSECOND, name)
+    raise ValueError("no time zone")
 
 
 def _kind(value: Any) -> str:
@@ -155,9 +216,9 @@ _TAGS_BY_TYPE: Mapping[type, str] = {
     UUID: "$uuid",
 }
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
-    "$datetime": datetime.isoformat,
+    "$datetime": _clock_to_json,
     "$date": date.isoformat,
-    "$time": time.isoformat,
+    "$time": _clock_to_json,
     "$timedelta": lambda value: value // MICROSECOND,
     "$bytes": lambda value: base64.b64encode(value).decode("ascii"),
     "$set": list,
@@ -167,9 +228,9 @@ _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "$uuid": str,
 }
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
-    "$datetime": datetime.fromisoformat,
+    "$datetime": partial(_clock_from_json, datetime),
     "$date": date.fromisoformat,
-    "$time": time.fromisoformat,
+    "$time": partial(_clock_from_json, time),
     "$timedelta": lambda value: value * MICROSECOND,
     "$bytes": lambda value: base64.b64decode(value, validate=True),
     "$set": set,
