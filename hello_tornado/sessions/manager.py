@@ -51,6 +51,7 @@ from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import EndedReason, Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Announcing, Store, as_store
+from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
 
 Clock: TypeAlias = Callable[[], int]
@@ -249,6 +250,7 @@ class SessionManager:
 
     async def sessions_of(self, user_id: str) -> Sequence[Session]:
         """The living sessions of a user, newest first."""
+        check_user_id(user_id)
         now = self.now()
         records = await self.store.find_by_user(user_id)
         return [self._session(record) for record in records if record.expires_at > now]
@@ -288,6 +290,7 @@ class SessionManager:
 
     async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
+        check_user_id(user_id)
 
         async def find() -> Sequence[SessionRecord]:
             records = await self.store.find_by_user(user_id)

@@ -55,12 +55,17 @@ def check_fields(instance: object, checks: Mapping[str, Check]) -> None:
         object.__setattr__(instance, name, check(full_name, getattr(instance, name)))
 
 
-def check_attributes(cls: type, checks: Mapping[str, Check]) -> None:
-    """Put the options that a new class sets as attributes through *checks*.
+def check_attributes(cls: type) -> None:
+    """Check the options that a new class sets as attributes.
 
-    An attribute that is almost called like an option is refused: it would have no effect.
+    `_attribute_checks` in its base classes names them. An attribute that is almost called like an
+    option is refused: it would have no effect.
     """
-    inherited = {name for base in cls.__mro__[1:] for name in vars(base)}
+    checks: dict[str, Check] = {}
+    inherited: set[str] = set()
+    for base in cls.__mro__[1:]:
+        checks |= vars(base).get("_attribute_checks", {})
+        inherited |= vars(base).keys()
     for name, value in [*vars(cls).items()]:
         if name.startswith("_") or hasattr(value, "__get__"):
             continue  # a method or a property decides for itself
@@ -129,6 +134,17 @@ def instance_of(kind: Any, example: str) -> Check:
         if isinstance(given, type) or not isinstance(given, kind):
             article = "an" if kind.__name__[0] in "AEIOU" else "a"
             refuse(name, f"{article} {kind.__name__}, such as {example}", kind_of(given))
+        return given
+
+    return check
+
+
+def subclass_of(kind: type, example: str) -> Check:
+    """A class that is derived from *kind*."""
+
+    def check(name: str, given: Any) -> Any:
+        if not isinstance(given, type) or not issubclass(given, kind):
+            refuse(name, f"a subclass of {kind.__name__}, such as {example}", kind_of(given))
         return given
 
     return check

@@ -9,14 +9,14 @@ to store, `finish()` is Tornado's own. Two private names carry this: `RequestHan
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
-from tornado.httputil import HTTPServerRequest
 from tornado.web import OutputTransform
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.cookies import CookiePolicy
 from hello_tornado.sessions.cross_site import CrossSiteMixin
@@ -36,11 +36,9 @@ from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Session
-from hello_tornado.sessions.transport import Reading, Transport
+from hello_tornado.sessions.transport import Reading, transport_of
 
 logger = logging.getLogger("hello_tornado.sessions")
-
-TransportSetting: TypeAlias = Transport | Callable[[HTTPServerRequest], Transport]
 
 DEFAULT_POLICY: Final = CookiePolicy()
 UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
@@ -66,6 +64,12 @@ class SessionMixin(CrossSiteMixin):
     session_read_only = False
     keeps_session_alive = True
 
+    _attribute_checks: ClassVar[Mapping[str, options.Check]] = {
+        "on_store_error": options.one_of("error", "anonymous"),
+        "session_read_only": options.flag,
+        "keeps_session_alive": options.flag,
+    }
+
     _session: Session | None = None
     _reading: Reading | None = None
     _signed: SignedId | None = None
@@ -78,6 +82,11 @@ class SessionMixin(CrossSiteMixin):
     _is_unavailable = False
     _is_executed = False
     _is_told_not_begun = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the options that a handler's class sets, misspelt ones included."""
+        super().__init_subclass__(**kwargs)
+        options.check_attributes(cls)
 
     async def prepare(self) -> None:
         """Load the session that the request's cookie names."""
@@ -235,8 +244,8 @@ class SessionMixin(CrossSiteMixin):
         """The ids that the request carries; read once, before `prepare()` if there is a token."""
         if self._reading is None:
             settings = self.application.settings
-            given: TransportSetting = settings.get("session_cookie", DEFAULT_POLICY)
-            self._transport = given(self.request) if callable(given) else given
+            setting = settings.get("session_cookie", DEFAULT_POLICY)
+            self._transport = transport_of(setting, self.request)
             self._keyring = Keyring.of(settings)
             now = self.session_manager.now()
             self._reading = self._transport.read(self.request, self._keyring, now)

@@ -1,12 +1,13 @@
 """Sessions in Tornado's WebSockets: stored before the 101 leaves, and watched until they end."""
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ReadOnly
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.session import Session
@@ -34,6 +35,8 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
 
     login_required = True
     keeps_session_alive = False
+
+    _attribute_checks: ClassVar[Mapping[str, options.Check]] = {"login_required": options.flag}
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Store the session, so that its cookie rides on the 101; then open the socket."""

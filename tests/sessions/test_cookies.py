@@ -236,6 +236,8 @@ def test_no_byte_can_be_changed_and_no_end_cut_off(place: int) -> None:
         f'" {VALUE}"',
         f"'{VALUE}'",
         VALUE.replace("|", "\\174"),
+        f"s%3A{ID}.{'A' * 43}",
+        f"s:{ID}.{'A' * 43}",
         "2|",
         "2|-1:0|",
         "2|1:0|" + "9" * 9_999 + ":x|",

@@ -10,15 +10,27 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tornado.web import RequestHandler
 
-from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, open_store, options
+from hello_tornado.sessions import (
+    CookiePolicy,
+    Lifetimes,
+    SessionManager,
+    SessionMixin,
+    WebSocketSessionMixin,
+    open_store,
+    options,
+)
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.event_log import EventLog
+from hello_tornado.sessions.exclusive import ExclusiveSessionMixin
+from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.sessions.manager import system_clock
 from hello_tornado.sessions.serializers import JsonSerializer
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.tokens import TokenPolicy
+from hello_tornado.sessions.transport import transport_of
 
 SECRET = new_encryption_key()
 
@@ -161,29 +173,68 @@ def test_no_option_fails_in_another_way(constructor: Any, value: Any) -> None:
         assert name in str(error) or make is open_store  # noqa: PT017
 
 
-class Base:
-    """Some class whose subclasses are checked."""
-
-    read_only = False
-    waits = timedelta(seconds=1)
-
-    def __init_subclass__(cls) -> None:
-        options.check_attributes(
-            cls, {"session_read_only": options.flag, "session_wait": options.duration()}
-        )
-
-
-def test_a_misspelt_attribute_is_refused_when_the_class_is_made() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"Page\.session_readonly is no option: write sess"
-    ):
-        type("Page", (Base,), {"session_readonly": True})
-    with pytest.raises(ConfigurationError, match=r"Page\.session_read_only must be True or False"):
-        type("Page", (Base,), {"session_read_only": "no"})
+ATTRIBUTES = [
+    (SessionMixin, "session_readonly", True, "write session_read_only"),
+    (SessionMixin, "session_read_only", "yes", "True or False"),
+    (SessionMixin, "keep_session_alive", False, "write keeps_session_alive"),
+    (SessionMixin, "keeps_session_alive", None, "True or False"),
+    (SessionMixin, "on_store_error", "anonymus", "'error', 'anonymous'"),
+    (SessionMixin, "on_store_errors", "anonymous", "write on_store_error"),
+    (ExclusiveSessionMixin, "session_waits", 10, "write session_wait"),
+    (ExclusiveSessionMixin, "session_wait", "10s", "a number of seconds"),
+    (ExclusiveSessionMixin, "session_lease", 0, "longer than zero"),
+    (ExclusiveSessionMixin, "session_readonly", True, "write session_read_only"),
+    (WebSocketSessionMixin, "login_requred", False, "write login_required"),
+    (WebSocketSessionMixin, "login_required", 0, "True or False"),
+]
 
 
-def test_attributes_in_their_natural_form_are_accepted() -> None:
-    page: Any = type("Page", (Base,), {"session_wait": 10, "session_summary": "mine"})
-    assert page.session_wait == timedelta(seconds=10)
-    decided_by_itself = {"session_read_only": property(lambda _self: True)}
-    assert type("Page", (Base,), decided_by_itself)
+@pytest.mark.parametrize(("mixin", "name", "value", "cure"), ATTRIBUTES)
+def test_a_handlers_class_is_refused_by_its_attributes_name(
+    mixin: type, name: str, value: Any, cure: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        type("Page", (mixin, RequestHandler), {name: value})
+    assert f"Page.{name} " in str(caught.value)
+    assert cure in str(caught.value)
+
+
+def test_a_handlers_waits_may_be_seconds_and_its_own_names_are_its_own() -> None:
+    members: dict[str, Any] = {
+        "session_wait": 0,
+        "session_lease": 2.5,
+        "session_summary": lambda _self: "mine",
+    }
+    members["keeps_session_alive"] = property(lambda _self: False)
+    page: Any = type("Page", (ExclusiveSessionMixin, RequestHandler), members)
+    assert (page.session_wait, page.session_lease) == (timedelta(0), timedelta(seconds=2.5))
+
+
+@pytest.mark.parametrize(
+    ("options_given", "cure"),
+    [
+        ({"prefix": "account"}, "prefix=…) must be a path that begins with"),
+        ({"prefix": "/account/"}, "prefix=…) must be a path that begins with"),
+        ({"prefix": None}, "prefix=…) must be a path that begins with"),
+        ({"base": object}, "base=…) must be a subclass of RequestHandler"),
+        ({"base": "BaseHandler"}, "base=…) must be a subclass of RequestHandler"),
+        ({"template": 7}, "template=…) must be the name of a template"),
+    ],
+)
+def test_account_routes_refuse_an_option_by_its_name(
+    options_given: dict[str, Any], cure: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        account_routes(**options_given)
+    assert f"account_routes({cure}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"path": "/app"}, CookiePolicy, "session", lambda _request: {"path": "/app"}, 7]
+)
+def test_a_session_cookie_that_is_none_is_named(setting: Any) -> None:
+    request: Any = object()
+    with pytest.raises(ConfigurationError, match="session_cookie must be a CookiePolicy, a Token"):
+        transport_of(setting, request)
+    token = TokenPolicy()
+    assert transport_of(lambda _request: token, request) is transport_of(token, request) is token
