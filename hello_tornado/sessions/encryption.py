@@ -12,13 +12,13 @@ row, or a row that was deleted; neither lives longer than it would have lived th
 """
 
 import base64
-import binascii
 import hmac
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, cast
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError, SerializationError
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import SessionRecord
@@ -43,6 +43,20 @@ def new_encryption_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode("ascii")
 
 
+def _key(name: str, given: Any) -> bytes:
+    """The 32 bytes of an encryption key. They never reach a message."""
+    try:
+        key = base64.urlsafe_b64decode(given) if isinstance(given, str) else given
+    except ValueError:  # not base64, or not even ASCII
+        key = b""
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        raise ConfigurationError(
+            f"{name} must be an encryption key: {KEY_BYTES} bytes, or those as base64; make one "
+            "with hello_tornado.sessions.encryption.new_encryption_key()"
+        )
+    return key
+
+
 class AesGcm:
     """The cipher of a manager: `SessionManager(store, cipher=AesGcm([new_key, old_key]))`.
 
@@ -53,10 +67,12 @@ class AesGcm:
     sessions. Users' names and times are not encrypted, because the store finds sessions by them.
     """
 
+    @options.checked(keys=options.several(_key), accept_plain=options.flag)
     def __init__(self, keys: Sequence[str | bytes], *, accept_plain: bool = False) -> None:
-        if isinstance(keys, str | bytes) or not keys:
+        if not keys:
             raise ConfigurationError("encryption needs a list of keys; the first one seals")
-        self._keys = {_name_of(key): key for key in map(_key_bytes, keys)}
+        checked = cast("Sequence[bytes]", keys)
+        self._keys = {_name_of(key): key for key in checked}
         self._current = next(iter(self._keys))
         self._accept_plain = accept_plain
 
@@ -82,19 +98,6 @@ class AesGcm:
             return cipher.decrypt(nonce, sealed[HEAD_BYTES + NONCE_BYTES :], _bound(head, record))
         except (InvalidTag, ValueError):
             raise SerializationError("a session record that was changed, or moved") from None
-
-
-def _key_bytes(given: str | bytes) -> bytes:
-    try:
-        key = base64.urlsafe_b64decode(given) if isinstance(given, str) else given
-    except binascii.Error:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise ConfigurationError(
-            f"an encryption key is {KEY_BYTES} bytes, or those as base64; make one with "
-            "hello_tornado.sessions.encryption.new_encryption_key()"
-        )
-    return key
 
 
 def _name_of(key: bytes) -> bytes:

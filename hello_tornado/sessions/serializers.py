@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from hello_tornado.sessions.errors import SerializationError
 from hello_tornado.sessions.json_text import JsonText, installed, reader
 from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.values import is_utf8
 
 Clock = TypeVar("Clock", datetime, time)
 
@@ -42,9 +43,9 @@ class Serializer(Protocol):
 class JsonSerializer:
     """JSON, and datetime, date, time, timedelta, bytes, set, frozenset, tuple, Decimal, UUID.
 
-    Mappings need str keys and come back as dicts; numbers must be finite, ints fit in 64 bits;
-    nesting ends at 64 levels. Datetimes and times come back with their time zone (a
-    `datetime.timezone` or a `zoneinfo.ZoneInfo`) and their fold.
+    Mappings need str keys and come back as dicts; numbers must be finite, ints fit in 64 bits; a
+    str holds no lone surrogates; nesting ends at 64 levels. Datetimes and times come back with
+    their time zone (a `datetime.timezone` or a `zoneinfo.ZoneInfo`) and their fold.
     `text` is the library that writes and reads JSON, by default msgspec where it is installed.
     """
 
@@ -55,10 +56,11 @@ class JsonSerializer:
         """Raise `SerializationError`, naming the place, for a value that JSON cannot hold."""
         if not isinstance(key, str):
             raise SerializationError(f"session key {key!r} is no str, but {_kind(key)}")
+        _check_scalar(key, f"session key {key!r}")
         to_json(value, key)
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:
-        """Compact JSON; lone surrogates survive as escapes."""
+        """Compact JSON in UTF-8."""
         return self._text.encode(to_json(document, ""))
 
     def loads(self, raw: bytes, /) -> dict[str, Any]:
@@ -110,8 +112,13 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
     for key, item in value.items():
         if type(key) is not str:
             raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
+        if not key.isascii():
+            _check_scalar(key, f"{path}: the key {key!r}")
         its = type(item)
-        if its in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT):
+        if its is str:
+            if item.isascii():
+                continue
+        elif its in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT):
             continue
         inner = _to_json(item, f"{path}.{key}" if path else key, depth + 1, escaped)
         if inner is not item:
@@ -123,6 +130,8 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
 
 
 def _check_scalar(value: Any, path: str) -> None:
+    if isinstance(value, str) and not is_utf8(value):
+        raise SerializationError(f"{path}: a lone surrogate, which no page and no file can hold")
     if isinstance(value, int) and not -MAX_INT - 1 <= value <= MAX_INT:
         raise SerializationError(f"{path}: an int beyond 64 bits; store it as str or Decimal")
     if isinstance(value, float) and not math.isfinite(value):
@@ -201,8 +210,8 @@ def _kind(value: Any) -> str:
 
 
 _read_tagged: Final = reader(_from_object)
-_AS_THEY_ARE: Final = frozenset({type(None), bool, str})
-_SCALARS: Final = _AS_THEY_ARE | {int, float}
+_AS_THEY_ARE: Final = frozenset({type(None), bool})
+_SCALARS: Final = _AS_THEY_ARE | {str, int, float}
 _TAGS_BY_TYPE: Mapping[type, str] = {
     datetime: "$datetime",
     date: "$date",

@@ -93,10 +93,19 @@ def test_a_change_of_any_byte_is_found() -> None:
             cipher.open(sealed._replace(data=sealed.data[:place]))
 
 
-@pytest.mark.parametrize("keys", [[], "", OLD, b"k" * 32, ["short"], [b"k" * 31], ["!" * 44], [""]])
+NO_KEYS: list[Any] = [
+    *([], "", OLD, b"k" * 32, ["short"], [b"k" * 31], ["!" * 44], [""]),
+    *([None], ["ü" * 44], None, [list(b"k" * 32)], {OLD: NEW}),
+]
+
+
+@pytest.mark.parametrize("keys", NO_KEYS)
 def test_keys_that_are_none_stop_the_start(keys: Any) -> None:
-    with pytest.raises(ConfigurationError, match="encryption"):
+    with pytest.raises(ConfigurationError, match=r"AesGcm\(keys|encryption") as caught:
         AesGcm(keys)
+    assert OLD not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="accept_plain"):
+        AesGcm([OLD], accept_plain="no")  # type: ignore[arg-type]
 
 
 @pytest.mark.gen_test
