@@ -1,11 +1,10 @@
 """What stands between a session's record and the store: nothing, or encryption."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from hello_tornado.sessions.record import SessionRecord
 
 
-@runtime_checkable
 class Cipher(Protocol):
     """Encrypts the data of records, bound to the record it belongs to.
 

@@ -78,8 +78,8 @@ CHECKS: Final[Mapping[str, options.Check]] = {
     "lifetimes": options.optional(
         options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
     ),
-    "serializer": options.optional(options.instance_of(Serializer, "JsonSerializer()")),
-    "cipher": options.optional(options.instance_of(Cipher, "AesGcm([key])")),
+    "serializer": options.optional(options.implements(Serializer, "JsonSerializer()")),
+    "cipher": options.optional(options.implements(Cipher, "AesGcm([key])")),
     "resave": options.flag,
     "save_uninitialized": options.flag,
     "rolling": options.flag,

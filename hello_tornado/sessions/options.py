@@ -127,13 +127,27 @@ def as_duration(given: Any) -> timedelta | None:
         return None
 
 
-def instance_of(kind: Any, example: str) -> Check:
-    """An instance of a class or a protocol; never the class itself."""
+def instance_of(kind: type, example: str) -> Check:
+    """An instance of a class."""
 
     def check(name: str, given: Any) -> Any:
-        if isinstance(given, type) or not isinstance(given, kind):
-            article = "an" if kind.__name__[0] in "AEIOU" else "a"
-            refuse(name, f"{article} {kind.__name__}, such as {example}", kind_of(given))
+        if not isinstance(given, kind):
+            refuse(name, f"a {kind.__name__}, such as {example}", kind_of(given))
+        return given
+
+    return check
+
+
+def implements(protocol: type, example: str) -> Check:
+    """An object with all methods of a protocol, some of which it may pass on to another one."""
+    methods = [name for name in vars(protocol) if not name.startswith("_")]
+
+    def check(name: str, given: Any) -> Any:
+        lacks = [method for method in methods if not callable(getattr(given, method, None))]
+        if lacks or isinstance(given, type):
+            without = f" without {', '.join(lacks)}" if lacks else ""
+            what = f"a {protocol.__name__}, such as {example}"
+            refuse(name, what, kind_of(given) + without)
         return given
 
     return check

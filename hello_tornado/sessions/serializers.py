@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -26,7 +26,6 @@ MAX_DEPTH = 64
 MAX_INT = 2**63 - 1
 
 
-@runtime_checkable
 class Serializer(Protocol):
     """How sessions become bytes. `JsonSerializer` is one."""
 

@@ -215,6 +215,7 @@ class TestTheApi(Visits):
         assert "inf" in self.refused("/api/session/x", "PUT", b"1e400", 400)
 
     def test_half_of_a_character_is_refused_and_breaks_no_page(self) -> None:
+        self.log_in()
         for key in ("x", "username"):
             for body in (b'"\\ud800"', b'{"\\ud800": 1}', b'["\\udfff"]'):
                 assert "a lone surrogate" in self.refused(f"/api/session/{key}", "PUT", body, 400)

@@ -115,7 +115,7 @@ def as_store(given: Store | str) -> Store:
     """A store as it is, or the one that a URL names."""
     if isinstance(given, str):
         return open_store(given)
-    store: Store = options.instance_of(Store, 'open_store("sqlite:///var/sessions.db")')(
+    store: Store = options.implements(Store, 'open_store("sqlite:///var/sessions.db")')(
         "SessionManager(store=…)", given
     )
     return store
