@@ -1,20 +1,25 @@
 """What was done to a session, as values that can be applied, composed and replayed.
 
-Five operations form the whole vocabulary. `Update` nests them by key, so the changes of one request
-are a single `Update` of the session's document. For any operations *a*, *b* and any value *v*
+The changes of one request are a single `Update` of the session's document. For any operations
+*a*, *b* and any value *v*
 
     a.then(b).apply(v) == b.apply(a.apply(v))
 
-which is why the changes of many requests fold into one write, and why a write that lost a race can
-be replayed on what won. An operation on a value of another kind (an increment of a list, an append
-to a number) starts afresh, as if the value were absent.
+so the changes of many requests fold into one write, and a write that lost a race can be replayed on
+the version that won.
+
+`Increment`, `Append`, `Members` and `Update` change a value of their kind (an int, a list, a set, a
+dict). On any other value they start afresh, as if the value were absent. `IfPresent` and `IfAbsent`
+limit that: a change inside of a container must not bring back a container that is gone, and a
+container that is put where there was none must not replace one that came meanwhile.
 """
 
 from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -28,9 +33,19 @@ class Absent(enum.Enum):
 ABSENT: Final = Absent.ABSENT
 
 
+class _Composable:
+    """What all operations share: two of them in a row are one operation."""
+
+    __slots__ = ()
+
+    def then(self, later: Operation, /) -> Operation:
+        """This, followed by *later*."""
+        return composed(self, later)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True)
-class Set:
-    """Whatever was there, now it is this."""
+class Set(_Composable):
+    """Replace the value by this one, whatever was there."""
 
     value: Any
 
@@ -38,31 +53,19 @@ class Set:
         """The new value."""
         return self.value
 
-    def then(self, later: Operation, /) -> Operation:
-        """This, followed by *later*."""
-        match later:
-            case Set() | Unset():
-                return later
-            case _:
-                return Set(later.apply(self.value))
-
 
 @dataclass(frozen=True, slots=True)
-class Unset:
-    """Whatever was there is there no more."""
+class Unset(_Composable):
+    """Remove the value."""
 
     def apply(self, _value: Any, /) -> Any:
         """`ABSENT`."""
         return ABSENT
 
-    def then(self, later: Operation, /) -> Operation:
-        """This, followed by *later*."""
-        return Set(ABSENT).then(later)
-
 
 @dataclass(frozen=True, slots=True)
-class Increment:
-    """A whole number grows by this much; an absent one counts from 0."""
+class Increment(_Composable):
+    """Add this much to a whole number; an absent one counts from 0."""
 
     by: int
 
@@ -70,18 +73,10 @@ class Increment:
         """The sum."""
         return value + self.by if is_count(value) else self.by
 
-    def then(self, later: Operation, /) -> Operation:
-        """This, followed by *later*."""
-        match later:
-            case Increment(by):
-                return Increment(self.by + by)
-            case _:
-                return _onto_another_kind(later)
-
 
 @dataclass(frozen=True, slots=True)
-class Append:
-    """A list grows by these values at its end; an absent one grows from empty."""
+class Append(_Composable):
+    """Add these values at the end of a list; an absent one grows from empty."""
 
     values: tuple[Any, ...]
 
@@ -89,18 +84,22 @@ class Append:
         """A new list."""
         return [*value, *self.values] if isinstance(value, list) else [*self.values]
 
-    def then(self, later: Operation, /) -> Operation:
-        """This, followed by *later*."""
-        match later:
-            case Append(values):
-                return Append(self.values + values)
-            case _:
-                return _onto_another_kind(later)
+
+@dataclass(frozen=True, slots=True)
+class Members(_Composable):
+    """Add members to a set and remove others; an absent one grows from empty."""
+
+    added: frozenset[Any]
+    removed: frozenset[Any] = frozenset()
+
+    def apply(self, value: Any, /) -> set[Any]:
+        """A new set."""
+        return {*value} - self.removed | self.added if isinstance(value, set) else {*self.added}
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """In a mapping, each of these keys is operated on; an absent mapping counts as empty."""
+class Update(_Composable):
+    """In a mapping, apply an operation to each of these keys; an absent mapping counts as empty."""
 
     operations: Mapping[str, Operation]
 
@@ -118,14 +117,6 @@ class Update:
                 result[key] = changed
         return result
 
-    def then(self, later: Operation, /) -> Operation:
-        """This, followed by *later*."""
-        match later:
-            case Update():
-                return self.merged_with(later)
-            case _:
-                return _onto_another_kind(later)
-
     def merged_with(self, later: Update) -> Update:
         """This, followed by *later*: two updates are always one."""
         merged = dict(self.operations)
@@ -134,20 +125,131 @@ class Update:
         return Update(merged)
 
 
+@dataclass(frozen=True, slots=True)
+class IfAbsent(_Composable):
+    """Put this value where there is none; leave any other as it is."""
+
+    value: Any
+
+    def apply(self, value: Any, /) -> Any:
+        """The value that was there, or else the new one."""
+        return self.value if value is ABSENT else value
+
+
+@dataclass(frozen=True, slots=True)
+class IfPresent(_Composable):
+    """Apply an operation to a value of its kind only; leave any other, or none, as it is."""
+
+    operation: Kind
+
+    def apply(self, value: Any, /) -> Any:
+        """The changed value, or the one that was there."""
+        is_of_its_kind = _KINDS[type(self.operation)]
+        return self.operation.apply(value) if is_of_its_kind(value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(_Composable):
+    """Several operations one after the other, which no single one expresses."""
+
+    operations: tuple[Operation, ...]
+
+    def apply(self, value: Any, /) -> Any:
+        """The value after the last one."""
+        for operation in self.operations:
+            value = operation.apply(value)
+        return value
+
+
+Kind: TypeAlias = Increment | Append | Members | Update
+"""The operations that change a value of one kind."""
+
 NO_CHANGES: Final = Update({})
 _EQUAL_IS_SAME: Final = frozenset({str, int, bool, type(None), bytes})
 
-Operation: TypeAlias = Set | Unset | Increment | Append | Update
+Operation: TypeAlias = Set | Unset | Kind | IfAbsent | IfPresent | Steps
 
 
-def _onto_another_kind(later: Operation) -> Operation:
-    """*later* after an operation of another kind, which left it nothing that it could build on."""
-    return Set(ABSENT).then(later)
+def composed(earlier: Operation, later: Operation) -> Operation:
+    """*earlier*, followed by *later*, as one operation."""
+    match later:
+        case Set() | Unset():
+            return later
+        case Steps(operations):
+            return functools.reduce(composed, operations, earlier)
+    match earlier:
+        case Set() | Unset():
+            return _set_to(later.apply(earlier.apply(ABSENT)))
+        case IfAbsent() | IfPresent():
+            return _joined(earlier, later) or Steps((earlier, later))
+        case Steps(operations):
+            return _appended(operations, later)
+    return _onto_a_value_of_its_kind(earlier, later)
+
+
+def _joined(earlier: IfAbsent | IfPresent, later: Operation) -> Operation | None:
+    """Both as one operation of the kind of *earlier*, if there is one."""
+    match earlier, later:
+        case IfAbsent(), IfAbsent():
+            return earlier
+        case IfPresent(mine), IfPresent(theirs) if type(mine) is type(theirs):
+            return IfPresent(_merged(mine, theirs))
+    return None
+
+
+def _onto_a_value_of_its_kind(earlier: Kind, later: Operation) -> Operation:
+    """*later* after an operation that has always left a value of its own kind."""
+    if isinstance(later, IfAbsent):
+        return earlier
+    if isinstance(later, IfPresent):
+        if type(later.operation) is not type(earlier):
+            return earlier
+        later = later.operation
+    if type(later) is not type(earlier):
+        return _set_to(later.apply(ABSENT))
+    return _merged(earlier, later)
+
+
+def _appended(operations: tuple[Operation, ...], later: Operation) -> Operation:
+    if isinstance(later, IfAbsent) and any(isinstance(one, IfAbsent) for one in operations):
+        return Steps(operations)  # none of the steps removes a value
+    *before, last = operations
+    joined = composed(last, later)
+    if isinstance(joined, Set | Unset):
+        return joined
+    return Steps((*before, *(joined.operations if isinstance(joined, Steps) else (joined,))))
+
+
+def _merged(earlier: Kind, later: Any) -> Kind:
+    """Two operations of one kind."""
+    match earlier:
+        case Increment(by):
+            return Increment(by + later.by)
+        case Append(values):
+            return Append(values + later.values)
+        case Members(added, removed):
+            return Members(
+                added - later.removed | later.added, removed - later.added | later.removed
+            )
+        case Update():
+            return earlier.merged_with(later)
+
+
+def _set_to(value: Any) -> Set | Unset:
+    return Unset() if value is ABSENT else Set(value)
 
 
 def is_count(value: Any) -> bool:
     """Whether *value* can be incremented: an int, but no bool."""
     return type(value) is int
+
+
+_KINDS: Final[Mapping[type, Any]] = {
+    Increment: is_count,
+    Append: lambda value: isinstance(value, list),
+    Members: lambda value: isinstance(value, set),
+    Update: lambda value: isinstance(value, dict),
+}
 
 
 def same(one: Any, other: Any) -> bool:
@@ -168,29 +270,46 @@ def same(one: Any, other: Any) -> bool:
 def difference(before: Any, after: Any) -> Operation | None:
     """The smallest operation that leads from *before* to *after*; None when they are the same.
 
-    What grew at its end is an `Append` and what changed inside a mapping is an `Update`, so that
-    nested changes of parallel requests merge too.
+    What grew at its end is an `Append`, a change of a set is `Members` and one inside a mapping an
+    `Update`, so that nested changes of parallel requests merge. Each applies only while there is
+    still a container of that kind.
     """
     if same(before, after):
         return None
-    if isinstance(before, dict) and isinstance(after, dict):
-        return Update(
-            {
-                key: operation
-                for key in [*before, *(key for key in after if key not in before)]
-                if (operation := _difference_at(key, before, after)) is not None
-            }
-        )
-    if isinstance(before, list) and isinstance(after, list) and same(before, after[: len(before)]):
-        return Append(tuple(copy.deepcopy(after[len(before) :])))
+    match before, after:
+        case dict(), dict():
+            return IfPresent(differences(before, after))
+        case list(), list() if same(before, after[: len(before)]):
+            return IfPresent(Append(tuple(copy.deepcopy(after[len(before) :]))))
+        case set(), set() if before != after:
+            return IfPresent(Members(frozenset(after - before), frozenset(before - after)))
     return Set(copy.deepcopy(after))
 
 
-def _difference_at(
-    key: str, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Operation | None:
-    if key not in after:
-        return Unset()
-    if key not in before:
-        return Set(copy.deepcopy(after[key]))
-    return difference(before[key], after[key])
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Update:
+    """What leads from one mapping to another, key by key."""
+    return Update(dict(_differences(before, after)))
+
+
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, Operation]]:
+    for key in [*before, *(key for key in after if key not in before)]:
+        if key not in after:
+            yield key, Unset()
+        elif key not in before:
+            yield key, _put(after[key])
+        elif (operation := difference(before[key], after[key])) is not None:
+            yield key, operation
+
+
+def _put(value: Any) -> Operation:
+    """*value*, where there was none: what others put there meanwhile is merged with a container."""
+    if type(value) not in CONTAINERS:
+        return Set(copy.deepcopy(value))
+    empty = type(value)()
+    filled = difference(empty, value)
+    return IfAbsent(empty) if filled is None else IfAbsent(empty).then(filled)
+
+
+CONTAINERS: Final = frozenset({dict, list, set})

@@ -18,7 +18,7 @@ from hello_tornado.sessions.lifetimes import Lifetimes, MaxAge
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
-from hello_tornado.sessions.session import EndedReason
+from hello_tornado.sessions.tombstone import Tombstone, read_tombstone, tombstone_key_of
 
 BIGGEST_NAMED: Final = 3
 NO_RENEWAL: Final = Renewal()
@@ -52,10 +52,10 @@ class Codec:
         drop_expired_keys(document, now)
         return document
 
-    def create(self, key: SessionKey, changes: Update) -> Committed:
-        """The first record of a session to which *changes* were made."""
+    def create(self, key: SessionKey, changes: Update, base: Document | None = None) -> Committed:
+        """The first record of a session that begins with *base* and these *changes*."""
         now = self._clock()
-        document = changes.apply(empty_document())
+        document = changes.apply(empty_document() if base is None else base)
         record = SessionRecord(
             key=key,
             handle=new_handle(),
@@ -103,24 +103,23 @@ class Codec:
             later._replace(version=record.version + 1, data=self._cipher.open(record))
         )
 
-    def farewell(self, key: SessionKey, reason: EndedReason) -> SessionRecord:
-        """The record under *key* that says for which reason another one has ended now."""
-        now = self._clock()
+    def tombstone(self, key: SessionKey, tombstone: Tombstone) -> SessionRecord:
+        """The record of the tombstone of what stood under *key*."""
         return SessionRecord(
-            key=key,
+            key=tombstone_key_of(key),
             handle=new_handle(),
             version=1,
             user_id=None,
-            data=self._serializer.dumps({"ended": reason}),
-            created_at=now,
-            accessed_at=now,
-            expires_at=now,
+            data=self._serializer.dumps(tombstone.document()),
+            created_at=tombstone.ended_at,
+            accessed_at=tombstone.ended_at,
+            expires_at=tombstone.ended_at,
         )
 
-    def reason(self, farewell: SessionRecord) -> EndedReason | None:
+    def read_tombstone(self, record: SessionRecord) -> Tombstone | None:
         """What such a record says."""
         try:
-            return self._serializer.loads(farewell.data).get("ended")
+            return read_tombstone(self._serializer.loads(record.data), record)
         except SerializationError:
             return None
 

@@ -7,7 +7,7 @@ its line, and its changes are replayed (rebased) on what won.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from hello_tornado.sessions.changes import Update
@@ -62,21 +62,32 @@ class Standing(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A commit, rebuilt on the newest record that is known."""
+    """A commit, rebuilt on the newest record that is known; a renewal leaves a tombstone."""
 
     old: SessionRecord
     wanted: Committed
     conflicts: int
+    tombstone: SessionRecord | None = None
+
+    @property
+    def swaps(self) -> Sequence[Swap]:
+        """What is to be saved; that of the session itself comes last."""
+        swap = Swap(self.old, self.wanted.record)
+        return [swap] if self.tombstone is None else [Swap(None, self.tombstone), swap]
 
 
 class Committer:
     """Brings commits into the store, many at once."""
 
     def __init__(
-        self, save: Callable[[Sequence[Swap]], Awaitable[Sequence[Outcome]]], rebuild: Rebuild
+        self,
+        save: Callable[[Sequence[Swap]], Awaitable[Sequence[Outcome]]],
+        rebuild: Rebuild,
+        tombstone: Callable[[SessionRecord, SessionRecord], SessionRecord | None],
     ) -> None:
         self._save = save
         self._rebuild = rebuild
+        self._tombstone = tombstone
         self._commits: Gather[SessionKey, Commit, Result] = Gather(self._store, Commit.then)
         self._standing: dict[SessionKey, Standing] = {}
 
@@ -91,11 +102,12 @@ class Committer:
     async def _store(self, commits: Sequence[Commit]) -> Sequence[Result | Again | Exception]:
         """One save for all that can be built."""
         attempts: list[Attempt | Exception] = []
-        swaps, built = [], 0
+        swaps: list[Swap] = []
+        built = 0
         for commit in commits:
             attempts.append(attempt := self._attempt(commit))
             if isinstance(attempt, Attempt):
-                swaps.append(Swap(attempt.old, attempt.wanted.record))
+                swaps += attempt.swaps
                 built += len(attempt.wanted.record.data)
             if built > BREATH:
                 built = 0
@@ -106,7 +118,9 @@ class Committer:
             self._standing.clear()  # nobody knows what stands
             raise
         return [
-            self._answer(attempt, next(outcomes)) if isinstance(attempt, Attempt) else attempt
+            self._answer(attempt, _last(attempt, outcomes))
+            if isinstance(attempt, Attempt)
+            else attempt
             for attempt in attempts
         ]
 
@@ -115,7 +129,10 @@ class Committer:
         if old.version < commit.base.version:
             old = commit.base
         try:
-            return Attempt(old, self._rebuild(old, commit), conflicts)
+            wanted = self._rebuild(old, commit)
+            is_first_renewal = commit.renewed_to is not None and not conflicts
+            tombstone = self._tombstone(old, wanted.record) if is_first_renewal else None
+            return Attempt(old, wanted, conflicts, tombstone)
         except Exception as error:  # noqa: BLE001 - it goes to whoever made this commit
             return error
 
@@ -132,3 +149,10 @@ class Committer:
                 self._standing[key] = Standing(winner, attempt.conflicts + 1)
                 return AGAIN
         return outcome
+
+
+def _last(attempt: Attempt, outcomes: Iterator[Outcome]) -> Outcome:
+    """The outcome of the session's own swap; a tombstone may be there already."""
+    if attempt.tombstone is not None:
+        next(outcomes)
+    return next(outcomes)

@@ -15,9 +15,10 @@ from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
 from hello_tornado.sessions.links import address_of, is_https, networks
-from hello_tornado.sessions.transport import Reading
+from hello_tornado.sessions.transport import NOTHING_PRESENTED, Reading
 
 MAX_CANDIDATES: Final = 4
+MAX_VERIFIED: Final = 200  # of too many cookies, for a logout; browsers keep no more for a host
 HOST_PREFIX: Final = "__Host-"
 SECURE_PREFIX: Final = "__Secure-"
 # The path and the domain are no longer than browsers read them (RFC 6265bis, 5.6).
@@ -111,18 +112,18 @@ class CookiePolicy:
     def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> Reading:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
         if self.refuses(request) is not None:
-            return Reading()
+            return NOTHING_PRESENTED
         name = self._name(secure=self._is_secure_for(request))
         values = _values(request, name)
         if not values:
-            return Reading()
-        if len(values) > MAX_CANDIDATES:
-            return Reading(rejected="too many")
+            return NOTHING_PRESENTED
         signed = {
             found.session_id: found
-            for value in values
+            for value in values[:MAX_VERIFIED]
             if (found := keyring.verify(name, value, now)) is not None
         }
+        if len(values) > MAX_CANDIDATES:
+            return Reading(tuple(signed.values()), "too many")
         return Reading(tuple(signed.values()), None if signed else "not ours")
 
     def issue(

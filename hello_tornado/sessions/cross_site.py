@@ -1,15 +1,15 @@
 """Tornado's checks of requests from other sites, bound to the session and closed where they gaped.
 
 With the application setting `xsrf_cookies`, Tornado compares a form's token with a cookie that
-holds the same token; whoever can set a cookie (a sibling host, say) can forge both. Here the token
-of a visitor with a session is made from the session's id, and a login or logout voids it. Without a
-session it is Tornado's own. `cross_origin_protection` is Tornado's, but for origins that are none.
+holds the same token. An attacker who can set a cookie (from a sibling host, say) can forge both. So
+the token of a visitor with a session is made from the session's id, and the cookie only brings it
+to the page's scripts. A login makes another id, and so another token. A visitor without a session
+has Tornado's own token. `cross_origin_protection` is Tornado's, but refuses origins that are none.
 """
 
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 from tornado.web import HTTPError, RequestHandler
@@ -20,51 +20,99 @@ from hello_tornado.sessions.ids import SessionId
 class CrossSiteMixin(RequestHandler):
     """What `SessionMixin` does against other sites; most of it before the session is loaded."""
 
-    _xsrf_checked_for: SessionId | None = None
+    _xsrf_id: SessionId | None = None  # whose token Tornado works with; None: its own
+    _xsrf_matches: frozenset[SessionId | None] | None = None
 
-    def _session_ids(self) -> list[SessionId]:
-        """The ids that this request may be about: several, until the session is loaded."""
+    def _presented_ids(self) -> list[SessionId]:
+        """The ids of the request that we have signed, living or not."""
         raise NotImplementedError
+
+    def _living_id(self) -> SessionId | None:
+        """The id of the request's living session; None without one, and before it is loaded."""
+        raise NotImplementedError
+
+    def _id_after_response(self, *, is_needed: bool) -> SessionId | None:
+        """The id that the browser has after this response.
+
+        When that is not certain yet, because the session may still begin: the id that it would get
+        if *is_needed*, else None.
+        """
+        raise NotImplementedError
+
+    def _forbidden(self, reason: str) -> None:
+        """Called before a request is refused for this reason."""
 
     def prepare(self) -> Awaitable[None] | None:
         """Refuse a token that is not that of the session which turned out to be the right one."""
-        if self._xsrf_checked_for is not None and [self._xsrf_checked_for] != self._session_ids():
+        living = self._living_id()
+        if self._xsrf_matches is not None and living and living not in self._xsrf_matches:
             self._forbidden("xsrf")
             raise HTTPError(403, "the XSRF token is that of another session")
         return super().prepare()
 
-    def check_xsrf_cookie(self) -> None:
-        """Tornado's hook: raise unless the request carries the token of its session."""
-        ids: list[SessionId | None] = [*self._session_ids()]
-        *others, last = ids or [None]
-        for session_id in others:
-            with suppress(HTTPError):
-                return self._check_xsrf_for(session_id)
-        try:
-            return self._check_xsrf_for(last)
-        except HTTPError:
-            self._forbidden("xsrf")
-            raise
+    @property
+    def xsrf_token(self) -> bytes:
+        """Tornado's token for forms and scripts; good with the cookies that this response sets."""
+        session_id = self._id_after_response(is_needed=not self._has_xsrf_cookie())
+        if session_id != self._xsrf_id:
+            self._xsrf_id = session_id
+            self.__dict__.pop("_xsrf_token", None)
+        return super().xsrf_token
 
-    def _forbidden(self, reason: str) -> None:
-        """Called before a request is refused for this reason."""
+    def check_xsrf_cookie(self) -> None:
+        """Tornado's hook: raise unless the request carries the token of its session.
+
+        Until the session is loaded, the token of each id that the request presents may be the right
+        one. That of an id which is no longer good counts as long as no session lives: a form that
+        is sent twice shows no error.
+        """
+        living = self._living_id()
+        candidates = [*self._presented_ids(), None] if living is None else [living]
+        matches, refusal, rendered_for = set(), HTTPError(403), self._xsrf_id
+        for self._xsrf_id in candidates:
+            try:
+                super().check_xsrf_cookie()
+            except HTTPError as error:
+                refusal = error
+            else:
+                matches.add(self._xsrf_id)
+        self._xsrf_id = rendered_for
+        if not matches:
+            self._forbidden("xsrf")
+            raise refusal
+        self._xsrf_matches = frozenset(matches)
+
+    def refuse_other_origins(self) -> None:
+        """Raise a 403 for a request that another site has sent, whatever the settings are."""
+        error = self._check_cross_origin(self.check_trusted_origin)
+        if error is not None:
+            raise HTTPError(403, error)
+
+    def _renew_xsrf_cookie(self) -> None:
+        """With a new id goes a new token, for scripts that read it in the cookie."""
+        if self.settings.get("xsrf_cookies") and self._has_xsrf_cookie():
+            self.xsrf_token  # noqa: B018 - makes Tornado set its cookie
+
+    def _has_xsrf_cookie(self) -> bool:
+        return self._xsrf_cookie_token() is not None
+
+    def _xsrf_cookie_token(self) -> bytes | None:
+        cookie = self.get_cookie(self.settings.get("xsrf_cookie_name", "_xsrf"))
+        return self._decode_xsrf_token(cookie)[1] if cookie else None
+
+    def _get_raw_xsrf_token(self) -> tuple[int | None, bytes, float]:
+        if self._xsrf_id is None:
+            return super()._get_raw_xsrf_token()
+        token = hashlib.sha256(b"xsrf token of " + self._xsrf_id.encode()).digest()
+        # Without a version, Tornado sends its cookie: when the browser has another token in it.
+        version = 2 if self._xsrf_cookie_token() == token else None
+        return version, token, time.time()
 
     def _check_cross_origin(self, check: Callable[[str], bool]) -> str | None:
         refusal = super()._check_cross_origin(check)
         if refusal is not None:
             self._forbidden("origin")
         return refusal
-
-    def _check_xsrf_for(self, session_id: SessionId | None) -> None:
-        self._xsrf_checked_for = session_id
-        super().check_xsrf_cookie()
-
-    def _get_raw_xsrf_token(self) -> tuple[int | None, bytes, float]:
-        ids = self._session_ids()
-        session_id = ids[0] if len(ids) == 1 else self._xsrf_checked_for
-        if session_id is None:
-            return super()._get_raw_xsrf_token()
-        return 2, hashlib.sha256(b"xsrf token of " + session_id.encode()).digest(), time.time()
 
     def _origin_matches_host(self, origin: str) -> bool:
         try:

@@ -1,4 +1,8 @@
-"""Work that is begun by whoever awaits it first, in that one's own task, and is done only once."""
+"""Work that a response waits for before it leaves: begun once, by the first one to await it.
+
+When nobody awaits it at once, it begins by itself in the next turn of the event loop, so that an
+unawaited `flush()` or `finish()` sends as soon as the session is stored.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
@@ -8,29 +12,65 @@ Arrival: TypeAlias = "asyncio.Future[None] | None"
 
 
 class Deferred:
-    """The end of a response, to be run once by whoever awaits it first."""
+    """A step of a response, which follows *after* another one, if there is one."""
 
-    def __init__(self, end: Callable[[], Awaitable[Arrival]]) -> None:
-        self._end: Callable[[], Awaitable[Arrival]] | None = end
-        self._sent: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
+    def __init__(
+        self,
+        step: Callable[[], Awaitable[Arrival]],
+        fail: Callable[[Exception], None],
+        after: "Deferred | None" = None,
+    ) -> None:
+        """*fail* is told what *step* raises where nobody awaits it."""
+        self._step: Callable[[], Awaitable[Arrival]] | None = step
+        self._fail = fail
+        self._after = after
+        self._task: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[Arrival] = loop.create_future()
+        loop.call_soon(self._begin_in_background)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the step has come to its end."""
+        return self._done.done()
 
     async def run(self) -> Arrival:
-        """Let the response leave; returns Tornado's future of its arrival, if one was sent."""
-        if self._end is None:
-            return await asyncio.shield(self._sent)
+        """Take the step, or wait for its end; returns Tornado's future of the bytes' arrival."""
+        if self._step is None:
+            return await asyncio.shield(self._done)
         # Forgotten, for else it and its handler hold each other until the collector comes by.
-        end, self._end = self._end, None
+        step, self._step = self._step, None
+        after, self._after = self._after, None
         try:
-            arrival = await end()
-        except BaseException:
-            self._sent.cancel()
+            if after is not None:
+                await after.settle()
+            arrival = await step()
+        except BaseException as error:
+            self._end(error)
             raise
-        self._sent.set_result(arrival)
+        self._done.set_result(arrival)
         return arrival
 
-    def run_in_background(self) -> None:
-        """For a response that is completed after its handler has returned."""
-        self._task = asyncio.ensure_future(self.run())
+    async def settle(self) -> None:
+        """Take the step, or wait for its end, and raise nothing."""
+        if self._step is not None:
+            try:
+                await self.run()
+            except Exception as error:  # noqa: BLE001 - it has an owner
+                self._fail(error)
+        elif not self._done.done():
+            await asyncio.wait([self._done])
+
+    def _begin_in_background(self) -> None:
+        if self._step is not None:
+            self._task = asyncio.ensure_future(self.settle())
+
+    def _end(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self._done.cancel()
+        else:
+            self._done.set_exception(error)
+            self._done.exception()  # it is raised to the one who awaits the step, if anybody does
 
     def __await__(self) -> Generator[Any, None, None]:
         arrival = yield from self.run().__await__()

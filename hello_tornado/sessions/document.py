@@ -14,6 +14,12 @@ def empty_document() -> Document:
     return {"data": {}, "meta": {}, "user_id": None}
 
 
+def is_empty(document: Document) -> bool:
+    """Whether *document* says no more than that of a session in which nothing was done."""
+    is_nobodys = document["user_id"] is None
+    return is_nobodys and not document["data"] and not any(document["meta"].values())
+
+
 def max_age_of(meta: Mapping[str, Any]) -> MaxAge | None:
     """The lifetime that a session has set for itself."""
     return meta.get("max_age")

@@ -65,7 +65,7 @@ class Ended(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class FarewellFailed(SessionEvent):
+class TombstoneFailed(SessionEvent):
     """Sessions were ended, but why could not be stored: nobody will be told the reason."""
 
     level: ClassVar[int] = logging.WARNING
@@ -74,7 +74,10 @@ class FarewellFailed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class CommitDropped(SessionEvent):
-    """A request's changes were dropped: its session had ended, or had a new id, meanwhile."""
+    """A request's changes were dropped: its session had ended, or had become another user's.
+
+    Also when the request came with an id that had been replaced or ended less than a minute ago.
+    """
 
     level: ClassVar[int] = logging.WARNING
     handle: str

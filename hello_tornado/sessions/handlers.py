@@ -70,7 +70,16 @@ class DevicesHandler(AccountHandler):
         self.finish(page.generate(**everywhere | namespace))
 
 
-class RevokeHandler(AccountHandler):
+class AccountForm(AccountHandler):
+    """A form of the account pages: refused when another site has sent it."""
+
+    async def prepare(self) -> None:
+        """Check the origin, which the application's settings may not ask for."""
+        self.refuse_other_origins()
+        await super().prepare()
+
+
+class RevokeHandler(AccountForm):
     """POST PREFIX/sessions/HANDLE/revoke"""
 
     @authenticated
@@ -90,7 +99,7 @@ class RevokeHandler(AccountHandler):
         self.redirect(f"{self.prefix}/sessions", status=303)
 
 
-class RevokeOthersHandler(AccountHandler):
+class RevokeOthersHandler(AccountForm):
     """POST PREFIX/sessions/revoke-others"""
 
     @authenticated

@@ -32,11 +32,6 @@ def key_of(session_id: SessionId) -> SessionKey:
     return SessionKey(hashlib.sha256(session_id.encode()).digest())
 
 
-def farewell_key_of(key: SessionKey) -> SessionKey:
-    """The key under which stands why the session under *key* ended; no id leads to it."""
-    return SessionKey(hashlib.sha256(b"farewell to " + key).digest())
-
-
 def new_handle() -> str:
     """80 random bits as 20 hexadecimal digits; says nothing about the id."""
     return secrets.token_hex(10)

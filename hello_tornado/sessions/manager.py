@@ -7,8 +7,8 @@ a shared touch.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
@@ -18,15 +18,24 @@ from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.ciphers import Cipher, Plain
 from hello_tornado.sessions.codec import Codec
 from hello_tornado.sessions.committer import Commit, Committed, Committer
-from hello_tornado.sessions.document import empty_document
+from hello_tornado.sessions.document import Document, empty_document
+from hello_tornado.sessions.draft import (
+    CommitRules,
+    Create,
+    Drop,
+    End,
+    Intent,
+    Nothing,
+    Touch,
+)
+from hello_tornado.sessions.draft import Update as Change
+from hello_tornado.sessions.endings import Endings
 from hello_tornado.sessions.errors import ConfigurationError, SerializationError, StoreError
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import (
     CommitDropped,
     Created,
-    Ended,
     Expired,
-    FarewellFailed,
     Hook,
     LoggedIn,
     Purged,
@@ -36,7 +45,6 @@ from hello_tornado.sessions.events import (
     TouchFailed,
     emit,
 )
-from hello_tornado.sessions.farewells import Farewells
 from hello_tornado.sessions.ids import (
     SessionId,
     SessionKey,
@@ -47,15 +55,16 @@ from hello_tornado.sessions.ids import (
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, as_timedelta
 from hello_tornado.sessions.purger import Purger
 from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
+from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
-from hello_tornado.sessions.session import EndedReason, Session
+from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.shared import SharedStore
-from hello_tornado.sessions.stores import Announcing, Store, as_store
+from hello_tornado.sessions.stores import Store, as_store
+from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
 from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
 
 Clock: TypeAlias = Callable[[], int]
-Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
 
 MAX_BYTES: Final = 64 * 1024
 REST: Final = 4  # times what it rests from; measured by bench.scale
@@ -134,20 +143,19 @@ class SessionManager:
         self.rolling = rolling
         self.unset = unset
         self.touch_after = as_timedelta(touch_interval) // MICROSECOND
+        self.rules = CommitRules(resave, save_uninitialized, self.touch_after)
         self.remember_ended = as_timedelta(remember_ended)
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
-        self._resave = resave
-        self._save_uninitialized = save_uninitialized
         self._genid = genid
         self._hooks: list[Hook] = [EventLog(clock)] if hooks is None else [*hooks]
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
-        self._farewells = Farewells(self.store, self._codec, clock, self.remember_ended)
-        self._committer = Committer(self.store.save, self._codec.rebuild)
+        self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
+        self._committer = Committer(self.store.save, self._codec.rebuild, self._endings.renewal)
         self._purgers: list[Purger] = []
-        self.watcher = Watcher(self.store, self._farewells.reasons, clock, self.emit)
+        self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
     async def open(self, session_id: SessionId | None) -> Session:
@@ -156,55 +164,87 @@ class SessionManager:
         A new session is not stored before it is committed, and then gets an id of its own. In the
         place of one that has ended it knows the `ended_reason`.
         """
-        if session_id is None:
-            return self._session(None)
-        key = key_of(session_id)
-        record, now = await self._shared.load(key), self.now()
-        if record is not None and record.expires_at > now:
-            return self._session(record, now)
-        session = self._session(None, now)
-        session.ended_reason = await self._farewells.reason(key, record)
-        if record is not None:
-            self.emit(Expired(record.handle, record.user_id))
-        return session
+        return self._session(None) if session_id is None else await self._open(key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
         """The same session as it stands in the store now; a new one when it has ended."""
-        record = session.record and await self._live_record(session.record.key)
-        return self._session(record)
+        return (
+            self._session(None) if session.record is None else await self._open(session.record.key)
+        )
 
-    async def is_living(self, session: Session) -> bool:
-        """Whether the store still has this session, under the id by which it was opened."""
-        record = session.record
-        return record is not None and await self._live_record(record.key) is not None
+    async def _open(self, key: SessionKey) -> Session:
+        record, now = await self._shared.load(key), self.now()
+        if record is not None and record.expires_at > now:
+            return self._session(record, now)
+        if record is None:
+            return self._session_after(await self._tombstone_of(key), now)
+        session = self._session(None, now)
+        session.ended_reason = "expired" if self._endings.is_recent(record) else None
+        self.emit(Expired(record.handle, record.user_id))
+        return session
 
-    def needs_store(self, session: Session) -> bool:
-        """Whether `commit` has anything to ask of the store."""
-        if session.record is None:
-            return self._save_uninitialized or session.has_changes
-        return session.modified or self._resave or self._is_touch_due(session)
+    async def _tombstone_of(self, key: SessionKey) -> Tombstone | None:
+        return self._endings.read(await self._shared.load(tombstone_key_of(key)))
 
-    async def commit(self, session: Session, request: object = None) -> CookieAction:
+    def _session_after(self, tombstone: Tombstone | None, now: int) -> Session:
+        """A new session in the place of one that has ended, or whose id was renewed."""
+        if tombstone is None:
+            return self._session(None, now)
+        session = self._session(
+            None, now, tombstone if self._endings.is_just_now(tombstone) else None
+        )
+        session.ended_reason = None if tombstone.reason == "renewed" else tombstone.reason
+        return session
+
+    async def is_living(self, session_id: SessionId) -> bool:
+        """Whether the store has a living session under this id."""
+        return await self._live_record(key_of(session_id)) is not None
+
+    def intent(self, session: Session, *, only_end: bool = False) -> Intent:
+        """What `commit` would do now; raises what makes it impossible.
+
+        With *only_end* all changes are forgotten but the end of the session.
+        """
+        return session.intent(self.rules, self.now(), only_end=only_end)
+
+    def draw_id(self, session: Session, request: object) -> SessionId:
+        """The id that *session* gets if this request begins or renews it."""
+        if session.next_id is None:
+            session.next_id = self._new_id(request)
+        return session.next_id
+
+    async def commit(
+        self, session: Session, request: object = None, intent: Intent | None = None
+    ) -> CookieAction:
         """Store what was done to *session*; says what the browser's cookie should become.
 
-        The *request* is for `genid`.
-
-        When the session has ended meanwhile, elsewhere, the changes are dropped: `Keep`.
+        The *request* is for `genid`, the *intent* that of the session if it is known already. When
+        the session has ended meanwhile, elsewhere, the changes are dropped: `Keep`. When an error
+        is raised, the session still has all changes, and may be committed again.
         """
-        if session.ended:
-            return await self._end(session)
-        changes, logs_in = session.changes(), session.logs_in
-        action: CookieAction = Keep()
-        if session.record is None:
-            if changes or self._save_uninitialized:
-                action = Issue(await self._create(session, changes, request))
-        elif changes or session.renewal or self._resave:
-            action = await self._update(session, session.record, changes, request)
-        elif self._is_touch_due(session):
-            await self._touch_quietly(session, session.record)
-        if logs_in and session.user_id is not None:
-            await self._logged_in(session.record, session.user_id)
-        return action
+        intent = self.intent(session) if intent is None else intent
+        if isinstance(intent, Nothing):
+            return Keep()
+        taken = session.take_draft(intent)
+        try:
+            return await self._carry_out(intent, session, request)
+        except BaseException:
+            session.give_back(taken)
+            raise
+
+    async def _carry_out(self, intent: Intent, session: Session, request: object) -> CookieAction:
+        match intent:
+            case Create():
+                return await self._create(session, intent, request)
+            case Change():
+                return await self._change(session, intent, request)
+            case Touch():
+                await self._touch_quietly(session)
+            case End():
+                return await self._end(session)
+            case Drop(handle):
+                self.emit(CommitDropped(handle))
+        return Keep()
 
     @asynccontextmanager
     async def transaction(
@@ -217,7 +257,7 @@ class SessionManager:
         """
         session = await self.open(session_id)
         if session.is_new:
-            session.settle_ended()
+            session.end(session.ended_reason)
         session.keeps_alive = keeps_alive
         yield session
         await self.commit(session)
@@ -234,18 +274,20 @@ class SessionManager:
         while record is not None:
             session = self._session(record)
             function(session)
-            changes = session.changes()
-            if not changes:
+            intent = self.intent(session)
+            if not isinstance(intent, Change):
+                await self.commit(session, intent=intent)
                 return session
-            wanted = self._codec.rebuild(record, Commit(record, changes))
+            wanted = self._codec.rebuild(record, Commit(record, intent.changes))
             match await self._shared.swap(Swap(record, wanted.record)):
                 case Conflict(winner):
                     record = winner
                 case Saved():
-                    session.settle(*wanted)
+                    session.take_draft(intent)
+                    session.rebase_on(*wanted)
                     return session
                 case Gone():
-                    return None
+                    record = await self._successor_of(record)
         return None
 
     async def sessions_of(self, user_id: str) -> Sequence[Session]:
@@ -272,10 +314,10 @@ class SessionManager:
         """End every session and forget the ended ones; returns how many were alive."""
         count, now = 0, self.now()
         while page := await self.store.page(None, batch):
-            deleted = await self.store.delete([record.key for record in page])
-            count += self._tell_ended(
-                [one for one in page if one.key in deleted and one.expires_at > now], "revoked"
+            count += await self._endings.end(
+                [one for one in page if one.expires_at > now], "revoked"
             )
+            await self.store.delete([one.key for one in page])
         return count
 
     async def find(self, handle: str) -> Session | None:
@@ -286,7 +328,7 @@ class SessionManager:
 
     async def revoke(self, *handles: str) -> int:
         """End these sessions, wherever they are in use; returns how many there were."""
-        return await self._end_found(lambda: self.store.find_by_handle(handles), "revoked")
+        return await self._endings.end_by_handle(handles, "revoked")
 
     async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
@@ -296,7 +338,7 @@ class SessionManager:
             records = await self.store.find_by_user(user_id)
             return [record for record in records if record.handle not in keep]
 
-        return await self._end_found(find, "revoked")
+        return await self._endings.end_found(find, "revoked")
 
     def purge_every(self, interval: timedelta | float, *, batch: int = 50) -> Purger:
         """Delete ended sessions every *interval* (a timedelta or seconds) from now on.
@@ -355,7 +397,12 @@ class SessionManager:
         record = await self._shared.load(key)
         return record if record is not None and record.expires_at > self.now() else None
 
-    def _session(self, record: SessionRecord | None, now: int | None = None) -> Session:
+    def _session(
+        self,
+        record: SessionRecord | None,
+        now: int | None = None,
+        tombstone: Tombstone | None = None,
+    ) -> Session:
         opened_at, document = self.now() if now is None else now, empty_document()
         if record is not None:
             try:
@@ -369,14 +416,7 @@ class SessionManager:
             opened_at=opened_at,
             lifetimes=self.lifetimes,
             serializer=self._serializer,
-        )
-
-    def _is_touch_due(self, session: Session) -> bool:
-        record = session.record
-        if record is None:
-            return False
-        return session.touched or (
-            session.keeps_alive and self.now() - record.accessed_at >= self.touch_after
+            tombstone=tombstone,
         )
 
     def _new_id(self, request: object) -> SessionId:
@@ -388,53 +428,104 @@ class SessionManager:
             )
         return SessionId(given)
 
-    async def _create(self, session: Session, changes: Update, request: object) -> SessionId:
+    def _take_id(self, session: Session, request: object) -> SessionId:
+        session_id, session.next_id = self.draw_id(session, request), None
+        return session_id
+
+    async def _create(
+        self, session: Session, intent: Create, request: object, base: Document | None = None
+    ) -> CookieAction:
+        if base is None and session.tombstone is not None:
+            base = await self._base_of_a_repeated_login(session, session.tombstone.handle)
         for _ in range(MAX_TRIES):
-            session_id = self._new_id(request)
-            wanted = self._codec.create(key_of(session_id), changes)
+            session_id = self._take_id(session, request)
+            wanted = self._codec.create(key_of(session_id), intent.changes, base)
             if isinstance(await self._shared.swap(Swap(None, wanted.record)), Saved):
-                session.settle(*wanted)
+                session.rebase_on(*wanted)
                 self.emit(Created(wanted.record.handle, wanted.record.user_id))
-                return session_id
+                await self._logged_in(session, intent)
+                return Issue(session_id)
         raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
 
-    async def _update(
-        self, session: Session, record: SessionRecord, changes: Update, request: object
-    ) -> CookieAction:
-        if session.renewal is None:
-            action: CookieAction = Keep()
-            result = await self._committer.commit(Commit(record, changes))
-        else:
-            for _ in range(MAX_TRIES):
-                action = Issue(self._new_id(request))
-                result = await self._committer.commit(
-                    Commit(record, changes, key_of(action.session_id), session.renewal)
-                )
-                if not isinstance(result, Conflict):
-                    break
-        match result:
-            case Committed(stored, document):
-                if session.renewal is not None:
-                    self.emit(Renewed(stored.handle, stored.user_id))
-                session.settle(stored, document)
-                return action
-            case Gone():
-                session.settle_ended()
-                self.emit(CommitDropped(record.handle))
-                return Keep()
-            case Conflict():
-                raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+    async def _base_of_a_repeated_login(self, session: Session, handle: str) -> Document | None:
+        """What the second of two equal logins starts with, as a double click sends them.
 
-    async def _logged_in(self, record: SessionRecord | None, user_id: str) -> None:
-        handle = record.handle if record else ""
-        self.emit(LoggedIn(handle, user_id))
+        The first one gave the session another id, which the browser may never get to see. What the
+        user had gathered before is in it, and may be shown to nobody but this user.
+        """
+        first = await self._living_by_handle(handle)
+        if first is None or first.user_id is None or first.user_id != session.user_id:
+            return None
+        return self._codec.document(first, self.now())
+
+    async def _change(self, session: Session, intent: Change, request: object) -> CookieAction:
+        record, renewal = session.record, intent.renewal
+        assert record is not None  # noqa: S101 - or the intent would be to create
+        base: SessionRecord | None = record
+        while base is not None:
+            action, result = await self._commit_to(base, session, intent.changes, renewal, request)
+            if isinstance(result, Committed):
+                session.rebase_on(*result)
+                if renewal is not None:
+                    self.emit(Renewed(result.record.handle, result.record.user_id))
+                await self._logged_in(session, intent)
+                return action
+            # Another request has ended the session, or given it another id: the changes follow it,
+            # but not to another user. If that was all that was wanted here, too, it is done.
+            base = await self._successor_of(record)
+            renewal = renewal if renewal is not None and renewal.restart else None
+        if intent.logs_in:
+            document = await self._base_of_a_repeated_login(session, record.handle)
+            return await self._create(
+                session, Create(intent.changes, logs_in=True), request, document or empty_document()
+            )
+        session.end()
+        self.emit(CommitDropped(record.handle))
+        return Keep()
+
+    async def _commit_to(
+        self,
+        base: SessionRecord,
+        session: Session,
+        changes: Update,
+        renewal: Renewal | None,
+        request: object,
+    ) -> tuple[CookieAction, Committed | Gone]:
+        action: CookieAction = Keep()
+        for _ in range(MAX_TRIES):
+            commit = Commit(base, changes)
+            if renewal is not None:
+                action = Issue(self._take_id(session, request))
+                commit = Commit(base, changes, key_of(action.session_id), renewal)
+            result = await self._committer.commit(commit)
+            if not isinstance(result, Conflict):
+                return action, result
+        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+
+    async def _successor_of(self, record: SessionRecord) -> SessionRecord | None:
+        """The session of *record* under the id that it has now, if it is still the same user's."""
+        found = await self._living_by_handle(record.handle)
+        return found if found is not None and found.user_id == record.user_id else None
+
+    async def _living_by_handle(self, handle: str) -> SessionRecord | None:
+        now = self.now()
+        found = await self.store.find_by_handle([handle])
+        return next((record for record in found if record.expires_at > now), None)
+
+    async def _logged_in(self, session: Session, intent: Create | Change) -> None:
+        record = session.record
+        if not intent.logs_in or record is None or record.user_id is None:
+            return
+        self.emit(LoggedIn(record.handle, record.user_id))
         if self._max_sessions_per_user is not None:
             # By one order for all: so logins that run side by side end the same ones.
-            sessions = await self.sessions_of(user_id)
+            sessions = await self.sessions_of(record.user_id)
             oldest = [one.handle for one in sessions[self._max_sessions_per_user :]]
             await self.revoke(*[handle for handle in oldest if handle is not None])
 
-    async def _touch_quietly(self, session: Session, record: SessionRecord) -> None:
+    async def _touch_quietly(self, session: Session) -> None:
+        record = session.record
+        assert record is not None  # noqa: S101 - or the intent would not be to touch
         touched = self._codec.touched(record, session.max_age)
         try:
             if touched.version == record.version:
@@ -447,34 +538,17 @@ class SessionManager:
             session.record = touched
 
     async def _end(self, session: Session) -> CookieAction:
-        record = session.record
-        if record is not None and not await self._end_all([record], "logged out"):
-            # It may live on under another id, given by a request that ran beside this one.
-            await self._end_found(lambda: self.store.find_by_handle([record.handle]), "logged out")
-        return Clear()
-
-    async def _end_found(self, find: Find, reason: EndedReason) -> int:
-        """End what *find* finds, until it finds nothing: an id may be renewed in between."""
-        count = 0
-        while records := await find():
-            count += await self._end_all(records, reason)
-        return count
-
-    async def _end_all(self, records: Sequence[SessionRecord], reason: EndedReason) -> int:
-        deleted = await self.store.delete([record.key for record in records])
-        if not deleted:
-            return 0
-        ended = [one for one in records if one.key in deleted]
-        try:
-            await self._farewells.leave(deleted, reason)
-        except StoreError as error:
-            self.emit(FarewellFailed(str(error)))  # what matters is done: they are over
-        if isinstance(self.store, Announcing):
-            with suppress(StoreError):  # then the others will see it when they look
-                await self.store.announce([one.handle for one in ended])
-        return self._tell_ended(ended, reason)
-
-    def _tell_ended(self, records: Sequence[SessionRecord], reason: EndedReason) -> int:
-        for record in records:
-            self.emit(Ended(record.handle, record.user_id, reason))
-        return len(records)
+        """End the session, under whichever id it is stored now, and all that were presented."""
+        records = [] if session.record is None else [session.record]
+        for key in session.presented:
+            record = await self._live_record(key)
+            records += [] if record is None else [record]
+        if records and await self._endings.end(records, "logged out") < len(records):
+            await self._endings.end_by_handle([one.handle for one in records], "logged out")
+        tombstone = session.tombstone
+        if tombstone is None or records:
+            return Clear()
+        if tombstone.goes_on:
+            await self._endings.end_by_handle([tombstone.handle], "logged out")
+            return Clear()
+        return Keep()  # the browser may have got a new cookie meanwhile, that of a login

@@ -8,9 +8,19 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from hello_tornado.sessions.changes import NO_CHANGES, Operation, Set, Unset, Update
+from hello_tornado.sessions.changes import (
+    Append,
+    IfPresent,
+    Increment,
+    Operation,
+    Set,
+    Unset,
+    Update,
+    same,
+)
 from hello_tornado.sessions.devices import MAX_USER_AGENT, Device
 from hello_tornado.sessions.document import max_age_of
+from hello_tornado.sessions.draft import Draft
 from hello_tornado.sessions.lifetimes import MICROSECOND, MaxAge, moment_of
 from hello_tornado.sessions.recording import RecordingDict, keep_mine
 from hello_tornado.sessions.serializers import Serializer
@@ -22,7 +32,7 @@ BROWSER: Final = "browser"
 class MetaDict(RecordingDict):
     """A recording dict that records, beside the data, what is said about the session itself."""
 
-    __slots__ = ("_flashes_of_now", "_flashes_shown", "_meta", "_meta_operations", "_opened_at")
+    __slots__ = ("_draft", "_flashes_of_now", "_flashes_shown", "_meta", "_opened_at")
 
     def __init__(
         self, data: dict[str, Any], meta: dict[str, Any], serializer: Serializer, opened_at: int
@@ -31,16 +41,16 @@ class MetaDict(RecordingDict):
         self._opened_at = opened_at
         self._flashes_of_now: list[tuple[str, str]] = []
         self._flashes_shown: dict[str, Operation] = {}
-        self._stand_on_meta(meta)
-
-    def _stand_on_meta(self, meta: dict[str, Any]) -> None:
         self._meta = meta
-        self._meta_operations = NO_CHANGES
+        self._draft = Draft()
 
     def _operate_meta(self, name: str, operation: Operation) -> None:
+        """Record *operation*; one that changes nothing is not recorded."""
         update = Update({name: operation})
-        self._meta = update.apply(self._meta)
-        self._meta_operations = self._meta_operations.merged_with(update)
+        meta = update.apply(self._meta)
+        if not same(meta, self._meta):
+            self._meta = meta
+            self._draft.state = self._draft.state.merged_with(update)
 
     def flash(self, message: str, category: str = "info") -> None:
         """Leave a message for the next page that asks for `flashes()`."""
@@ -54,7 +64,10 @@ class MetaDict(RecordingDict):
         self._flashes_of_now.append((category, message))
 
     def flashes(self) -> list[tuple[str, str]]:
-        """The messages left so far, as (category, message), oldest first; each is shown once."""
+        """The messages left so far, as (category, message), oldest first; each is shown once.
+
+        Pages that load at the same moment read the same messages, so each of them may show one.
+        """
         waiting = self._meta.get("flashes", {})
         if waiting:
             self._check_writable()
@@ -100,9 +113,14 @@ class MetaDict(RecordingDict):
         return versions
 
     def _operate(self, key: str, operation: Operation) -> None:
+        if key in self._meta.get("expiries", {}):
+            if isinstance(operation, Increment | Append):
+                # It belongs to a value that may have run out by now: then there is nothing to
+                # count on, and a new value would never run out.
+                operation = IfPresent(operation)
+            else:
+                self._operate_meta("expiries", Update({key: Unset()}))
         super()._operate(key, operation)
-        if isinstance(operation, Set | Unset) and key in self._meta.get("expiries", {}):
-            self._operate_meta("expiries", Update({key: Unset()}))
 
     @property
     def device(self) -> Device | None:
@@ -151,7 +169,7 @@ class MetaDict(RecordingDict):
     @property
     def is_max_age_changed(self) -> bool:
         """Whether the browser has to be told of another lifetime."""
-        return "max_age" in self._meta_operations.operations
+        return "max_age" in self._draft.state.operations
 
 
 def _duration(name: str, value: timedelta | float) -> timedelta:

@@ -6,11 +6,14 @@ from typing import Any, Final
 
 from hello_tornado.sessions.changes import (
     ABSENT,
+    CONTAINERS,
     Append,
+    IfAbsent,
     Increment,
     Operation,
     Set,
     Unset,
+    Update,
     difference,
     is_count,
     same,
@@ -48,18 +51,28 @@ class RecordingDict(MutableMapping[str, Any]):
             operation = difference(before, self._data[key])
             if operation is not None:
                 self._serializer.check(key, self._data[key])
-                earlier = operations.get(key)
-                operations[key] = earlier.then(operation) if earlier else operation
+                _add(operations, key, operation)
         return operations
 
-    def _stand_on_data(self, stored: dict[str, Any]) -> None:
-        """Nothing was done to *stored* yet. What the handler holds of it stays good."""
+    def _record_anew(self, done: Operation | None) -> None:
+        """Record what is done from now on; *done* is what was recorded so far."""
+        self._operations = {}
+        if done is not None:
+            changed = done.operations if isinstance(done, Update) else self._handed_out
+            for key in self._handed_out.keys() & changed.keys():
+                self._handed_out[key] = _copied(self._data[key])
+
+    def _rebase_data(self, data: dict[str, Any]) -> None:
+        """Show *data*, to which nothing was done yet.
+
+        What the handler holds stays good: containers are changed in place.
+        """
         mine = self._data
         self._data = {
             key: _brought_to(mine[key], value) if key in mine else _copied(value)
-            for key, value in stored.items()
+            for key, value in data.items()
         }
-        self._handed_out = {key: _copied(stored[key]) for key in self._handed_out if key in stored}
+        self._handed_out = {key: data[key] for key in self._handed_out if key in data}
         self._operations = {}
 
     def _check_writable(self) -> None:
@@ -77,8 +90,21 @@ class RecordingDict(MutableMapping[str, Any]):
         if key in self._data and same(self[key], value):
             self._data[key] = value
             return
+        # An empty container begins something: it must not replace what others begin meanwhile.
+        begins = key not in self._data and type(value) in CONTAINERS and not value
+        self._put(key, value, IfAbsent(_copied(value)) if begins else Set(_copied(value)))
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of *key*, or else *default*, which is set unless another request was first."""
+        if key not in self._data:
+            self._check_writable()
+            self._serializer.check(key, default)
+            self._put(key, default, IfAbsent(_copied(default)))
+        return self[key]
+
+    def _put(self, key: str, value: Any, operation: Set | IfAbsent) -> None:
         self._handed_out.pop(key, None)
-        self._operate(key, Set(_copied(value)))
+        self._operate(key, operation)
         if isinstance(value, MUTABLE):
             self._handed_out[key] = self._data[key]
             self._data[key] = value
@@ -131,10 +157,16 @@ class RecordingDict(MutableMapping[str, Any]):
                 f"session[{key!r}] is a {type(current).__name__}: it cannot be appended to"
             )
         self._serializer.check(key, [value])
-        if key in self._handed_out:
-            current.append(value)
-        else:
-            self._operate(key, Append((_copied(value),)))
+        operation = Append((_copied(value),))
+        if key not in self._handed_out:
+            self._operate(key, operation)
+            return
+        nested = difference(self._handed_out[key], current)
+        if nested is not None:
+            _add(self._operations, key, nested)
+        _add(self._operations, key, operation)
+        current.append(value)  # the handler has this list in hand
+        self._handed_out[key] = _copied(current)
 
     def merge(
         self,
@@ -151,8 +183,12 @@ class RecordingDict(MutableMapping[str, Any]):
             del self._data[key]
         else:
             self._data[key] = value
-        earlier = self._operations.get(key)
-        self._operations[key] = earlier.then(operation) if earlier else operation
+        _add(self._operations, key, operation)
+
+
+def _add(operations: dict[str, Operation], key: str, operation: Operation) -> None:
+    earlier = operations.get(key)
+    operations[key] = operation if earlier is None else earlier.then(operation)
 
 
 def _copied(value: Any) -> Any:
@@ -174,5 +210,9 @@ def _brought_to(held: Any, value: Any) -> Any:
     if type(held) is type(value) is list:
         common = [_brought_to(*pair) for pair in zip(held, value, strict=False)]
         held[:] = common + copy.deepcopy(value[len(common) :])
+        return held
+    if type(held) is type(value) is set:
+        held.clear()
+        held.update(value)
         return held
     return _copied(value)

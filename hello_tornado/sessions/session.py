@@ -1,20 +1,33 @@
 """The session a handler sees: a dict that records what was done to it.
 
-Everything here is synchronous and local. The manager acts on `changes()`, `renewal`, `ended` and
-`touched` when the request is committed.
+Everything here is synchronous and local. `intent()` says what the store must do about it.
 """
 
+import enum
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions.changes import NO_CHANGES, Operation, Set, Update
-from hello_tornado.sessions.document import Document, empty_document, max_age_of
+from hello_tornado.sessions.document import Document, empty_document, is_empty, max_age_of
+from hello_tornado.sessions.draft import (
+    NOTHING,
+    CommitRules,
+    Create,
+    Draft,
+    Drop,
+    End,
+    Intent,
+    Touch,
+)
+from hello_tornado.sessions.draft import Update as Change
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, SessionError
+from hello_tornado.sessions.ids import SessionId, SessionKey
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
 from hello_tornado.sessions.meta import MetaDict
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
+from hello_tornado.sessions.tombstone import Tombstone
 from hello_tornado.sessions.typed import View
 from hello_tornado.sessions.values import check_user_id
 
@@ -23,29 +36,37 @@ M = TypeVar("M")
 EndedReason: TypeAlias = Literal["expired", "logged out", "revoked"]
 
 
+class Response(enum.Enum):
+    """How far the response has come in which a session is used."""
+
+    NOT_STARTED = "not started"
+    STARTED = "started"  # the headers have left, and no cookie can follow them
+    COMPLETE = "complete"  # what is written now would be stored by nobody
+
+
 class Session(MetaDict):
     """A dict of one visitor's values, kept in the store from request to request.
 
     Keys are str. A value that cannot be stored is refused where it is set. Nested changes
     (`session["cart"]["apple"] = 1`) are found when the request ends; assigning an equal value
     changes nothing. In parallel requests of one session, changes of different keys merge, also
-    nested ones; increments and appends add up; of two assignments to one key the later wins.
+    nested ones; increments, appends and changes of sets add up; of two assignments to one key the
+    later wins.
     """
 
     __slots__ = (
         "_lifetimes",
-        "_reset",
         "_user_id",
         "_views",
         "ended",
         "ended_reason",
         "keeps_alive",
-        "logs_in",
+        "next_id",
+        "presented",
         "record",
         "refusal",
-        "renewal",
-        "response_started",
-        "touched",
+        "response",
+        "tombstone",
     )
 
     def __init__(
@@ -56,41 +77,108 @@ class Session(MetaDict):
         opened_at: int,
         lifetimes: Lifetimes,
         serializer: Serializer,
+        tombstone: Tombstone | None = None,
     ) -> None:
         super().__init__(document["data"], document["meta"], serializer, opened_at)
         self._lifetimes = lifetimes
+        self._user_id: str | None = document["user_id"]
         self._views: dict[type, View[Any]] = {}
+        self.tombstone = tombstone  # of the session that the request asked for, if it ended now
+        self.record = record
         self.ended = False
         self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
         self.keeps_alive = True  # to be read counts as use
+        self.next_id: SessionId | None = None  # what it gets if it gets an id, drawn beforehand
+        self.presented: tuple[SessionKey, ...] = ()  # other sessions whose ids the request carries
         self.refusal: SessionError | None = None  # of every write from now on
-        self.response_started = False
-        self._stand_on(record, document["user_id"])
+        self.response = Response.NOT_STARTED
 
-    def _stand_on(self, record: SessionRecord | None, user_id: str | None) -> None:
+    def intent(self, rules: CommitRules, now: int, *, only_end: bool = False) -> Intent:
+        """What the store must do about this session; raises when it may not be changed here.
+
+        With *only_end* all changes are forgotten but the end: the request has failed.
+        """
+        draft = self._draft
+        if draft.ends:
+            return End()
+        if self.ended or only_end:
+            return NOTHING
+        changes, record = self.changes(), self.record
+        if self.refusal is not None and (changes or draft.renewal):
+            raise self.refusal.with_traceback(None)  # something was changed inside of a value
+        if record is None:
+            return self._intent_of_a_new_one(rules, changes)
+        if changes or draft.renewal or (rules.resave and self.keeps_alive):
+            return Change(changes, draft.renewal, draft.logs_in)
+        if draft.is_touched or (self.keeps_alive and now - record.accessed_at >= rules.touch_after):
+            return Touch()
+        return NOTHING
+
+    def _intent_of_a_new_one(self, rules: CommitRules, changes: Update) -> Intent:
+        if self._draft.logs_in:
+            return Create(changes, logs_in=True)
+        holds_something = bool(changes) and not is_empty(changes.apply(empty_document()))
+        if self.tombstone is not None:
+            return Drop(self.tombstone.handle) if holds_something else NOTHING
+        return Create(changes) if holds_something or rules.save_uninitialized else NOTHING
+
+    def take_draft(self, intent: Intent = NOTHING) -> Draft:
+        """What was done so far, to be stored; whatever is done from now on is a new draft.
+
+        If the *intent* is known it has the changes already.
+        """
+        taken, self._draft = self._draft, Draft()
+        changes = intent.changes if isinstance(intent, Create | Change) else self._changes_of(taken)
+        taken.earlier, taken.state, taken.user_id = changes, NO_CHANGES, None
+        self._record_anew(changes.operations.get("data"))
+        for view in self._views.values():
+            view.settle()
+        return taken
+
+    def give_back(self, taken: Draft) -> None:
+        """Put back what could not be stored, in front of what was done since."""
+        since = self.take_draft()
+        taken.earlier = taken.earlier.merged_with(since.earlier)
+        taken.renewal = taken.renewal if since.renewal is None else since.renewal | taken.renewal
+        taken.logs_in |= since.logs_in
+        taken.is_touched |= since.is_touched
+        taken.ends |= since.ends
+        self._draft = taken
+
+    def rebase_on(self, record: SessionRecord, document: Document) -> None:
+        """Stand on what is stored now; what was done since the draft was taken stays to be done."""
         self.record = record
-        self._user_id = user_id
-        self._reset = NO_CHANGES
-        self.renewal: Renewal | None = None
-        self.touched = False
-        self.logs_in = False
-
-    def settle(self, record: SessionRecord | None, document: Document) -> None:
-        """Stand on *document* as it is now stored in *record*: nothing is changed any more."""
-        self._stand_on_data(document["data"])
-        self._stand_on_meta(document["meta"])
-        self._stand_on(record, document["user_id"])
+        if self.ended:
+            return
+        if changes := self.changes():
+            self._draft.earlier, self._draft.state = changes, NO_CHANGES
+            self._draft.user_id = None
+            document = changes.apply(document)
+        self._rebase_data(document["data"])
+        self._meta, self._user_id = document["meta"], document["user_id"]
         for view in self._views.values():
             view.settle()
 
-    def settle_ended(self) -> None:
-        """Stand on nothing: the session is over, here or in the store."""
-        self._settle_empty()
-        self.ended = True
+    def end(self, reason: EndedReason | None = None) -> None:
+        """Note that the session is over in the store: it is empty and refuses writes."""
+        self._empty()
+        self._draft = Draft()
+        self.ended, self.ended_reason = True, reason
 
-    def _settle_empty(self) -> None:
+    def become(self, other: "Session") -> None:
+        """Be what *other* is, the same session as read later; nothing is changed any more."""
+        if other.record is None and self.record is not None:
+            self.end(other.ended_reason)
+            return
+        self._draft, self.record = Draft(), other.record
         self._views.clear()
-        self.settle(self.record, empty_document())
+        self._rebase_data(other._data)
+        self._meta, self._user_id = other._meta, other._user_id
+
+    def _empty(self) -> None:
+        self._views.clear()
+        self._rebase_data({})
+        self._meta, self._user_id = {}, None
 
     def __repr__(self) -> str:
         return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
@@ -106,32 +194,40 @@ class Session(MetaDict):
         if self._user_id not in {None, user_id}:
             self.regenerate()
         self._user_id = user_id
-        self.logs_in = True
-        self.renewal = Renewal(restart=True) | self.renewal
+        self._draft.user_id = Set(user_id)
+        self._draft.logs_in = True
+        self._draft.renewal = Renewal(restart=True) | self._draft.renewal
 
     def renew(self) -> None:
         """A new id for the same session, against fixation; the old id dies in the same moment."""
         self._check_writable()
         self._check_cookie_can_leave()
-        self.renewal = Renewal() | self.renewal
+        self._draft.renewal = Renewal() | self._draft.renewal
 
     def regenerate(self) -> None:
         """A new, empty session in the place of this one, under a new id and a new handle."""
         self._check_writable()
         self._check_cookie_can_leave()
-        self._settle_empty()
-        self._reset = Update({name: Set(value) for name, value in empty_document().items()})
-        self.renewal = Renewal(restart=True, new_handle=True)
+        self._empty()
+        self._draft = Draft(
+            earlier=Update({name: Set(value) for name, value in empty_document().items()}),
+            renewal=Renewal(restart=True, new_handle=True),
+        )
 
     def destroy(self) -> None:
-        """End this session, for good: logout. It reads as empty now and takes no more writes."""
+        """End this session, for good: logout. It reads as empty now and takes no more writes.
+
+        It is deleted from the store whatever else the request has done or does afterwards, also
+        when the request fails. `ResponseStarted` after the end of the response.
+        """
         self._check_not_refused()
-        self.settle_ended()
-        self.ended_reason = "logged out"
+        self.end("logged out")
+        self._draft.ends = True
 
     def touch(self) -> None:
         """Count this request as use of the session, though `touch_interval` is not over yet."""
-        self.touched = True
+        self._check_not_refused()
+        self._draft.is_touched = True
 
     def _check_writable(self) -> None:
         if self.ended:
@@ -146,9 +242,14 @@ class Session(MetaDict):
     def _check_not_refused(self) -> None:
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
+        if self.response is Response.COMPLETE:
+            raise ResponseStarted(
+                "the response is complete, and the session was stored with it: to change or end "
+                "the session afterwards, use session_manager.transaction(), or revoke()"
+            )
 
     def _check_cookie_can_leave(self) -> None:
-        if self.response_started:
+        if self.response is not Response.NOT_STARTED:
             raise ResponseStarted(
                 "the headers of this response have left, and a cookie can no longer follow them: "
                 "begin, renew or log in to a session before the first flush()"
@@ -175,7 +276,17 @@ class Session(MetaDict):
     @property
     def modified(self) -> bool:
         """Whether this request has changed anything that a commit would store."""
-        return self.has_changes or self.renewal is not None or self.ended
+        return bool(self.changes()) or self._draft.renewal is not None or self._draft.ends
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether the next commit is a login."""
+        return self._draft.logs_in
+
+    @property
+    def renewal(self) -> Renewal | None:
+        """What kind of new id this session gets with the next commit."""
+        return self._draft.renewal
 
     @property
     def user_id(self) -> str | None:
@@ -209,42 +320,31 @@ class Session(MetaDict):
 
     @property
     def _expires_at(self) -> int:
-        if self.record is None:
-            return self._lifetimes.expires_at(
-                self._opened_at, self._opened_at, max_age_of(self._meta)
-            )
-        return self.record.expires_at
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether `changes()` says anything."""
-        return bool(self._operations) or bool(self.changes())
+        record, now = self.record, self._opened_at
+        if record is None:
+            return self._lifetimes.expires_at(now, now, max_age_of(self._meta))
+        renewal = self._draft.renewal
+        if not self.is_max_age_changed and not (renewal and renewal.restart):
+            return record.expires_at
+        created_at = now if renewal and renewal.restart else record.created_at
+        return self._lifetimes.expires_at(created_at, now, max_age_of(self._meta))
 
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""
-        if self._is_untouched:
+        return self._changes_of(self._draft)
+
+    def _changes_of(self, draft: Draft) -> Update:
+        if not (self._operations or self._handed_out or self._views or draft.has_changes):
             return NO_CHANGES
-        data, meta = Update(self.operations()), self._meta_operations
+        data, state = Update(self.operations()), draft.state
         for view in self._views.values():
-            data, meta = data.merged_with(view.changes()), meta.merged_with(view.stamp())
+            data, state = data.merged_with(view.changes()), state.merged_with(view.stamp())
         document: dict[str, Operation] = {}
         if data:
             document["data"] = data
-        if meta:
-            document["meta"] = meta
-        if self._user_id != (self.record.user_id if self.record and not self._reset else None):
-            document["user_id"] = Set(self._user_id)
+        if state:
+            document["meta"] = state
+        if draft.user_id is not None:
+            document["user_id"] = draft.user_id
         changes = Update(document)
-        return changes if self._reset is NO_CHANGES else self._reset.merged_with(changes)
-
-    @property
-    def _is_untouched(self) -> bool:
-        """Whether nobody has written anything, or got hold of anything that could be changed."""
-        return not (
-            self._operations
-            or self._handed_out
-            or self._views
-            or self.logs_in
-            or self._meta_operations is not NO_CHANGES
-            or self._reset is not NO_CHANGES
-        )
+        return changes if draft.earlier is NO_CHANGES else draft.earlier.merged_with(changes)

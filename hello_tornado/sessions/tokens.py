@@ -14,7 +14,7 @@ from hello_tornado.sessions import options
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
-from hello_tornado.sessions.transport import Reading
+from hello_tornado.sessions.transport import NOTHING_PRESENTED, Reading
 
 TAKEN: Final = ("cookie", "set-cookie", "host", "origin", "referer", "content-type")
 CHECKS: Final = {
@@ -52,7 +52,7 @@ class TokenPolicy:
         """The id in the request's header, of which there may be one."""
         values = request.headers.get_list(self.header)
         if not any(values):
-            return Reading()
+            return NOTHING_PRESENTED
         if len(values) > 1:
             return Reading(rejected="too many")
         signed = keyring.verify(self.header, values[0], now)

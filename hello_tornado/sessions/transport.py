@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from tornado.httputil import HTTPServerRequest
 
@@ -13,10 +13,22 @@ from hello_tornado.sessions.lifetimes import MaxAge
 
 
 class Reading(NamedTuple):
-    """What a request says: the different ids that verify, or why there is none."""
+    """What a request says: the different ids that verify, or why none of them is used.
+
+    `is_presented` when it has carried anything under our name, be it an id or not.
+    """
 
     signed: tuple[SignedId, ...] = ()
     rejected: str | None = None
+    is_presented: bool = True
+
+    @property
+    def readable(self) -> tuple[SignedId, ...]:
+        """The ids whose sessions may be opened. A logout ends those of all that are signed."""
+        return self.signed if self.rejected is None else ()
+
+
+NOTHING_PRESENTED: Final = Reading(is_presented=False)
 
 
 class Transport(Protocol):

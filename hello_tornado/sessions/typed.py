@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from hello_tornado.sessions.changes import Set, Update, difference, same
+from hello_tornado.sessions.changes import NO_CHANGES, IfAbsent, Set, Update, differences, same
 from hello_tornado.sessions.errors import SerializationError
 
 M = TypeVar("M")
@@ -38,6 +38,7 @@ class View(Generic[M]):
         self._version: int = getattr(model, "session_version", 1)
         self._stored_version = version
         self._beside: dict[str, Any] = {}
+        self._stored_keys = set(data)
         given = deepcopy(dict(data))
         if is_old := bool(data) and version < self._version:
             upgrade: Any = model
@@ -50,18 +51,26 @@ class View(Generic[M]):
         """What was changed in the object, and then also what an upgrade had changed before."""
         now = self._plain()
         if same(self._opened, now):
-            return Update({})
-        update = difference(self._base, self._beside | now)
-        return update if isinstance(update, Update) else Update({})
+            return NO_CHANGES
+        changes = differences(self._base, self._beside | now).operations
+        return Update(
+            {
+                key: operation
+                if key in self._stored_keys or key not in self._base
+                else IfAbsent(self._base[key]).then(operation)  # what is changed is a default
+                for key, operation in changes.items()
+            }
+        )
 
     def stamp(self) -> Update:
         """With changes goes the version of the class that made them."""
         if self._stored_version >= self._version or not self.changes():
-            return Update({})
+            return NO_CHANGES
         return Update({"versions": Update({self._name: Set(self._version)})})
 
     def settle(self) -> None:
-        """All that the object holds is stored."""
+        """Take all that was changed so far as stored."""
+        self._stored_keys |= self.changes().operations.keys()
         self._stored_version = max(self._stored_version, self._version)
         self._opened = self._base = self._plain()
         self._beside = {}

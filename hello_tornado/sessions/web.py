@@ -1,27 +1,31 @@
 """Sessions in Tornado's handlers: loaded before the method, stored before the first byte leaves.
 
 Tornado's `finish()` is synchronous, and a store is not. So when there is something to store,
-`finish()` only notes that the response is complete and returns an awaitable; whoever awaits it, at
-the latest `_execute()`, first commits the session and then lets Tornado send. When there is nothing
-to store, `finish()` is Tornado's own. Two private names carry this: `RequestHandler._execute` and
-`_finished`; tests/sessions/test_web.py holds every handler style against each Tornado release.
+`finish()` only notes that the response is complete and returns an awaitable, which commits the
+session and then lets Tornado send. It begins when it is awaited, or else with the next turn of the
+event loop, and `_execute()` waits for its end. When there is nothing to store, `finish()` is
+Tornado's own. Whatever fails on the way is answered as if the handler had raised it.
 """
 
 import asyncio
+import enum
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
 
-from tornado.web import OutputTransform
+from tornado.http1connection import HTTP1Connection
+from tornado.web import HTTPError, OutputTransform
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.cookies import CookiePolicy
 from hello_tornado.sessions.cross_site import CrossSiteMixin
-from hello_tornado.sessions.deferred import Deferred
+from hello_tornado.sessions.deferred import Arrival, Deferred
 from hello_tornado.sessions.devices import Device
+from hello_tornado.sessions.draft import NOTHING, Create, Intent
 from hello_tornado.sessions.errors import (
     ConfigurationError,
     ReadOnly,
@@ -31,11 +35,11 @@ from hello_tornado.sessions.errors import (
     StoreUnavailable,
 )
 from hello_tornado.sessions.events import CookieRejected, RequestForbidden, SessionNotBegun
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.ids import SessionId, key_of
 from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
-from hello_tornado.sessions.session import Session
+from hello_tornado.sessions.session import Response, Session
 from hello_tornado.sessions.transport import Reading, transport_of
 
 logger = logging.getLogger("hello_tornado.sessions")
@@ -45,6 +49,25 @@ UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 # A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
 RESIGN_AFTER: Final = timedelta(days=1) // MICROSECOND
+
+
+class Phase(enum.Enum):
+    """How far a handler has come with its session."""
+
+    LOADING = "loading"
+    OPEN = "open"
+    SENDING = "sending"  # Tornado sends the end of the response: nothing is stored any more
+    FAILED = "failed"  # an error is sent instead, or nothing: nothing is stored any more
+
+
+class Due(NamedTuple):
+    """What must be done before the response may leave."""
+
+    intent: Intent
+    resigns: bool = False  # the browser needs its cookie anew
+
+    def __bool__(self) -> bool:
+        return self.intent is not NOTHING or self.resigns
 
 
 class SessionMixin(CrossSiteMixin):
@@ -70,18 +93,19 @@ class SessionMixin(CrossSiteMixin):
         "keeps_session_alive": options.flag,
     }
 
+    _phase = Phase.LOADING
     _session: Session | None = None
     _reading: Reading | None = None
     _signed: SignedId | None = None
     _cookie_action: CookieAction = Keep()
-    _deferred: "Deferred | None" = None
+    _pending: Deferred | None = None
+    _commits: asyncio.Lock | None = None
+    _known_user: tuple[str | None, Any] | None = None
     _is_session_read = False
     _is_session_dropped = False
-    _is_committed = False
-    _is_sending = False
     _is_unavailable = False
-    _is_executed = False
     _is_told_not_begun = False
+    _has_failed = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the options that a handler's class sets, misspelt ones included."""
@@ -93,6 +117,7 @@ class SessionMixin(CrossSiteMixin):
         try:
             self._session = await self._open_session()
             self._session.keeps_alive = self.keeps_session_alive
+            self._note_presented(self._session)
             if self.session_read_only:
                 self._session.refusal = ReadOnly(f"{type(self).__name__}.session_read_only is set")
         except StoreUnavailable as error:
@@ -101,6 +126,7 @@ class SessionMixin(CrossSiteMixin):
             logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
             self._session = await self.session_manager.open(None)
             self._session.refusal = error
+        self._phase = Phase.OPEN
         prepared = super().prepare()
         if prepared is not None:
             await prepared
@@ -142,6 +168,19 @@ class SessionMixin(CrossSiteMixin):
             )
         return manager
 
+    @property
+    def current_user(self) -> Any:
+        """Tornado's `current_user`; asked for anew once the session has become another user's."""
+        session, known = self._session, self._known_user
+        if known is None or (session is not None and known[0] != session.user_id):
+            self.current_user = self.get_current_user()
+            known = self._known_user
+        return None if known is None else known[1]
+
+    @current_user.setter
+    def current_user(self, value: Any) -> None:
+        self._known_user = (None if self._session is None else self._session.user_id, value)
+
     def get_current_user(self) -> str | None:
         """The session's `user_id`, so that `current_user` and `@authenticated` work."""
         if self._is_session_dropped:
@@ -156,40 +195,38 @@ class SessionMixin(CrossSiteMixin):
         return Device(user_agent, self._transport.address(self.request))
 
     async def save_session(self) -> None:
-        """Store the session now; what is changed afterwards is stored at the end, as ever."""
-        if self._must_commit():
-            await self._commit_session()
+        """Store the session now; what is changed afterwards is stored at the end, as usual."""
+        if self.session is not None:
+            await self._commit(is_explicit=True)
 
     async def reload_session(self) -> None:
-        """Forget what this request has changed, and read the session from the store again."""
-        old = self.session
-        self._session = await self.session_manager.reload(old)
-        self._session.refusal, self._session.keeps_alive = old.refusal, old.keeps_alive
+        """Forget what this request has changed, and read the session from the store again.
+
+        `session` stays the same object. When the session has ended, it is empty and refuses writes.
+        """
+        session = self.session
+        if not session.ended:
+            session.become(await self.session_manager.reload(session))
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
         """Tornado's `finish()`, after the session is stored; may be awaited or not."""
-        if self._finished or not self._must_commit():
+        if self._finished or self._phase is not Phase.OPEN:
+            return self._send(chunk)
+        due = self._due_at_the_end()
+        if due is not None and not due:
             return self._send(chunk)
         if chunk is not None:
             self.write(chunk)
         self._finished = True  # for the handler the request is over; Tornado has yet to send
-        self._deferred = Deferred(self._commit_then_finish)
-        if self._is_executed:
-            self._deferred.run_in_background()
-        return cast("asyncio.Future[None]", self._deferred)
+        self._close_session()
+        return self._defer(partial(self._commit_then_finish, due))
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
-        """Tornado's `flush()`, after the session is stored.
-
-        Unawaited, what is to be flushed leaves with the next flush that is awaited, or at the end.
-        """
-        if not self._headers_written:
-            if self._must_commit():
-                return cast("asyncio.Future[None]", Deferred(self._commit_then_flush))
-            self._write_session_headers()
-            if self._is_unavailable:
-                self.set_header("Retry-After", RETRY_AFTER_SECONDS)
-        return super().flush(include_footers)
+        """Tornado's `flush()`, after the session is stored; may be awaited or not."""
+        is_first = self._phase is Phase.OPEN and not self._headers_written
+        if is_first and (self._is_commit_pending or self._decide()):
+            return self._defer(self._commit_then_flush)
+        return self._flush_now(include_footers)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Tornado's `send_error()`; a store that does not answer, or a busy session, is a 503."""
@@ -197,6 +234,7 @@ class SessionMixin(CrossSiteMixin):
         if isinstance(error, UNAVAILABLE):
             self._is_unavailable = True
             status_code = 503
+        self._has_failed = self._has_failed or status_code >= 500
         super().send_error(status_code, **kwargs)
 
     def log_exception(
@@ -217,21 +255,86 @@ class SessionMixin(CrossSiteMixin):
         try:
             await super()._execute(transforms, *args, **kwargs)
         finally:
-            self._is_executed = True
-            if self._deferred is not None:
-                await self._deferred.run()
+            if self._pending is not None:
+                await self._pending.settle()
+
+    def _defer(self, step: Callable[[], Awaitable[Arrival]]) -> "asyncio.Future[None]":
+        self._pending = Deferred(step, self._fail, after=self._pending)
+        return cast("asyncio.Future[None]", self._pending)
+
+    @property
+    def _is_commit_pending(self) -> bool:
+        is_flushing = self._pending is not None and not self._pending.is_done
+        return is_flushing or (self._commits is not None and self._commits.locked())
 
     def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
-        self._is_sending = True
+        if self._phase is not Phase.FAILED:
+            self._phase = Phase.SENDING
+        self._close_session()
         return super().finish(chunk)
+
+    def _close_session(self) -> None:
+        if self._session is not None:
+            self._session.response = Response.COMPLETE
+
+    def _flush_now(self, include_footers: bool = False) -> "asyncio.Future[None]":
+        if not self._headers_written:
+            self._write_session_headers()
+            if self._is_unavailable:
+                self.set_header("Retry-After", RETRY_AFTER_SECONDS)
+        return super().flush(include_footers)
+
+    async def _commit_then_flush(self) -> "asyncio.Future[None]":
+        await self._commit()
+        return self._flush_now()
+
+    async def _commit_then_finish(self, due: Due | None) -> "asyncio.Future[None] | None":
+        try:
+            await self._commit(due)
+            self._finished = False
+            return self._send(None)
+        except Exception as error:  # noqa: BLE001 - it is handled as if the handler had raised it
+            self._fail(error)
+        except BaseException:  # whoever awaited this was cancelled, but the client still waits
+            self._fail(HTTPError(500))
+            raise
+        return None
+
+    def _fail(self, error: Exception) -> None:
+        """Answer *error* as if the handler had raised it; what cannot be sent is cut off."""
+        self._phase, self._finished = Phase.FAILED, False
+        try:
+            if self._headers_written:  # the client must not take for whole what was not stored
+                self.log_exception(type(error), error, error.__traceback__)
+            else:
+                self._handle_request_exception(error)
+        except Exception:
+            logger.exception("the error page of %s failed", type(self).__name__)
+        if not self._finished:
+            self._finished = True
+            cast("HTTP1Connection", self.request.connection).close()
 
     def _forbidden(self, reason: str) -> None:
         self.session_manager.emit(RequestForbidden(reason))
 
-    def _session_ids(self) -> list[SessionId]:
-        if self._session is None:
-            return [signed.session_id for signed in self._read().signed]
-        return [] if self._session_id is None else [self._session_id]
+    def _presented_ids(self) -> list[SessionId]:
+        return [signed.session_id for signed in self._read().signed]
+
+    def _living_id(self) -> SessionId | None:
+        session = self._session
+        return self._session_id if session is not None and not session.ended else None
+
+    def _id_after_response(self, *, is_needed: bool) -> SessionId | None:
+        session = self._session
+        is_settled = session is None or session.response is not Response.NOT_STARTED
+        if session is None or is_settled or session.ended or self._is_failing:
+            return self._session_id
+        self._is_session_read = True
+        if session.renewal is not None or (
+            session.is_new and (is_needed or session.modified) and self._can_begin()
+        ):
+            return self.session_manager.draw_id(session, self.request)
+        return self._session_id
 
     @property
     def _session_id(self) -> SessionId | None:
@@ -255,52 +358,71 @@ class SessionMixin(CrossSiteMixin):
         manager, reading = self.session_manager, self._read()
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
-        opened = [(signed, await manager.open(signed.session_id)) for signed in reading.signed]
+        opened = [(signed, await manager.open(signed.session_id)) for signed in reading.readable]
         living = [(signed, session) for signed, session in opened if not session.is_new]
         if len(living) == 1:
             ((self._signed, session),) = living
-            return session
-        if living:
+        elif living:
             manager.emit(CookieRejected("ambiguous"))
-        elif opened:
-            return opened[0][1]  # a new one, that knows why the old one is over
-        return await manager.open(None)
+            session = await manager.open(None)
+        else:  # a new one; in the place of one that is over it knows why
+            session = opened[0][1] if opened else await manager.open(None)
+        return session
 
-    def _must_commit(self) -> bool:
-        session = self._session
-        if session is None or self._is_session_dropped or self._is_sending:
-            return False
-        if self.get_status() >= 500:
-            return False
-        if self._is_committed:
-            needs = session.modified and not session.ended
-        else:
-            needs = self.session_manager.needs_store(session) or self._is_resign_due(session)
-        return needs and (not session.is_new or self._can_begin(session))
+    def _note_presented(self, session: Session) -> None:
+        """Tell *session* which other ids the request carries, for a logout to end them too."""
+        signed, own = self._read().signed, self._signed
+        if len(signed) > 1 or own is None:
+            session.presented = tuple(key_of(one.session_id) for one in signed if one != own)
 
-    def _can_begin(self, session: Session) -> bool:
-        if session.refusal is not None:
-            return False
+    @property
+    def _is_failing(self) -> bool:
+        return self._has_failed or self.get_status() >= 500
+
+    def _due_at_the_end(self) -> Due | None:
+        """What is due; None while that is not certain: beside another commit, or if it raises."""
+        if self._is_commit_pending:
+            return None
+        try:
+            return self._decide()
+        except Exception:  # noqa: BLE001 - it is raised again in the deferred part, and answered
+            return None
+
+    def _decide(self, *, is_explicit: bool = False) -> Due:
+        """What is due now; of a request that fails, unless *is_explicit*, only a logout."""
+        session, manager = self._session, self.session_manager
+        if session is None or self._phase is not Phase.OPEN:
+            return Due(NOTHING)
+        only_end = self._is_session_dropped or (self._is_failing and not is_explicit)
+        if session.logs_in and not only_end and (device := self.session_device()) is not None:
+            session._note_device(device)
+        intent = manager.intent(session, only_end=only_end)
+        if isinstance(intent, Create) and not self._can_begin(intent):
+            intent = NOTHING
+        return Due(intent, not only_end and self._is_resign_due(session))
+
+    def _can_begin(self, intent: Create | None = None) -> bool:
+        """Whether a new session could send its cookie; if not, an *intent* to store one is told."""
         reason = self._transport.refuses(self.request)
-        if reason is not None and session.modified and not self._is_told_not_begun:
+        if reason is not None and intent and intent.changes and not self._is_told_not_begun:
             self._is_told_not_begun = True
             self.session_manager.emit(SessionNotBegun(reason))
-        return reason is None
+        return reason is None and (self._session is None or self._session.refusal is None)
 
-    async def _commit_session(self) -> None:
-        assert self._session is not None  # noqa: S101 - _must_commit() has seen it
-        if self._session.refusal is not None and self._session.modified:
-            raise self._session.refusal  # something was changed inside of a value
-        if self._session.logs_in and (device := self.session_device()) is not None:
-            self._session._note_device(device)
-        is_resign_due = not self._is_committed and self._is_resign_due(self._session)
-        action = await self.session_manager.commit(self._session, self.request)
-        self._is_committed = True
-        if not isinstance(action, Keep):
-            self._cookie_action = action
-        elif is_resign_due and await self.session_manager.is_living(self._session):
-            assert self._signed is not None  # noqa: S101 - or nothing would be due
-            self._cookie_action = Issue(self._signed.session_id)
+    async def _commit(self, due: Due | None = None, *, is_explicit: bool = False) -> None:
+        if self._commits is None:
+            self._commits = asyncio.Lock()
+        async with self._commits:
+            due = self._decide(is_explicit=is_explicit) if due is None else due
+            if self._session is None or not due:
+                return
+            action = await self.session_manager.commit(self._session, self.request, due.intent)
+            if not isinstance(action, Keep):
+                self._cookie_action = action
+            elif due.resigns and self._signed is not None:
+                session_id = self._signed.session_id
+                if await self.session_manager.is_living(session_id):
+                    self._cookie_action = Issue(session_id)
 
     def _is_resign_due(self, session: Session) -> bool:
         """Whether a browser with a living session needs its cookie anew, though the id is the same.
@@ -311,7 +433,9 @@ class SessionMixin(CrossSiteMixin):
         it overwrite the newer one of a login that ran beside this request.
         """
         signed, manager = self._signed, self.session_manager
-        if signed is None or session.ended:
+        if signed is None or session.ended or self._headers_written:
+            return False
+        if isinstance(self._cookie_action, Issue):
             return False
         if manager.rolling or session.is_max_age_changed or not self._keyring.is_current(signed):
             return True
@@ -322,42 +446,32 @@ class SessionMixin(CrossSiteMixin):
         lasts = self._transport.lasts(now, session.max_age)
         return age >= (RESIGN_AFTER if lasts is None else manager.touch_after)
 
-    async def _commit_then_finish(self) -> "asyncio.Future[None] | None":
-        try:
-            await self._commit_session()
-        except Exception as error:  # noqa: BLE001 - it is handled as if the handler had raised it
-            self._finished = False
-            self._is_sending = True
-            self._handle_request_exception(error)
-            return None
-        self._finished = False
-        return self._send(None)
-
-    async def _commit_then_flush(self) -> "asyncio.Future[None]":
-        if self._must_commit():
-            await self._commit_session()
-        return self.flush()
-
     def _write_session_headers(self) -> None:
         """Everything about the session that the browser, and any cache, must know."""
         session = self._session
         if session is None:
             return
-        session.response_started = True
+        if session.response is Response.NOT_STARTED:
+            session.response = Response.STARTED
         header = self._session_header(session)
         if header is not None:
             self.add_header(self._transport.response_header, header)
         if header is not None or isinstance(session.refusal, StoreUnavailable):
             self.set_header("Cache-Control", "no-store")
+        elif self._is_session_read and "Cache-Control" not in self._headers:
+            self.set_header("Cache-Control", "private")
         if header is not None or self._is_session_read:
             self._vary_by(self._transport.request_header)
+        if isinstance(self._cookie_action, Issue):
+            self._renew_xsrf_cookie()
 
     def _session_header(self, session: Session) -> str | None:
         match self._cookie_action:
             case Keep():
                 return None
             case Clear():
-                return self._transport.clear(self.request)
+                has_one = self._read().is_presented
+                return self._transport.clear(self.request) if has_one else None
             case Issue(session_id):
                 return self._transport.issue(
                     self.request,

@@ -1,18 +1,20 @@
 """Sessions in Tornado's WebSockets: stored before the 101 leaves, and watched until they end."""
 
-from collections.abc import Awaitable, Iterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from tornado.web import HTTPError
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ReadOnly
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.watcher import Watch
-from hello_tornado.sessions.web import SessionMixin
+from hello_tornado.sessions.web import Phase, SessionMixin
 
 SESSION_ENDED: Final = 4401  # a code for applications to choose, after HTTP's 401
 
@@ -39,14 +41,34 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
     _attribute_checks: ClassVar[Mapping[str, options.Check]] = {"login_required": options.flag}
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Store the session, so that its cookie rides on the 101; then open the socket."""
+        """Open the socket, once the session is stored, so that its cookie leaves with the 101."""
         if self.login_required and self.session.user_id is None:
             raise HTTPError(403, "a socket needs somebody who is logged in")
+        await super().get(*args, **kwargs)
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        """Tornado's protocol, which stores the session before it accepts the connection."""
+        protocol = super().get_websocket_protocol()
+        if isinstance(protocol, WebSocketProtocol13):
+            accept = protocol._accept_connection
+            protocol._accept_connection = partial(  # type: ignore[method-assign]
+                self._save_then_accept, accept
+            )
+        return protocol
+
+    async def _save_then_accept(
+        self, accept: Callable[[WebSocketHandler], Awaitable[None]], handler: WebSocketHandler
+    ) -> None:
         await self.save_session()
-        self._is_sending = True  # Tornado detaches the connection right after finish()
+        self._phase = Phase.SENDING  # Tornado detaches the connection right after finish()
         self._make_read_only(self.session)
         with self._watched():
-            await super().get(*args, **kwargs)
+            await accept(handler)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
+        """Tornado's `finish()`; what is refused, or is no socket, stores nothing but an end."""
+        self._has_failed = True
+        return super().finish(chunk)
 
     def on_session_change(self) -> None:
         """Called when somebody else has changed or used the session; `session` is the new one."""
@@ -80,7 +102,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         self.on_session_change()
 
     def _session_ended(self, reason: str) -> None:
-        self.session.settle_ended()
+        self.session.end()
         self.on_message = _ignored  # type: ignore[method-assign]
         self.on_session_end(reason)
 

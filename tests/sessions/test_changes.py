@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from hello_tornado.sessions.changes import (
     ABSENT,
     Append,
+    IfAbsent,
+    IfPresent,
     Increment,
+    Members,
     Operation,
     Set,
+    Steps,
     Unset,
     Update,
     difference,
@@ -26,13 +30,33 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
+) | st.sets(st.integers(0, 3), max_size=3)
+MEMBERS = st.frozensets(st.integers(0, 3), max_size=3)
+MERGING: st.SearchStrategy[Any] = (
+    st.builds(Increment, st.integers(-5, 5))
+    | st.builds(Append, st.lists(VALUES, max_size=2).map(tuple))
+    | st.builds(Members, MEMBERS, MEMBERS)
 )
+
+
+def _in_a_row(operations: list[Operation]) -> Operation:
+    first, *others = operations
+    for other in others:
+        first = first.then(other)
+    return first
+
+
 OPERATIONS: st.SearchStrategy[Operation] = st.recursive(
     st.builds(Set, VALUES)
     | st.just(Unset())
-    | st.builds(Increment, st.integers(-5, 5))
-    | st.builds(Append, st.lists(VALUES, max_size=2).map(tuple)),
-    lambda inner: st.builds(Update, st.dictionaries(KEYS, inner, max_size=3)),
+    | st.builds(IfAbsent, VALUES)
+    | MERGING
+    | MERGING.map(IfPresent),
+    lambda inner: (
+        st.builds(Update, st.dictionaries(KEYS, inner, max_size=3))
+        | st.builds(Update, st.dictionaries(KEYS, inner, max_size=3)).map(IfPresent)
+        | st.lists(inner, min_size=2, max_size=3).map(_in_a_row)
+    ),
     max_leaves=6,
 )
 STATES = st.just(ABSENT) | VALUES
@@ -87,11 +111,22 @@ def test_increments_add_up(steps: list[int], start: int) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ([1], [1, 2], Append((2,))),
+        ([1], [1, 2], IfPresent(Append((2,)))),
         ([1], [2], Set([2])),
-        ({"a": 1}, {"a": 1, "b": 2}, Update({"b": Set(2)})),
-        ({"a": 1}, {}, Update({"a": Unset()})),
-        ({"a": {"b": [1]}}, {"a": {"b": [1, 2]}}, Update({"a": Update({"b": Append((2,))})})),
+        ({1, 2}, {2, 3}, IfPresent(Members(frozenset({3}), frozenset({1})))),
+        ({"a": 1}, {"a": 1, "b": 2}, IfPresent(Update({"b": Set(2)}))),
+        ({"a": 1}, {}, IfPresent(Update({"a": Unset()}))),
+        (
+            {"a": {"b": [1]}},
+            {"a": {"b": [1, 2]}},
+            IfPresent(Update({"a": IfPresent(Update({"b": IfPresent(Append((2,)))}))})),
+        ),
+        ({}, {"a": {}}, IfPresent(Update({"a": IfAbsent({})}))),
+        (
+            {},
+            {"a": [1]},
+            IfPresent(Update({"a": Steps((IfAbsent([]), IfPresent(Append((1,)))))})),
+        ),
         ({"a": 1}, {"a": 1}, None),
     ],
 )
@@ -115,3 +150,32 @@ def test_a_difference_is_as_small_as_it_can_be(before: Any, after: Any, expected
 def test_what_is_equal_in_python_may_still_differ(one: Any, other: Any) -> None:
     assert not same(one, other)
     assert same(one, copy.deepcopy(one))
+
+
+@pytest.mark.parametrize("gone", [ABSENT, None, 5, "text"])
+@given(VALUES, VALUES)
+def test_a_change_inside_a_container_never_brings_it_back(
+    gone: Any, before: Any, after: Any
+) -> None:
+    operation = difference(before, after)
+    if isinstance(operation, IfPresent):
+        assert operation.apply(gone) is gone
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=4))
+def test_containers_that_are_put_side_by_side_merge(keys: list[str]) -> None:
+    value: Any = {}
+    for key in keys:
+        operation = difference({}, {"cart": {key: {"counts": [key]}}})
+        assert operation is not None
+        value = operation.apply(value)
+    assert value["cart"].keys() == set(keys)
+    assert all(value["cart"][key]["counts"] == [key] * keys.count(key) for key in keys)
+
+
+def test_the_steps_of_repeated_changes_stay_few() -> None:
+    operation: Operation = IfAbsent({})
+    for number in range(50):
+        operation = operation.then(IfAbsent({})).then(IfPresent(Update({f"k{number}": Set(1)})))
+    assert isinstance(operation, Steps)
+    assert len(operation.operations) == 2

@@ -133,7 +133,10 @@ class TestTokens(CrossSite):
         assert self.ask(f"_xsrf={token}").body == b"1"
         copy = dict(self.jar)
         assert self.ask(f"deed=logout&_xsrf={token}").code == 200
-        self.jar = copy
+        self.jar = dict(copy)
+        assert self.ask(f"deed=logout&_xsrf={token}").code == 200, "a double click"
+        assert self.ask(f"deed=login&_xsrf={token}").code == 200, "by a page from before"
+        assert self.jar["session"] != copy["session"]
         assert self.ask(f"_xsrf={token}").code == 403, "of a session that is over"
 
     def test_the_token_of_one_session_is_worthless_beside_the_cookie_of_another(self) -> None:

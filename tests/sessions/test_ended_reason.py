@@ -8,7 +8,7 @@ import pytest
 from hello_tornado.sessions import Session, SessionManager
 from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.events import Ended, FarewellFailed, SessionEvent
+from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
 from hello_tornado.sessions.ids import SessionId, key_of, new_session_id
 from hello_tornado.sessions.stores.memory import MemoryStore
 
@@ -81,7 +81,7 @@ async def test_the_request_that_ends_it_knows(manager: SessionManager) -> None:
     assert session.ended_reason == "logged out"
 
 
-async def test_what_is_told_of_it_is_no_session(manager: SessionManager) -> None:
+async def test_what_is_told_of_it_is_no_session(manager: SessionManager, clock: Any) -> None:
     session_id, session = await logged_in(manager)
     session.destroy()
     await manager.commit(session)
@@ -89,6 +89,7 @@ async def test_what_is_told_of_it_is_no_session(manager: SessionManager) -> None
     assert [one async for one in manager.all()] == []
     assert await manager.sessions_of("ada") == []
     assert await manager.find(session.handle or "") is None
+    clock.advance(minutes=1)
     again = await manager.open(session_id)
     again["a"] = 1
     action = await manager.commit(again)
@@ -137,7 +138,7 @@ async def test_a_reason_that_is_not_stored_does_not_undo_the_logout(
     monkeypatch.setattr(manager.store, "save", save)
     await manager.commit(session)
     assert events[-2:] == [
-        FarewellFailed("away"),
+        TombstoneFailed("away"),
         Ended(session.handle or "", "ada", "logged out"),
     ]
     assert dict(await manager.store.load([key_of(session_id)])) == {}

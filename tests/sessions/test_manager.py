@@ -319,7 +319,7 @@ async def test_login_renews_in_one_step(
     session.login("ada")
     action = await manager.commit(session)
     assert isinstance(action, Issue)
-    assert store.calls == [("save", 1)]
+    assert store.calls == [("save", 2)], "the session, and the tombstone of its old id"
     assert (await manager.open(anonymous)).is_new
     renewed = await manager.open(action.session_id)
     assert (renewed["cart"], renewed.user_id, renewed.handle) == ([1], "ada", handle)

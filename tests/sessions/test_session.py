@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import Lifetimes, Session
-from hello_tornado.sessions.changes import Append, Increment, Set, Unset, Update
+from hello_tornado.sessions.changes import (
+    Append,
+    IfPresent,
+    Increment,
+    Members,
+    Set,
+    Unset,
+    Update,
+)
 from hello_tornado.sessions.errors import SerializationError, SessionEnded
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.renewal import Renewal
@@ -77,9 +85,9 @@ def test_nested_changes_are_found() -> None:
     session["seen"].add(2)
     session["pair"][0].append(2)
     assert data_changes(session) == {
-        "cart": Update({"a": Set(5), "gone": Unset()}),
-        "names": Append(("y",)),
-        "seen": Set({1, 2}),
+        "cart": IfPresent(Update({"a": Set(5), "gone": Unset()})),
+        "names": IfPresent(Append(("y",))),
+        "seen": IfPresent(Members(frozenset({2}))),
         "pair": Set(([1, 2],)),
     }
 

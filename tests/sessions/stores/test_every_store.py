@@ -12,9 +12,10 @@ from hello_tornado.sessions import Session, SessionManager, Store
 from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import SessionBusy
-from hello_tornado.sessions.ids import SessionId, farewell_key_of, key_of
+from hello_tornado.sessions.ids import SessionId, key_of
 from hello_tornado.sessions.leases import lease
 from hello_tornado.sessions.stores.redis import RedisStore
+from hello_tornado.sessions.tombstone import tombstone_key_of
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 
@@ -74,7 +75,7 @@ async def test_it_is_told_for_an_hour_also_where_records_leave_by_themselves(
         session_id = await logged_in(here, "ada")
         await here.revoke_user("ada")
         if isinstance(here.store, RedisStore):
-            name = here.store._records + farewell_key_of(key_of(session_id))
+            name = here.store._records + tombstone_key_of(key_of(session_id))
             left = timedelta(milliseconds=await here.store._client.pttl(name))
             assert HOUR < left < HOUR + timedelta(minutes=2)
         purger = here.purge_every(HOUR)

@@ -1,0 +1,111 @@
+"""The one way in which sessions end: delete, leave a tombstone, announce, tell the hooks.
+
+A logout, a revocation, a session limit and `clear()` all come through here.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import TypeAlias
+
+from hello_tornado.sessions.codec import Codec
+from hello_tornado.sessions.errors import StoreError
+from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
+from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.session import EndedReason
+from hello_tornado.sessions.stores import Announcing, Store
+from hello_tornado.sessions.tombstone import JUST_NOW, Tombstone, tombstone_key_of
+
+Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
+
+
+class Endings:
+    """Ends sessions in *store*, and says for *remembered* afterwards why one has ended."""
+
+    def __init__(
+        self,
+        store: Store,
+        codec: Codec,
+        clock: Callable[[], int],
+        remembered: timedelta,
+        emit: Callable[[SessionEvent], None],
+    ) -> None:
+        self._store = store
+        self._codec = codec
+        self._clock = clock
+        self._remembered = remembered // MICROSECOND
+        self._emit = emit
+
+    async def end(self, records: Sequence[SessionRecord], reason: EndedReason) -> int:
+        """End these sessions; returns how many of them were still there."""
+        deleted = await self._store.delete([record.key for record in records])
+        if not deleted:
+            return 0
+        ended = [record for record in records if record.key in deleted]
+        await self._leave_tombstones(ended, reason)
+        if isinstance(self._store, Announcing):
+            with suppress(StoreError):  # then the other processes see it when they look
+                await self._store.announce([record.handle for record in ended])
+        for record in ended:
+            self._emit(Ended(record.handle, record.user_id, reason))
+        return len(ended)
+
+    async def end_found(self, find: Find, reason: EndedReason) -> int:
+        """End what *find* finds, until it finds nothing: an id may be renewed in between."""
+        count = 0
+        while records := await find():
+            count += await self.end(records, reason)
+        return count
+
+    async def end_by_handle(self, handles: Collection[str], reason: EndedReason) -> int:
+        """End the sessions with these handles, under whichever ids they stand by now."""
+        return await self.end_found(lambda: self._store.find_by_handle(handles), reason)
+
+    async def _leave_tombstones(self, ended: Sequence[SessionRecord], reason: EndedReason) -> None:
+        if not self._remembered or reason == "expired":
+            return
+        now = self._clock()
+        swaps = [
+            Swap(None, self._codec.tombstone(record.key, Tombstone(reason, record.handle, now)))
+            for record in ended
+        ]
+        try:
+            await self._store.save(swaps)
+        except StoreError as error:
+            self._emit(TombstoneFailed(str(error)))  # the sessions are over all the same
+
+    def renewal(self, old: SessionRecord, new: SessionRecord) -> SessionRecord | None:
+        """The tombstone to be stored with a renewal: of the id of *old*, which *new* replaces."""
+        if not self._remembered:
+            return None
+        goes_on = (old.handle, old.user_id) == (new.handle, new.user_id)
+        tombstone = Tombstone("renewed", old.handle, self._clock(), goes_on)
+        return self._codec.tombstone(old.key, tombstone)
+
+    def read(self, record: SessionRecord | None) -> Tombstone | None:
+        """The tombstone in *record*, if it is one that still counts."""
+        tombstone = None if record is None else self._codec.read_tombstone(record)
+        if tombstone is None or self._clock() - tombstone.ended_at >= self._remembered:
+            return None
+        return tombstone
+
+    def is_recent(self, expired: SessionRecord) -> bool:
+        """Whether a session that ran out is still to be called "expired"."""
+        return self._clock() - expired.expires_at < self._remembered
+
+    def is_just_now(self, tombstone: Tombstone) -> bool:
+        """Whether a request with the old id may have been under way when it was replaced."""
+        return self._clock() - tombstone.ended_at < JUST_NOW
+
+    async def reasons(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, str]:
+        """Why the sessions under these keys have ended, as far as tombstones say."""
+        asked = {tombstone_key_of(key): key for key in keys}
+        found = await self._store.load(asked)
+        tombstones = {asked[name]: self.read(record) for name, record in found.items()}
+        return {
+            key: one.reason
+            for key, one in tombstones.items()
+            if one is not None and one.reason != "renewed"
+        }

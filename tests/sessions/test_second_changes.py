@@ -1,0 +1,395 @@
+"""A second change in a request is a change like the first: after a save, a flush, a failure."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sites import Jar, Site, site
+from tornado.web import HTTPError, RequestHandler
+
+from hello_tornado.sessions import Session, SessionManager, SessionMixin, Store
+from hello_tornado.sessions.actions import Issue
+from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, StoreUnavailable
+from hello_tornado.sessions.events import Ended
+from hello_tornado.sessions.record import Outcome, Swap
+from hello_tornado.sessions.stores.memory import MemoryStore
+
+BEFORE = [
+    "nothing",
+    "save",
+    "flush",
+    "touch and flush",
+    "save twice",
+    "renew and save",
+    "login and save",
+    "regenerate and save",
+    "status 500",
+]
+ENDS = ["destroy", "del"]
+AFTER = [
+    "nothing",
+    "save",
+    "error",
+    "forbidden",
+    "status 500",
+    "redirect",
+    "finish",
+    "await finish",
+    "save and error",
+    "destroy again",
+    "reload",
+    "drop",
+]
+
+
+class Ending(SessionMixin, RequestHandler):
+    """Does something, ends the session, and then does something else."""
+
+    async def post(self) -> None:
+        before, end, after = self.get_argument("deeds").split(",")
+        await self.do_before(before)
+        if end == "destroy":
+            self.session.destroy()
+        else:
+            del self.session
+        await self.do_after(after)
+
+    async def do_before(self, deed: str) -> None:
+        match deed:
+            case "save" | "save twice" | "flush":
+                self.session["last"] = "logout"
+            case "renew and save":
+                self.session.renew()
+            case "login and save":
+                self.session.login("ada")
+            case "regenerate and save":
+                self.session.regenerate()
+            case "touch and flush":
+                self.session.touch()
+            case "status 500":
+                self.set_status(500)
+        if "save" in deed:
+            await self.save_session()
+        if "flush" in deed:
+            self.write("first")
+            await self.flush()
+        if "twice" in deed:
+            self.session.increment("n")
+            await self.save_session()
+
+    async def do_after(self, deed: str) -> None:  # noqa: C901 - a list
+        match deed:
+            case "save":
+                await self.save_session()
+            case "error":
+                raise ZeroDivisionError
+            case "forbidden":
+                raise HTTPError(403)
+            case "status 500":
+                if not self._headers_written:
+                    self.set_status(500)
+            case "redirect":
+                if not self._headers_written:
+                    self.redirect("/")
+            case "finish":
+                self.finish("over")
+            case "await finish":
+                await self.finish("over")
+            case "save and error":
+                await self.save_session()
+                raise ZeroDivisionError
+            case "destroy again":
+                self.session.destroy()
+            case "reload":
+                await self.reload_session()
+                assert self.session.ended
+            case "drop":
+                self.session_manager.unset = "keep"
+                del self.session
+                self.session_manager.unset = "destroy"
+
+
+def test_a_logout_is_final_whatever_the_request_does_before_and_after(any_store: Store) -> None:
+    async def scenario() -> None:
+        async with site(any_store, [("/end", Ending)], unset="destroy") as here:
+            for deeds in itertools.product(BEFORE, ENDS, AFTER):
+                jar = await here.logged_in()
+                old = jar.copy()
+                response = await here.ask(
+                    jar, f"/end?deeds={','.join(deeds)}".replace(" ", "+"), "POST"
+                )
+                for cookies in (jar, old):
+                    assert await here.user(cookies) is None, deeds
+                assert await here.manager.length() == 0, deeds
+                if "flush" not in deeds[0]:
+                    assert response.headers["Set-Cookie"].startswith("session=; Max-Age=0"), deeds
+                assert any(isinstance(event, Ended) for event in here.events), deeds
+                here.events.clear()
+
+    asyncio.run(scenario())
+
+
+class Changing(SessionMixin, RequestHandler):
+    """Changes the session, stores it, and changes it again, in several ways."""
+
+    async def get(self, way: str) -> None:
+        self.session.increment("n")
+        self.session.setdefault("cart", {})["first"] = 1
+        match way:
+            case "save":
+                await self.save_session()
+            case "flush":
+                self.write("first")
+                await self.flush()
+            case "unawaited-flush":
+                self.write("first")
+                self.flush()
+        self.session.increment("n")
+        self.session["cart"]["second"] = 2
+        self.session.append("log", "later")
+        if way == "unawaited-save":
+            saving = asyncio.ensure_future(self.save_session())
+            await asyncio.sleep(0)
+            self.session.increment("n")
+            self.session["cart"]["third"] = 3
+            await saving
+        if way == "two-saves":
+            await asyncio.gather(self.save_session(), self.save_session())
+        self.write("done")
+
+
+@pytest.mark.parametrize(
+    "way", ["plain", "save", "flush", "unawaited-flush", "unawaited-save", "two-saves"]
+)
+def test_what_is_changed_after_a_save_is_stored_too(any_store: Store, way: str) -> None:
+    async def scenario() -> None:
+        async with site(any_store, [("/change/(.*)", Changing)]) as here:
+            jar = Jar()
+            for count in (1, 2):
+                assert (await here.ask(jar, f"/change/{way}")).code == 200
+                more = way == "unawaited-save"
+                assert await here.data(jar) == {
+                    "n": count * (3 if more else 2),
+                    "cart": {"first": 1, "second": 2} | ({"third": 3} if more else {}),
+                    "log": ["later"] * count,
+                }
+            assert await here.manager.length() == 1
+
+    asyncio.run(scenario())
+
+
+class Failing(MemoryStore):
+    """A store whose next saves fail, before or after they have written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[str] = []
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        failure = self.failures.pop(0) if self.failures else ""
+        await asyncio.sleep(0)
+        if failure == "before":
+            raise StoreUnavailable("away")
+        return await super().save(swaps)
+
+
+def test_a_save_that_failed_can_be_made_again_and_counts_once() -> None:
+    class Persistent(SessionMixin, RequestHandler):
+        async def get(self) -> None:
+            self.session.increment("n")
+            self.session.append("log", 1)
+            self.session.setdefault("cart", {})["a"] = 1
+            try:
+                await self.save_session()
+            except StoreUnavailable:
+                self.session["cart"]["b"] = 2
+                self.session.increment("n")
+            self.write(f"{self.session['n']}")
+
+    async def scenario() -> None:
+        store = Failing()
+        async with site(store, [("/", Persistent)]) as here:
+            jar = Jar()
+            store.failures = ["before"]
+            assert (await here.ask(jar, "/")).body == b"2"
+            assert await here.data(jar) == {"n": 2, "log": [1], "cart": {"a": 1, "b": 2}}
+            store.failures = ["before"]
+            assert (await here.ask(jar, "/")).body == b"4"
+            assert await here.data(jar) == {"n": 4, "log": [1, 1], "cart": {"a": 1, "b": 2}}
+
+    asyncio.run(scenario())
+
+
+LATE: dict[str, Callable[[Session], object]] = {
+    "set": lambda session: session.update(late=1),
+    "delete": lambda session: session.pop("n"),
+    "increment": lambda session: session.increment("n"),
+    "append": lambda session: session.append("log", 1),
+    "setdefault": lambda session: session.setdefault("late", {}),
+    "login": lambda session: session.login("bob"),
+    "renew": lambda session: session.renew(),
+    "regenerate": lambda session: session.regenerate(),
+    "destroy": lambda session: session.destroy(),
+    "flash": lambda session: session.flash("late"),
+    "touch": lambda session: session.touch(),
+    "expire": lambda session: session.expire("n", 5),
+}
+
+
+class TooLate(SessionMixin, RequestHandler):
+    """Writes once its response is complete."""
+
+    def initialize(self) -> None:
+        self.seen: list[object] = self.settings["seen"]
+
+    async def post(self, moment: str) -> None:
+        self.session["n"] = 1
+        match moment:
+            case "finish":
+                self.finish("complete")
+                self.try_late()
+            case "await finish":
+                await self.finish("complete")
+                self.try_late()
+            case "task":
+                self.later = asyncio.ensure_future(self.in_a_while())
+
+    async def in_a_while(self) -> None:
+        await self.settings["answered"].wait()
+        self.try_late()
+
+    def on_finish(self) -> None:
+        if self.path_args == ["on_finish"]:
+            self.try_late()
+
+    def try_late(self) -> None:
+        for name, write in LATE.items():
+            with pytest.raises(ResponseStarted, match="the response is complete"):
+                write(self.session)
+            self.seen.append(name)
+        assert self.session["n"] == 1, "it can still be read"
+
+
+@pytest.mark.parametrize("moment", ["finish", "await finish", "task", "on_finish"])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_what_is_written_after_the_response_is_refused(moment: str, is_new: bool) -> None:
+    async def scenario() -> None:
+        settings = {"seen": [], "answered": asyncio.Event()}
+        async with site(MemoryStore(), [("/late/(.*)", TooLate)], settings=settings) as here:
+            jar = Jar() if is_new else await here.logged_in()
+            path = f"/late/{moment}".replace(" ", "%20")
+            assert (await here.ask(jar, path, "POST")).code == 200
+            settings["answered"].set()  # type: ignore[attr-defined]
+            assert await here.data(jar) == {"n": 1}
+            assert settings["seen"] == list(LATE)
+
+    asyncio.run(scenario())
+
+
+Deed = Callable[[Any], object]
+
+
+class Doing(SessionMixin, RequestHandler):
+    """Does what the test says."""
+
+    async def get(self) -> None:
+        result = self.settings["deed"](self)
+        if result is not None:
+            await result
+
+
+async def asked(here: Site, jar: Jar, deed: Deed) -> Any:
+    here.settings["deed"] = deed
+    return await here.ask(jar, "/do")
+
+
+def test_an_explicit_save_stores_whatever_the_status_is(any_store: Store) -> None:
+    async def save(handler: Any) -> None:
+        handler.session["tries"] = 1
+        handler.set_status(500)
+        await handler.save_session()
+        handler.session["lost"] = 1
+
+    async def scenario() -> None:
+        async with site(any_store, [("/do", Doing)]) as here:
+            jar = await here.logged_in()
+            assert (await asked(here, jar, save)).code == 500
+            assert await here.data(jar) == {"tries": 1}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda session: (session.update(a=1), session.pop("a")),
+        lambda session: (session.append("a", 1), session.clear()),
+        lambda session: (session.update(a=1), session.regenerate()),
+        lambda session: session.regenerate(),
+        lambda session: (session.flash("x"), session.flashes()),
+        lambda session: (session.update(a=1), session.destroy()),
+    ],
+)
+@pytest.mark.parametrize("save_uninitialized", [False, True])
+async def test_what_comes_to_nothing_begins_no_session(
+    deed: Callable[[Session], object], save_uninitialized: bool
+) -> None:
+    store = MemoryStore()
+    manager = SessionManager(store, save_uninitialized=save_uninitialized)
+    session = await manager.open(None)
+    deed(session)
+    action = await manager.commit(session)
+    begins = save_uninitialized and not session.ended
+    assert isinstance(action, Issue) == begins
+    assert await store.count() == begins
+
+
+@pytest.mark.gen_test
+async def test_the_same_lifetime_again_is_no_change(clock: Any) -> None:
+    manager = SessionManager(MemoryStore(), clock=clock)
+    session = await manager.open(None)
+    session.max_age = timedelta(minutes=5)
+    session["a"] = 1
+    action = await manager.commit(session)
+    assert isinstance(action, Issue)
+    session = await manager.open(action.session_id)
+    session.max_age = timedelta(minutes=5)
+    assert not session.modified
+    assert not session.is_max_age_changed
+    session.max_age = timedelta(minutes=50)
+    assert session.expires_in == timedelta(minutes=50)
+    session.max_age = None
+    assert session.expires_in == timedelta(hours=1)
+
+
+@pytest.mark.gen_test
+async def test_resave_keeps_nobody_logged_in_who_only_polls(clock: Any) -> None:
+    manager = SessionManager(MemoryStore(), clock=clock, resave=True)
+    session = await manager.open(None)
+    session["a"] = 1
+    action = await manager.commit(session)
+    assert isinstance(action, Issue)
+    for _ in range(6):
+        clock.advance(minutes=10)
+        session = await manager.open(action.session_id)
+        session.keeps_alive = False
+        await manager.commit(session)
+    assert (await manager.open(action.session_id)).is_new
+
+
+@pytest.mark.gen_test
+async def test_a_destroyed_session_refuses_writes_before_and_after_its_commit(clock: Any) -> None:
+    manager = SessionManager(MemoryStore(), clock=clock)
+    session = await manager.open(None)
+    session["a"] = 1
+    await manager.commit(session)
+    session.destroy()
+    for _ in range(2):
+        with pytest.raises(SessionEnded):
+            session["b"] = 2
+        await manager.commit(session)
+    assert not session.modified
