@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from hello_tornado.problem import Problem
+from hello_tornado.sessions import keyring
 from hello_tornado.settings import Settings
 
 MIN_LENGTH = 32
@@ -77,7 +78,8 @@ def _read(path: Path) -> str:
 
 def _checked(secret: str, name: str, settings: Settings) -> str:
     is_weak = len(secret) < MIN_LENGTH or len(set(secret)) < MIN_DIFFERENT
-    if not secret or (is_production(settings) and is_weak):
+    is_refused = len(secret.encode(errors="replace")) < keyring.MIN_SECRET  # everywhere
+    if is_refused or (is_production(settings) and is_weak):
         raise Problem(
             f"{name} is too weak: {len(secret)} characters, {len(set(secret))} different ones; "
             f"it takes {MIN_LENGTH} random ones",

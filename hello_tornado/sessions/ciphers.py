@@ -1,27 +1,33 @@
-"""What stands between a session's bytes and the store: nothing, or encryption."""
+"""What stands between a session's record and the store: nothing, or encryption."""
 
 from typing import Protocol
 
-from hello_tornado.sessions.ids import SessionKey
+from hello_tornado.sessions.record import SessionRecord
 
 
 class Cipher(Protocol):
-    """Seals data for one record: in the store it can be neither read nor moved to another."""
+    """Encrypts the data of records, bound to the record it belongs to.
 
-    def seal(self, data: bytes, key: SessionKey, user_id: str | None, /) -> bytes:
-        """*data* as the store may have it, in the record of this key and user."""
+    A record is sealed again whenever one of its fields changes, also when it is only touched.
+    """
 
-    def open(self, sealed: bytes, key: SessionKey, user_id: str | None, /) -> bytes:
-        """The data again; `SerializationError` when it was not sealed for this key and user."""
+    def seal(self, record: SessionRecord, /) -> SessionRecord:
+        """The record as the store may have it: its data encrypted, all other fields as they are."""
+
+    def open(self, record: SessionRecord, /) -> bytes:
+        """The data of a sealed record.
+
+        `SerializationError` when the data was not sealed for exactly this record.
+        """
 
 
 class Plain:
-    """No encryption: the store holds the data as it is."""
+    """No encryption: the store holds the record as it is."""
 
-    def seal(self, data: bytes, _key: SessionKey, _user_id: str | None, /) -> bytes:
-        """*data* itself."""
-        return data
+    def seal(self, record: SessionRecord, /) -> SessionRecord:
+        """The record itself."""
+        return record
 
-    def open(self, sealed: bytes, _key: SessionKey, _user_id: str | None, /) -> bytes:
+    def open(self, record: SessionRecord, /) -> bytes:
         """The data itself."""
-        return sealed
+        return record.data

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from hello_tornado.sessions.changes import Update
-from hello_tornado.sessions.ciphers import Cipher
+from hello_tornado.sessions.ciphers import Cipher, Plain
 from hello_tornado.sessions.committer import Commit, Committed
 from hello_tornado.sessions.document import (
     Document,
@@ -43,8 +43,7 @@ class Codec:
 
     def document(self, record: SessionRecord, now: int) -> Document:
         """What a record holds *now*; `SerializationError` when its bytes cannot be read."""
-        data = self._cipher.open(record.data, record.key, record.user_id)
-        stored = self._serializer.loads(data)
+        stored = self._serializer.loads(self._cipher.open(record))
         document = {
             "data": stored.get("data", {}),
             "meta": stored.get("meta", {}),
@@ -62,12 +61,12 @@ class Codec:
             handle=new_handle(),
             version=1,
             user_id=document["user_id"],
-            data=self._dumps(document, key),
+            data=self._dumps(document),
             created_at=now,
             accessed_at=now,
             expires_at=self._expires_at(now, now, document),
         )
-        return Committed(record, document)
+        return Committed(self._cipher.seal(record), document)
 
     def rebuild(self, current: SessionRecord, commit: Commit) -> Committed:
         """What should stand in the place of *current* once *commit* is applied to it."""
@@ -82,18 +81,27 @@ class Codec:
             handle=new_handle() if renewal.new_handle else current.handle,
             version=current.version + 1,
             user_id=document["user_id"],
-            data=self._dumps(document, key),
+            data=self._dumps(document),
             created_at=created_at,
             accessed_at=accessed_at,
             expires_at=self._expires_at(created_at, accessed_at, document),
         )
-        return Committed(record, document)
+        return Committed(self._cipher.seal(record), document)
 
     def touched(self, record: SessionRecord, max_age: MaxAge | None) -> SessionRecord:
-        """*record* as used at this moment by a session with this `max_age`."""
+        """*record* as used at this moment by a session with this `max_age`.
+
+        The version stands when a touch of the store will do. A cipher that authenticates the times
+        has sealed the data again; that is a new version, and has to be saved.
+        """
         now = max(self._clock(), record.accessed_at)
         expires_at = self._lifetimes.expires_at(record.created_at, now, max_age)
-        return record._replace(accessed_at=now, expires_at=max(expires_at, record.expires_at))
+        later = record._replace(accessed_at=now, expires_at=max(expires_at, record.expires_at))
+        if isinstance(self._cipher, Plain):
+            return later
+        return self._cipher.seal(
+            later._replace(version=record.version + 1, data=self._cipher.open(record))
+        )
 
     def tombstone(self, key: SessionKey, tombstone: Tombstone) -> SessionRecord:
         """The record of the tombstone of what stood under *key*."""
@@ -118,12 +126,12 @@ class Codec:
     def _expires_at(self, created_at: int, accessed_at: int, document: Document) -> int:
         return self._lifetimes.expires_at(created_at, accessed_at, max_age_of(document["meta"]))
 
-    def _dumps(self, document: Document, key: SessionKey) -> bytes:
+    def _dumps(self, document: Document) -> bytes:
         stored = {name: document[name] for name in ("data", "meta") if document[name]}
         raw = self._serializer.dumps(stored)
         if len(raw) > self._max_bytes:
             raise SessionTooLarge(len(raw), self._max_bytes, self._biggest(document["data"]))
-        return self._cipher.seal(raw, key, document["user_id"])
+        return raw
 
     def _biggest(self, data: Mapping[str, Any]) -> Mapping[str, int]:
         sizes = {key: len(self._serializer.dumps({key: value})) for key, value in data.items()}

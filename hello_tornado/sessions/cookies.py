@@ -2,32 +2,55 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, Literal
 
 from tornado.httputil import HTTPServerRequest
+from tornado.netutil import is_valid_ip
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
 from hello_tornado.sessions.links import address_of, is_https, networks
-from hello_tornado.sessions.transport import NOTHING_PRESENTED, Reading
+from hello_tornado.sessions.transport import Reading
 
 MAX_CANDIDATES: Final = 4
 MAX_VERIFIED: Final = 200  # of too many cookies, for a logout; browsers keep no more for a host
-NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-# Printable ASCII without ";", and no longer than browsers read (RFC 6265bis, 5.6).
-ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]{1,1024}")
-WORDS: Final = {
-    "secure": (True, False, "auto"),
-    "same_site": (True, False, "strict", "lax", "none", "auto"),
-    "priority": (None, "low", "medium", "high"),
-    "proxy": (None, True, False),
-}
 HOST_PREFIX: Final = "__Host-"
 SECURE_PREFIX: Final = "__Secure-"
+# The path and the domain are no longer than browsers read them (RFC 6265bis, 5.6).
+CHECKS: Final = {
+    "name": options.text(
+        re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}"),
+        "1 to 128 letters, digits and characters of !#$%&'*+-.^_`|~",
+    ),
+    "max_age": options.optional(options.duration(timedelta(seconds=1))),
+    "expires": options.optional(
+        options.instance_of(datetime, "datetime(2030, 1, 1, tzinfo=timezone.utc)")
+    ),
+    "http_only": options.flag,
+    "secure": options.one_of(True, False, "auto"),
+    "same_site": options.one_of(True, False, "strict", "lax", "none", "auto"),
+    "domain": options.optional(
+        options.text(
+            re.compile(r"(?=.{1,253}\Z)\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*"),
+            "a host name without scheme, port and path, such as example.org",
+        )
+    ),
+    "path": options.text(
+        re.compile(r"/[\x21-\x3a\x3c-\x7e]{0,1023}"),
+        'a path that begins with "/", without spaces and ";", of at most 1024 characters',
+    ),
+    "partitioned": options.flag,
+    "priority": options.one_of(None, "low", "medium", "high"),
+    "proxy": options.one_of(None, True, False),
+    "proxies": options.several(
+        options.text(re.compile(r".+"), "an address or a network, such as 10.0.0.0/8")
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,24 +81,13 @@ class CookiePolicy:
     priority: Literal["low", "medium", "high"] | None = None
     proxy: bool | None = None
     proxies: tuple[str, ...] = ()
+    _always_comes_back: bool = field(init=False, repr=False, compare=False)
 
     request_header: ClassVar[str] = "Cookie"
     response_header: ClassVar[str] = "Set-Cookie"
 
     def __post_init__(self) -> None:
-        for name, words in WORDS.items():
-            if (given := getattr(self, name)) not in words:
-                raise ConfigurationError(f"a cookie's {name} is one of {words}, not {given!r}")
-        if NAME.fullmatch(self.name) is None:
-            raise ConfigurationError(f"a cookie cannot have the name {self.name!r}")
-        if not self.path.startswith("/") or ATTRIBUTE.fullmatch(self.path) is None:
-            raise ConfigurationError(f"a cookie's path begins with / and is short: {self.path!r}")
-        if self.domain is not None and ATTRIBUTE.fullmatch(self.domain) is None:
-            raise ConfigurationError(f"a cookie cannot have the domain {self.domain!r}")
-        if self.max_age is not None and self.max_age < timedelta(seconds=1):
-            raise ConfigurationError(
-                "a cookie's max_age is at least a second; None for a browser's"
-            )
+        options.check_fields(self, CHECKS)
         if self.expires is not None and self.expires.tzinfo is None:
             raise ConfigurationError("a cookie expires at an aware datetime; give it a tzinfo")
         if self.expires is not None and self.max_age is not None:
@@ -84,25 +96,27 @@ class CookiePolicy:
             raise ConfigurationError("proxy=True needs proxies, the addresses that it is true of")
         networks(self.proxies)
         self._check_what_browsers_refuse()
+        is_for_all = self._is_for_one_host and self.secure is not True and not self._is_prefixed
+        object.__setattr__(self, "_always_comes_back", is_for_all)
 
     def _check_what_browsers_refuse(self) -> None:
         if self.secure is False and self.same_site == "none":
             raise ConfigurationError('browsers refuse same_site "none" without secure')
         if self.secure is False and self.partitioned:
             raise ConfigurationError("browsers refuse partitioned without secure")
-        if self.name.startswith(HOST_PREFIX) and not (self.secure and self._is_for_one_host):
+        if self._has_prefix(HOST_PREFIX) and not (self.secure and self._is_for_one_host):
             raise ConfigurationError("__Host- needs secure, the path / and no domain")
-        if self.name.startswith(SECURE_PREFIX) and not self.secure:
+        if self._has_prefix(SECURE_PREFIX) and not self.secure:
             raise ConfigurationError("__Secure- needs secure")
 
     def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> Reading:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
         if self.refuses(request) is not None:
-            return NOTHING_PRESENTED
+            return Reading()
         name = self._name(secure=self._is_secure_for(request))
         values = _values(request, name)
         if not values:
-            return NOTHING_PRESENTED
+            return Reading()
         signed = {
             found.session_id: found
             for value in values[:MAX_VERIFIED]
@@ -147,17 +161,43 @@ class CookiePolicy:
         return self.max_age if self.expires is None else self.expires - datetime_of(now)
 
     def refuses(self, request: HTTPServerRequest) -> str | None:
-        """Why no cookie of ours is read from this request or sent to it."""
-        if self.secure is not True or self.is_https(request):
+        """Why the browser would not send a cookie of ours back to where this request went.
+
+        Such a cookie is neither read nor sent. None when there is nothing in the way.
+        """
+        if self._always_comes_back:
             return None
-        return (
-            "the cookie is secure and the request came over http: if a proxy speaks TLS for this "
-            'server, name it in proxies and set proxy=True; else set secure="auto"'
-        )
+        if (self.secure is True or self._is_prefixed) and not self.is_https(request):
+            return (
+                "browsers keep this cookie over https only, and the request came over http: if a "
+                "proxy speaks TLS for this server, name it in proxies and set proxy=True; else "
+                'set secure="auto" and a name without __Host- and __Secure-'
+            )
+        if not _is_below(request.path, self.path):
+            return (
+                f"the cookie is for the path {self.path}, and the request is for another one: use "
+                'sessions below that path only, or set path="/"; a proxy in front must pass on '
+                "the path that the browser asked for"
+            )
+        if self.domain is not None and not _is_within(request.host_name, self.domain):
+            return (
+                f"the cookie is for the domain {self.domain}, and the request is for another "
+                "host: set domain to the host or a parent of it, or to None; a proxy in front "
+                "must pass on the Host header that the browser sent"
+            )
+        return None
 
     @property
     def _is_for_one_host(self) -> bool:
         return self.path == "/" and self.domain is None
+
+    @property
+    def _is_prefixed(self) -> bool:
+        return self._has_prefix(HOST_PREFIX) or self._has_prefix(SECURE_PREFIX)
+
+    def _has_prefix(self, prefix: str) -> bool:
+        """Browsers do not look at the case of a prefix."""
+        return self.name.lower().startswith(prefix.lower())
 
     def _is_secure_for(self, request: HTTPServerRequest) -> bool:
         return self.is_https(request) if self.secure == "auto" else self.secure
@@ -171,8 +211,7 @@ class CookiePolicy:
         return address_of(request, self.proxy, self.proxies)
 
     def _name(self, *, secure: bool) -> str:
-        prefixed = self.name.startswith((HOST_PREFIX, SECURE_PREFIX))
-        if secure and self._is_for_one_host and not prefixed:
+        if secure and self._is_for_one_host and not self._is_prefixed:
             return HOST_PREFIX + self.name
         return self.name
 
@@ -204,16 +243,34 @@ class CookiePolicy:
                 return word.title()
 
 
-def _values(request: HTTPServerRequest, name: str) -> list[str]:
-    """The values of the cookies *name*, to the letter.
+def _is_below(path: str, parent: str) -> bool:
+    """Whether browsers send a cookie for the path *parent* with a request for *path*."""
+    if not path.startswith(parent):
+        return False
+    return len(path) == len(parent) or parent.endswith("/") or path[len(parent)] == "/"
 
-    Tornado's parser keeps only the last of several, unquotes, and strips bytes that browsers count
+
+def _is_within(host: str, domain: str) -> bool:
+    """Whether browsers send a cookie for *domain* to *host*."""
+    host, domain = host.lower(), domain.lower().removeprefix(".")
+    return host == domain or (host.endswith("." + domain) and not is_valid_ip(host))
+
+
+def _values(request: HTTPServerRequest, name: str) -> list[str]:
+    """The values of the cookies *name*, to the letter; double quotes around one are taken off.
+
+    Tornado's parser keeps only the last of several, unescapes, and strips bytes that browsers count
     as part of a name, so that another host could slip in a cookie that wins.
     """
     begins = name + "="
     return [
-        pair[len(begins) :]
+        _unquoted(pair[len(begins) :])
         for header in request.headers.get_list("Cookie")
         for untrimmed in header.split(";")
         if (pair := untrimmed.strip(" \t")).startswith(begins)
     ]
+
+
+def _unquoted(value: str) -> str:
+    """A value in double quotes means the same as the value without them (RFC 6265, 4.1.1)."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value

@@ -15,7 +15,7 @@ logger = logging.getLogger("hello_tornado.sessions")
 class SessionEvent:
     """The root of all events; `level` is that of its line in the log.
 
-    What is limited, strangers can cause as often as they like.
+    A limited event is one that a client can cause again with each request that it sends.
     """
 
     level: ClassVar[int] = logging.INFO
@@ -88,6 +88,7 @@ class RecordUnreadable(SessionEvent):
     """A stored session could not be read; the visitor got a fresh one and the row stays."""
 
     level: ClassVar[int] = logging.WARNING
+    is_limited: ClassVar[bool] = True
     handle: str
     cause: str
 
@@ -97,6 +98,7 @@ class TouchFailed(SessionEvent):
     """The store did not take a later expiry; the request went on, for nothing of it was lost."""
 
     level: ClassVar[int] = logging.WARNING
+    is_limited: ClassVar[bool] = True
     handle: str
     cause: str
 

@@ -1,9 +1,12 @@
 """Handlers that have their session to themselves: one request of a session at a time."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
 from tornado.web import OutputTransform
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.leases import Lease, lease
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.web import SessionMixin
@@ -20,6 +23,11 @@ class ExclusiveSessionMixin(SessionMixin):
 
     session_wait = timedelta(seconds=10)
     session_lease = timedelta(seconds=30)
+
+    _attribute_checks: ClassVar[Mapping[str, options.Check]] = {
+        "session_wait": options.duration(least=timedelta(0)),
+        "session_lease": options.duration(),
+    }
 
     _lease: Lease | None = None
 

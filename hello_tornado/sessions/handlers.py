@@ -1,5 +1,6 @@
 """A person's sessions on all devices, to look at and to end: pages for any application."""
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from tornado.routing import URLSpec
 from tornado.template import Loader
 from tornado.web import HTTPError, RequestHandler, authenticated, url
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.web import SessionMixin
 
 SHOWN: Final = 100
@@ -112,6 +114,13 @@ class RevokeOthersHandler(AccountForm):
         self.redirect(f"{self.prefix}/sessions", status=303)
 
 
+@options.checked(
+    prefix=options.text(
+        re.compile(r"(/[A-Za-z0-9._~-]+)*"), 'a path that begins with "/", such as /account'
+    ),
+    base=options.optional(options.subclass_of(RequestHandler, "BaseHandler")),
+    template=options.optional(options.text(re.compile(r".+"), "the name of a template")),
+)
 def account_routes(
     prefix: str = "/account",
     *,

@@ -6,13 +6,15 @@ refuses is asked of the standard library, whose word is final.
 
 import json
 from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, NoReturn
 
 
 class JsonText(NamedTuple):
-    """A way to write and to read JSON. What is no JSON raises `ValueError` or `RecursionError`."""
+    """A way to write and to read JSON. What is no JSON raises `ValueError` or `RecursionError`.
+
+    A lone surrogate is read from its escape, but not written.
+    """
 
     library: str
     encode: Callable[[Any], bytes]
@@ -28,13 +30,7 @@ def with_msgspec() -> JsonText:
     """By msgspec, five times as fast as the standard library."""
     import msgspec  # noqa: PLC0415 - only who has installed it gets here
 
-    read, write = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
-
-    def encode(value: Any) -> bytes:
-        try:
-            return write(value)
-        except UnicodeEncodeError:
-            return STANDARD.encode(value)
+    read = msgspec.json.Decoder().decode
 
     def decode(text: bytes) -> Any:
         try:
@@ -42,7 +38,7 @@ def with_msgspec() -> JsonText:
         except msgspec.MsgspecError:
             return STANDARD.decode(text)
 
-    return JsonText("msgspec", encode, decode)
+    return JsonText("msgspec", msgspec.json.Encoder().encode, decode)
 
 
 def reader(object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Callable[[bytes], Any]:
@@ -56,13 +52,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _written(value: Any) -> bytes:
-    try:
-        return _AS_IT_IS.encode(value).encode()
-    except UnicodeEncodeError:  # a lone surrogate has no bytes of its own, only an escape
-        return _ESCAPED.encode(value).encode()
+    return _ENCODER.encode(value).encode()
 
 
-_compact = partial(json.JSONEncoder, separators=(",", ":"), allow_nan=False)
-_AS_IT_IS: Final = _compact(ensure_ascii=False)
-_ESCAPED: Final = _compact(ensure_ascii=True)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 STANDARD: Final = JsonText("json", _written, reader())

@@ -5,6 +5,7 @@ whether the session lives, only the store knows.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -20,9 +21,12 @@ SIGNATURE_LASTS: Final = timedelta(days=400) // MICROSECOND
 # Longer values carry no id of ours (ids.is_session_id, cookies.NAME).
 MAX_LENGTH: Final = 512
 REMEMBERED: Final = 2048  # values, of up to half a kilobyte
+MIN_SECRET: Final = 16  # bytes; nobody guesses so many random ones
 NEEDED: Final = (
-    "sessions need the application setting cookie_secret: a random string, for example from "
-    'python -c "import secrets; print(secrets.token_urlsafe(64))"; or several, to change it'
+    "sessions need the application setting cookie_secret: a random string of at least "
+    f"{MIN_SECRET} bytes, for example from "
+    'python -c "import secrets; print(secrets.token_urlsafe(64))"; or several of them, in a list '
+    "or by version (whole numbers), to change it"
 )
 
 
@@ -59,7 +63,7 @@ class Keyring:
                 return _keyring(((0, secret),), 0, is_versioned=False)
             case dict() as several:
                 secrets = tuple((version, _as_bytes(secret)) for version, secret in several.items())
-                current = settings.get("key_version", max(several, default=0))
+                current = settings.get("key_version", max(several, default=0, key=_as_version))
                 return _keyring(secrets, current, is_versioned=True)
             case list() | tuple() as several:
                 return _keyring(tuple(enumerate(map(_as_bytes, several))), 0, is_versioned=False)
@@ -107,10 +111,17 @@ def _keyring(
     return Keyring(signers, current, is_versioned=is_versioned)
 
 
+def _as_version(version: object) -> int:
+    if type(version) is not int:
+        raise ConfigurationError(NEEDED)
+    return version
+
+
 def _as_bytes(secret: object) -> bytes:
     match secret:
-        case str() if secret:
-            return secret.encode()
-        case bytes() if secret:
+        case str():
+            with suppress(UnicodeEncodeError):  # a lone surrogate
+                return _as_bytes(secret.encode())
+        case bytes() if len(secret) >= MIN_SECRET:
             return secret
     raise ConfigurationError(NEEDED)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
 
 MaxAge: TypeAlias = timedelta | datetime | Literal["browser"]
@@ -28,23 +29,36 @@ def datetime_of(moment: int) -> datetime:
     return EPOCH + moment * MICROSECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def as_timedelta(duration: timedelta | float) -> timedelta:
+    """A duration that may be a number of seconds."""
+    return duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Lifetimes:
     """When a session ends: `idle` after it was last used, and `absolute` after it began.
 
-    Either may be None (no such limit), not both: a session that never ends could never be purged.
-    A session's own `max_age` takes the place of `idle`; `absolute` holds all the same.
+    Each is a timedelta or a number of seconds, at most 36500 days. Either may be None (no such
+    limit), not both: a session that never ends could never be purged. A session's own `max_age`
+    takes the place of `idle`; `absolute` holds all the same.
     """
 
-    idle: timedelta | None = timedelta(hours=1)
-    absolute: timedelta | None = timedelta(hours=24)
+    idle: timedelta | None
+    absolute: timedelta | None
 
-    def __post_init__(self) -> None:
-        given = [limit for limit in (self.idle, self.absolute) if limit is not None]
-        if not given:
-            raise ConfigurationError("lifetimes need an idle timeout, an absolute one, or both")
-        if min(given) <= timedelta(0):
-            raise ConfigurationError("the idle and the absolute timeout must be longer than zero")
+    @options.checked(
+        idle=options.optional(options.duration()), absolute=options.optional(options.duration())
+    )
+    def __init__(
+        self,
+        *,
+        idle: timedelta | float | None = timedelta(hours=1),
+        absolute: timedelta | float | None = timedelta(hours=24),
+    ) -> None:
+        if idle is None and absolute is None:
+            raise ConfigurationError("Lifetimes need an idle timeout, an absolute one, or both")
+        object.__setattr__(self, "idle", idle)
+        object.__setattr__(self, "absolute", absolute)
 
     def expires_at(self, created_at: int, accessed_at: int, max_age: MaxAge | None = None) -> int:
         """The moment from which a session is dead: `now >= expires_at` means expired."""

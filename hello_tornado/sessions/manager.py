@@ -7,11 +7,12 @@ a shared touch.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.ciphers import Cipher, Plain
@@ -51,15 +52,16 @@ from hello_tornado.sessions.ids import (
     key_of,
     new_session_id,
 )
-from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes
+from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, as_timedelta
 from hello_tornado.sessions.purger import Purger
 from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.shared import SharedStore
-from hello_tornado.sessions.stores import Store
+from hello_tornado.sessions.stores import Store, as_store
 from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
+from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
 
 Clock: TypeAlias = Callable[[], int]
@@ -67,7 +69,7 @@ Clock: TypeAlias = Callable[[], int]
 MAX_BYTES: Final = 64 * 1024
 REST: Final = 4  # times what it rests from; measured by bench.scale
 MAX_REST: Final = timedelta(seconds=1)
-MAX_TRIES: Final = 8  # at an id that nobody has; with 256 random bits the first one does
+MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
 
 
 def random_id(_request: object) -> str:
@@ -80,8 +82,29 @@ def system_clock() -> int:
     return time.time_ns() // 1_000
 
 
+HOOK: Final = options.function(1, "EventLog(system_clock)")
+CHECKS: Final[Mapping[str, options.Check]] = {
+    "lifetimes": options.optional(
+        options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
+    ),
+    "serializer": options.optional(options.implements(Serializer, "JsonSerializer()")),
+    "cipher": options.optional(options.implements(Cipher, "AesGcm([key])")),
+    "resave": options.flag,
+    "save_uninitialized": options.flag,
+    "rolling": options.flag,
+    "unset": options.one_of("keep", "destroy"),
+    "genid": options.function(1, "lambda request: secrets.token_urlsafe(27)"),
+    "touch_interval": options.duration(least=timedelta(0)),
+    "remember_ended": options.duration(least=timedelta(0)),
+    "max_sessions_per_user": options.optional(options.count),
+    "max_bytes": options.count,
+    "hooks": options.optional(options.several(HOOK)),
+    "clock": options.clock,
+}
+
+
 class SessionManager:
-    """Opens and commits sessions over one store.
+    """Opens and commits sessions over one store, or over the one that a URL names.
 
     The options have the meaning that express-session gives them: `resave` stores unchanged
     sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
@@ -91,12 +114,14 @@ class SessionManager:
     is told for `remember_ended` afterwards. Of a user who logs in for the time after
     `max_sessions_per_user`, the oldest session ends. Data beyond `max_bytes` is refused, and what
     the store gets is encrypted by a `cipher`. Each of `hooks` is told of every event, by default a
-    log; `clock` tells the moment.
+    log; `clock` tells the moment in microseconds since 1970. Durations are timedeltas or numbers of
+    seconds. An option that cannot be meant is a `ConfigurationError`.
     """
 
+    @options.checked(**CHECKS)
     def __init__(
         self,
-        store: Store,
+        store: Store | str,
         *,
         lifetimes: Lifetimes | None = None,
         serializer: Serializer | None = None,
@@ -106,32 +131,31 @@ class SessionManager:
         rolling: bool = False,
         unset: Literal["keep", "destroy"] = "keep",
         genid: Callable[[Any], str] = random_id,
-        touch_interval: timedelta = timedelta(seconds=60),
-        remember_ended: timedelta = timedelta(hours=1),
+        touch_interval: timedelta | float = timedelta(seconds=60),
+        remember_ended: timedelta | float = timedelta(hours=1),
         max_sessions_per_user: int | None = None,
         max_bytes: int = MAX_BYTES,
         hooks: Sequence[Hook] | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        _check_options(unset, touch_interval, remember_ended, max_sessions_per_user, max_bytes)
-        self.store = store
+        self.store = as_store(store)
         self.lifetimes = lifetimes or Lifetimes()
         self.rolling = rolling
         self.unset = unset
-        self.touch_after = touch_interval // MICROSECOND
+        self.touch_after = as_timedelta(touch_interval) // MICROSECOND
         self.rules = CommitRules(resave, save_uninitialized, self.touch_after)
-        self.remember_ended = remember_ended
+        self.remember_ended = as_timedelta(remember_ended)
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
         self._genid = genid
         self._hooks: list[Hook] = [EventLog(clock)] if hooks is None else [*hooks]
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
-        self._shared = SharedStore(store)
-        self._endings = Endings(store, self._codec, clock, remember_ended, self.emit)
-        self._committer = Committer(store.save, self._codec.rebuild, self._endings.renewal)
+        self._shared = SharedStore(self.store)
+        self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
+        self._committer = Committer(self.store.save, self._codec.rebuild, self._endings.renewal)
         self._purgers: list[Purger] = []
-        self.watcher = Watcher(store, self._endings.reasons, clock, self.emit)
+        self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
     async def open(self, session_id: SessionId | None) -> Session:
@@ -268,6 +292,7 @@ class SessionManager:
 
     async def sessions_of(self, user_id: str) -> Sequence[Session]:
         """The living sessions of a user, newest first."""
+        check_user_id(user_id)
         now = self.now()
         records = await self.store.find_by_user(user_id)
         return [self._session(record) for record in records if record.expires_at > now]
@@ -306,6 +331,7 @@ class SessionManager:
 
     async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
+        check_user_id(user_id)
 
         async def find() -> Sequence[SessionRecord]:
             records = await self.store.find_by_user(user_id)
@@ -501,7 +527,10 @@ class SessionManager:
         assert record is not None  # noqa: S101 - or the intent would not be to touch
         touched = self._codec.touched(record, session.max_age)
         try:
-            await self._shared.touch(touched)
+            if touched.version == record.version:
+                await self._shared.touch(touched)
+            elif not isinstance(await self._shared.swap(Swap(record, touched)), Saved):
+                return  # a request that ran beside this one has saved it, or ended it
         except StoreError as error:
             self.emit(TouchFailed(record.handle, str(error)))
         else:
@@ -516,24 +545,9 @@ class SessionManager:
         if records and await self._endings.end(records, "logged out") < len(records):
             await self._endings.end_by_handle([one.handle for one in records], "logged out")
         tombstone = session.tombstone
-        if tombstone is None or records:
+        if records:
             return Clear()
-        if tombstone.goes_on:
+        if tombstone is not None and tombstone.goes_on:
             await self._endings.end_by_handle([tombstone.handle], "logged out")
             return Clear()
         return Keep()  # the browser may have got a new cookie meanwhile, that of a login
-
-
-def _check_options(
-    unset: str,
-    touch_interval: timedelta,
-    remember_ended: timedelta,
-    max_sessions_per_user: int | None,
-    max_bytes: int,
-) -> None:
-    if unset not in ("keep", "destroy"):
-        raise ConfigurationError(f'unset is "keep" or "destroy", not {unset!r}')
-    if min(touch_interval, remember_ended) < timedelta(0):
-        raise ConfigurationError("touch_interval and remember_ended are at least zero")
-    if min(max_bytes, max_sessions_per_user or 1) < 1 or max_sessions_per_user == 0:
-        raise ConfigurationError("max_bytes and max_sessions_per_user are at least one")

@@ -24,6 +24,7 @@ from hello_tornado.sessions.draft import Draft
 from hello_tornado.sessions.lifetimes import MICROSECOND, MaxAge, moment_of
 from hello_tornado.sessions.recording import RecordingDict, keep_mine
 from hello_tornado.sessions.serializers import Serializer
+from hello_tornado.sessions.values import check_flash
 
 BROWSER: Final = "browser"
 
@@ -53,11 +54,13 @@ class MetaDict(RecordingDict):
 
     def flash(self, message: str, category: str = "info") -> None:
         """Leave a message for the next page that asks for `flashes()`."""
+        check_flash(message, category)
         self._check_writable()
         self._operate_meta("flashes", Update({secrets.token_hex(4): Set([category, message])}))
 
     def flash_now(self, message: str, category: str = "info") -> None:
         """A message for the page of this request only; it is never stored."""
+        check_flash(message, category)
         self._flashes_of_now.append((category, message))
 
     def flashes(self) -> list[tuple[str, str]]:

@@ -8,14 +8,19 @@ import base64
 import binascii
 import math
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from hello_tornado.sessions.errors import SerializationError
 from hello_tornado.sessions.json_text import JsonText, installed, reader
 from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.values import is_utf8
+
+Clock = TypeVar("Clock", datetime, time)
 
 MAX_DEPTH = 64
 MAX_INT = 2**63 - 1
@@ -37,7 +42,9 @@ class Serializer(Protocol):
 class JsonSerializer:
     """JSON, and datetime, date, time, timedelta, bytes, set, frozenset, tuple, Decimal, UUID.
 
-    Mappings need str keys; numbers must be finite, ints fit in 64 bits; nesting ends at 64 levels.
+    Mappings need str keys and come back as dicts; numbers must be finite, ints fit in 64 bits; a
+    str holds no lone surrogates; nesting ends at 64 levels. Datetimes and times come back with
+    their time zone (a `datetime.timezone` or a `zoneinfo.ZoneInfo`) and their fold.
     `text` is the library that writes and reads JSON, by default msgspec where it is installed.
     """
 
@@ -48,10 +55,11 @@ class JsonSerializer:
         """Raise `SerializationError`, naming the place, for a value that JSON cannot hold."""
         if not isinstance(key, str):
             raise SerializationError(f"session key {key!r} is no str, but {_kind(key)}")
+        _check_scalar(key, f"session key {key!r}")
         to_json(value, key)
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:
-        """Compact JSON; lone surrogates survive as escapes."""
+        """Compact JSON in UTF-8."""
         return self._text.encode(to_json(document, ""))
 
     def loads(self, raw: bytes, /) -> dict[str, Any]:
@@ -91,7 +99,11 @@ def _to_json(value: Any, path: str, depth: int, escaped: bool) -> Any:
     tag = _TAGS_BY_TYPE.get(kind)
     if tag is None:
         raise SerializationError(f"{path}: {_kind(value)} cannot be stored in a session")
-    return {tag: _to_json(_ENCODERS[tag](value), path, depth + 1, escaped)}
+    try:
+        encoded = _ENCODERS[tag](value)
+    except ValueError as error:
+        raise SerializationError(f"{path}: {error}") from None
+    return {tag: _to_json(encoded, path, depth + 1, escaped)}
 
 
 def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool) -> Any:
@@ -99,8 +111,13 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
     for key, item in value.items():
         if type(key) is not str:
             raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
+        if not key.isascii():
+            _check_scalar(key, f"{path}: the key {key!r}")
         its = type(item)
-        if its in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT):
+        if its is str:
+            if item.isascii():
+                continue
+        elif its in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT):
             continue
         inner = _to_json(item, f"{path}.{key}" if path else key, depth + 1, escaped)
         if inner is not item:
@@ -112,6 +129,8 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
 
 
 def _check_scalar(value: Any, path: str) -> None:
+    if isinstance(value, str) and not is_utf8(value):
+        raise SerializationError(f"{path}: a lone surrogate, which no page and no file can hold")
     if isinstance(value, int) and not -MAX_INT - 1 <= value <= MAX_INT:
         raise SerializationError(f"{path}: an int beyond 64 bits; store it as str or Decimal")
     if isinstance(value, float) and not math.isfinite(value):
@@ -130,8 +149,59 @@ def _from_object(members: dict[str, Any]) -> Any:
         return {tag[1:]: value}
     try:
         return _DECODERS[tag](value)
-    except (KeyError, AttributeError, InvalidOperation, binascii.Error) as error:
+    except (KeyError, AttributeError, InvalidOperation, binascii.Error, OSError) as error:
         raise ValueError(f"no value of the kind {tag}") from error
+
+
+def _clock_to_json(value: datetime | time) -> Any:
+    """ISO 8601 where it says everything; else the value without a zone, its fold, and its zone.
+
+    An offset does not say which zone it is of, and `time.isoformat()` leaves a named zone out.
+    """
+    zone = value.tzinfo
+    is_iso = zone is None or (type(zone) is timezone and _own_name(zone) is None)
+    if is_iso and not value.fold:
+        return value.isoformat()
+    return [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone_to_json(zone)]
+
+
+def _clock_from_json(kind: type[Clock], given: Any) -> Clock:
+    if isinstance(given, str):
+        return kind.fromisoformat(given)
+    text, fold, zone = given
+    return kind.fromisoformat(text).replace(fold=fold, tzinfo=_zone_from_json(zone))
+
+
+def _own_name(zone: timezone) -> str | None:
+    """The name that a fixed offset was given; None when it is called by its offset."""
+    is_nameless = repr(zone) == repr(timezone(zone.utcoffset(None)))
+    return None if is_nameless else zone.tzname(None)
+
+
+def _zone_to_json(zone: tzinfo | None) -> Any:
+    if zone is None:
+        return None
+    if type(zone) is ZoneInfo and zone.key:
+        return zone.key
+    if type(zone) is timezone:
+        return [zone.utcoffset(None) // MICROSECOND, _own_name(zone)]
+    raise ValueError(
+        f"the time zone is {_kind(zone)}, which cannot be stored: use a zoneinfo.ZoneInfo or a "
+        "datetime.timezone, such as value.astimezone(timezone.utc)"
+    )
+
+
+def _zone_from_json(zone: Any) -> tzinfo | None:
+    match zone:
+        case None:
+            return None
+        case str():
+            return ZoneInfo(zone)
+        case [offset, None]:
+            return timezone(offset * MICROSECOND)
+        case [offset, name]:
+            return timezone(offset * MICROSECOND, name)
+    raise ValueError("no time zone")
 
 
 def _kind(value: Any) -> str:
@@ -139,8 +209,8 @@ def _kind(value: Any) -> str:
 
 
 _read_tagged: Final = reader(_from_object)
-_AS_THEY_ARE: Final = frozenset({type(None), bool, str})
-_SCALARS: Final = _AS_THEY_ARE | {int, float}
+_AS_THEY_ARE: Final = frozenset({type(None), bool})
+_SCALARS: Final = _AS_THEY_ARE | {str, int, float}
 _TAGS_BY_TYPE: Mapping[type, str] = {
     datetime: "$datetime",
     date: "$date",
@@ -154,9 +224,9 @@ _TAGS_BY_TYPE: Mapping[type, str] = {
     UUID: "$uuid",
 }
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
-    "$datetime": datetime.isoformat,
+    "$datetime": _clock_to_json,
     "$date": date.isoformat,
-    "$time": time.isoformat,
+    "$time": _clock_to_json,
     "$timedelta": lambda value: value // MICROSECOND,
     "$bytes": lambda value: base64.b64encode(value).decode("ascii"),
     "$set": list,
@@ -166,9 +236,9 @@ _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "$uuid": str,
 }
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
-    "$datetime": datetime.fromisoformat,
+    "$datetime": partial(_clock_from_json, datetime),
     "$date": date.fromisoformat,
-    "$time": time.fromisoformat,
+    "$time": partial(_clock_from_json, time),
     "$timedelta": lambda value: value * MICROSECOND,
     "$bytes": lambda value: base64.b64decode(value, validate=True),
     "$set": set,

@@ -5,7 +5,7 @@ Everything here is synchronous and local. `intent()` says what the store must do
 
 import enum
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions.changes import NO_CHANGES, Operation, Set, Update
 from hello_tornado.sessions.document import Document, empty_document, is_empty, max_age_of
@@ -29,10 +29,9 @@ from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
 from hello_tornado.sessions.tombstone import Tombstone
 from hello_tornado.sessions.typed import View
+from hello_tornado.sessions.values import check_user_id
 
 M = TypeVar("M")
-
-MAX_USER_ID: Final = 255
 
 EndedReason: TypeAlias = Literal["expired", "logged out", "revoked"]
 
@@ -191,8 +190,7 @@ class Session(MetaDict):
         """
         self._check_writable()
         self._check_cookie_can_leave()
-        if not isinstance(user_id, str) or not 0 < len(user_id) <= MAX_USER_ID:
-            raise ValueError(f"a user_id is a str of 1 to {MAX_USER_ID} characters")
+        check_user_id(user_id)
         if self._user_id not in {None, user_id}:
             self.regenerate()
         self._user_id = user_id

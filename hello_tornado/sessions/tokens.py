@@ -10,14 +10,19 @@ from typing import Final
 
 from tornado.httputil import HTTPServerRequest
 
-from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions import options
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
 from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
-from hello_tornado.sessions.transport import NOTHING_PRESENTED, Reading
+from hello_tornado.sessions.transport import Reading
 
-HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
-TAKEN: Final = {"cookie", "set-cookie", "host", "origin", "referer", "content-type"}
+TAKEN: Final = ("cookie", "set-cookie", "host", "origin", "referer", "content-type")
+CHECKS: Final = {
+    "header": options.text(
+        re.compile(rf"(?!(?:{'|'.join(TAKEN)})\Z)[A-Z][A-Z0-9-]{{0,63}}", re.IGNORECASE),
+        "the name of a header that has no other meaning, such as X-Session-Token",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +36,7 @@ class TokenPolicy:
     header: str = "X-Session-Token"
 
     def __post_init__(self) -> None:
-        if HEADER.fullmatch(self.header) is None or self.header.lower() in TAKEN:
-            raise ConfigurationError(f"a session's token cannot travel in {self.header!r}")
+        options.check_fields(self, CHECKS)
 
     @property
     def request_header(self) -> str:
@@ -48,7 +52,7 @@ class TokenPolicy:
         """The id in the request's header, of which there may be one."""
         values = request.headers.get_list(self.header)
         if not any(values):
-            return NOTHING_PRESENTED
+            return Reading()
         if len(values) > 1:
             return Reading(rejected="too many")
         signed = keyring.verify(self.header, values[0], now)

@@ -1,32 +1,27 @@
 """How a session's signed id travels to the client and back: in a cookie, or in a header."""
 
 from datetime import timedelta
-from typing import Final, NamedTuple, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 from tornado.httputil import HTTPServerRequest
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MaxAge
 
 
 class Reading(NamedTuple):
-    """What a request says: the different ids that verify, or why none of them is used.
-
-    `is_presented` when it has carried anything under our name, be it an id or not.
-    """
+    """What a request says: the different ids that verify, or why none of them is used."""
 
     signed: tuple[SignedId, ...] = ()
     rejected: str | None = None
-    is_presented: bool = True
 
     @property
     def readable(self) -> tuple[SignedId, ...]:
         """The ids whose sessions may be opened. A logout ends those of all that are signed."""
         return self.signed if self.rejected is None else ()
-
-
-NOTHING_PRESENTED: Final = Reading(is_presented=False)
 
 
 class Transport(Protocol):
@@ -64,3 +59,22 @@ class Transport(Protocol):
 
     def refuses(self, request: HTTPServerRequest) -> str | None:
         """Why no id could be sent in answer to this request, and the cure; None when it could."""
+
+
+def transport_of(setting: Any, request: HTTPServerRequest) -> Transport:
+    """The transport that the application setting `session_cookie` says for this request."""
+    is_function = callable(setting) and not isinstance(setting, type)
+    transport: Transport = setting(request) if is_function else setting
+    if not _is_transport(type(transport)):
+        options.refuse(
+            "the application setting session_cookie",
+            "a CookiePolicy, a TokenPolicy, or a function from the request to one",
+            options.kind_of(transport),
+        )
+    return transport
+
+
+@lru_cache(maxsize=64)
+def _is_transport(kind: type) -> bool:
+    """Whether the objects of a class are transports; asked with each request, found out once."""
+    return all(hasattr(kind, name) for name in vars(Transport) if not name.startswith("_"))

@@ -10,16 +10,16 @@ Tornado's own. Whatever fails on the way is answered as if the handler had raise
 import asyncio
 import enum
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, OutputTransform
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.cookies import CookiePolicy
 from hello_tornado.sessions.cross_site import CrossSiteMixin
@@ -40,11 +40,9 @@ from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Response, Session
-from hello_tornado.sessions.transport import Reading, Transport
+from hello_tornado.sessions.transport import Reading, transport_of
 
 logger = logging.getLogger("hello_tornado.sessions")
-
-TransportSetting: TypeAlias = Transport | Callable[[HTTPServerRequest], Transport]
 
 DEFAULT_POLICY: Final = CookiePolicy()
 UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
@@ -89,6 +87,12 @@ class SessionMixin(CrossSiteMixin):
     session_read_only = False
     keeps_session_alive = True
 
+    _attribute_checks: ClassVar[Mapping[str, options.Check]] = {
+        "on_store_error": options.one_of("error", "anonymous"),
+        "session_read_only": options.flag,
+        "keeps_session_alive": options.flag,
+    }
+
     _phase = Phase.LOADING
     _session: Session | None = None
     _reading: Reading | None = None
@@ -102,6 +106,11 @@ class SessionMixin(CrossSiteMixin):
     _is_unavailable = False
     _is_told_not_begun = False
     _has_failed = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the options that a handler's class sets, misspelt ones included."""
+        super().__init_subclass__(**kwargs)
+        options.check_attributes(cls)
 
     async def prepare(self) -> None:
         """Load the session that the request's cookie names."""
@@ -338,8 +347,8 @@ class SessionMixin(CrossSiteMixin):
         """The ids that the request carries; read once, before `prepare()` if there is a token."""
         if self._reading is None:
             settings = self.application.settings
-            given: TransportSetting = settings.get("session_cookie", DEFAULT_POLICY)
-            self._transport = given(self.request) if callable(given) else given
+            setting = settings.get("session_cookie", DEFAULT_POLICY)
+            self._transport = transport_of(setting, self.request)
             self._keyring = Keyring.of(settings)
             now = self.session_manager.now()
             self._reading = self._transport.read(self.request, self._keyring, now)
@@ -461,7 +470,7 @@ class SessionMixin(CrossSiteMixin):
             case Keep():
                 return None
             case Clear():
-                has_one = self._read().is_presented
+                has_one = bool(self._read().signed)
                 return self._transport.clear(self.request) if has_one else None
             case Issue(session_id):
                 return self._transport.issue(

@@ -1,14 +1,15 @@
 """Sessions in Tornado's WebSockets: stored before the 101 leaves, and watched until they end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ReadOnly
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.session import Session
@@ -36,6 +37,8 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
 
     login_required = True
     keeps_session_alive = False
+
+    _attribute_checks: ClassVar[Mapping[str, options.Check]] = {"login_required": options.flag}
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Open the socket, once the session is stored, so that its cookie leaves with the 101."""

@@ -97,13 +97,14 @@ class TestCorpus(Raw):
             self.assert_nothing_happened(case["name"], answer)
 
     def test_18_the_cookie_itself_is(self) -> None:
-        """Or the corpus would show nothing."""
-        status, answer = self.send(
-            f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: session={self.value}\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        assert status == 200
-        assert b"Hello Ada" in answer
+        """Or the corpus would show nothing. In double quotes it is the same cookie (RFC 6265)."""
+        for value in (self.value, f'"{self.value}"'):
+            status, answer = self.send(
+                f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: session={value}\r\n"
+                "Connection: close\r\n\r\n"
+            )
+            assert status == 200
+            assert b"Hello Ada" in answer
 
     def test_45_46_no_request_of_the_corpus_does_anything(self) -> None:
         for case in cases("requests"):

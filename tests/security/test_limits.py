@@ -86,7 +86,7 @@ def sqlite_url(tmp_path: Path) -> str:
 
 def test_32_the_longest_cookie_fits() -> None:
     policy = CookiePolicy(
-        name="a" * 128, path="/" + "p" * 1023, domain="d" * 1024, partitioned=True, priority="high"
+        name="a" * 128, path="/" + "p" * 1023, domain="d" * 253, partitioned=True, priority="high"
     )
     line = RequestStartLine("GET", "/", "HTTP/1.1")
     request: Any = HTTPServerRequest(headers=HTTPHeaders(Host="x"), start_line=line)

@@ -214,12 +214,13 @@ class TestTheApi(Visits):
     def test_a_number_too_great_for_a_float_is_refused(self) -> None:
         assert "inf" in self.refused("/api/session/x", "PUT", b"1e400", 400)
 
-    def test_half_of_a_character_is_refused_or_shown_but_breaks_no_page(self) -> None:
-        for body in (b'"\\ud800"', b'{"\\ud800": 1}', b'["\\udfff"]'):
-            code = self.visit("/api/session/x", "PUT", body=body).code
-            assert code in {200, 400}
-            assert self.visit("/api/session").code == 200
-            assert self.visit("/").code == 200, body
+    def test_half_of_a_character_is_refused_and_breaks_no_page(self) -> None:
+        self.log_in()
+        for key in ("x", "username"):
+            for body in (b'"\\ud800"', b'{"\\ud800": 1}', b'["\\udfff"]'):
+                assert "a lone surrogate" in self.refused(f"/api/session/{key}", "PUT", body, 400)
+                for page in ("/", "/user/sessions", "/api/session"):
+                    assert self.visit(page).code == 200, body
 
     def test_any_value_under_the_name_of_the_visitor_breaks_no_page(self) -> None:
         for value in (5, True, [1], {"a": 1}, None, "", "<b>"):

@@ -70,7 +70,7 @@ class Strangers:
 
 
 def _changed(value: str) -> Iterable[str]:
-    yield from (value[:-1], value[1:], value + "0", value + value, f'"{value}"', value.upper())
+    yield from (value[:-1], value[1:], value + "0", value + value, f'"{value}', value.upper())
     for place in range(0, len(value), 9):
         yield value[:place] + ("0" if value[place] != "0" else "1") + value[place + 1 :]
 

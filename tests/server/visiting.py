@@ -60,6 +60,14 @@ class WatchedStore:
         self._asked("find_by_handle")
         return await self._store.find_by_handle(handles)
 
+    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
+        self._asked("page")
+        return await self._store.page(after, limit)
+
+    async def count(self, after: int = 0, /) -> int:
+        self._asked("count")
+        return await self._store.count(after)
+
     async def purge(self, now: int, limit: int, /) -> int:
         self._asked("purge")
         return await self._store.purge(now, limit)

@@ -23,7 +23,7 @@ class TestACookieByRequest(AsyncHTTPTestCase):
     def get_app(self) -> Application:
         return Application(
             [("/(?:shop|admin)/.*", ByPath)],
-            cookie_secret="of the tests",
+            cookie_secret="of the tests, and of no one else",
             session_manager=SessionManager(MemoryStore()),
             session_cookie=policy_by_path,
         )

@@ -1,6 +1,8 @@
 """The cookie: what is read from the header, what is written, what is refused."""
 
+import base64
 from datetime import UTC, datetime, timedelta
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
@@ -32,12 +34,14 @@ class Connection:
     context: Any = property(lambda self: self)
 
 
-def request(*cookies: str, protocol: str = "http") -> HTTPServerRequest:
-    headers = HTTPHeaders({"Host": "localhost"})
+def request(
+    *cookies: str, protocol: str = "http", host: str = "localhost", path: str = "/"
+) -> HTTPServerRequest:
+    headers = HTTPHeaders({"Host": host})
     for cookie in cookies:
         headers.add("Cookie", cookie)
     connection: Any = Connection(protocol)
-    start_line = RequestStartLine("GET", "/", "HTTP/1.1")
+    start_line = RequestStartLine("GET", path, "HTTP/1.1")
     return HTTPServerRequest(headers=headers, connection=connection, start_line=start_line)
 
 
@@ -58,6 +62,87 @@ def test_what_was_issued_is_read() -> None:
     assert header == f"session={VALUE}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"
     assert ids(header.partition(";")[0]) == [ID]
     assert ids(f"a=b; session={VALUE} ;c=d") == [ID]
+
+
+def test_double_quotes_around_a_value_mean_nothing() -> None:
+    other = new_session_id()
+    second = KEYRING.sign("session", other, NOW)
+    assert ids(f'session="{VALUE}"') == [ID]
+    assert ids(f'a="b"; session="{VALUE}" ; session={VALUE}') == [ID]
+    assert ids(f'session="{VALUE}"; session={second}') == [ID, other]
+    assert rejected("; ".join([f'session="{VALUE}"'] * 5)) == "too many"
+
+
+@given(st.binary(min_size=27, max_size=27))
+def test_no_client_has_a_reason_to_quote_the_value_of_a_new_id(random: bytes) -> None:
+    """Python's http.cookies, and aiohttp with it, quotes values with = / ( ) and others in them."""
+    session_id = SessionId(base64.urlsafe_b64encode(random).decode())
+    assert len(session_id) == len(ID) == 36
+    for keyring in (KEYRING, Keyring.of({"cookie_secret": {7: SECRET}})):
+        for name in ("session", "__Host-session"):
+            value = keyring.sign(name, session_id, NOW)
+            assert SimpleCookie({"a": value})["a"].coded_value == value
+
+
+COMES_BACK_FROM = [
+    ("/admin", ["/admin", "/admin/", "/admin/users", "/admin//"]),
+    ("/admin/", ["/admin/", "/admin/users"]),
+    ("/caf%C3%A9", ["/caf%C3%A9/x"]),
+    ("/", ["/", "/anything", "/admin/users", "//"]),
+]
+GOES_ASTRAY_FROM = [
+    ("/admin", ["/", "/administrator", "/Admin", "/shop/admin", "/adm%69n"]),
+    ("/admin/", ["/admin", "/"]),
+]
+
+
+@pytest.mark.parametrize(("path", "asked"), COMES_BACK_FROM)
+def test_a_cookie_for_a_path_is_for_requests_below_it(path: str, asked: list[str]) -> None:
+    policy = CookiePolicy(path=path)
+    for one in asked:
+        assert policy.refuses(request(path=one)) is None
+        assert policy.refuses(request(path=one + "?next=/")) is None
+
+
+@pytest.mark.parametrize(("path", "asked"), GOES_ASTRAY_FROM)
+def test_a_cookie_for_another_path_is_refused_with_the_cure(path: str, asked: list[str]) -> None:
+    policy = CookiePolicy(path=path)
+    for one in asked:
+        assert f"for the path {path}" in (policy.refuses(request(path=one)) or "")
+        given = request(f"session={VALUE}", path=one)
+        assert policy.read(given, KEYRING, NOW).signed == (), "the browser would not send it"
+
+
+@pytest.mark.parametrize(
+    ("domain", "host", "comes_back"),
+    [
+        ("example.org", "example.org", True),
+        ("example.org", "EXAMPLE.org:8080", True),
+        (".example.org", "www.example.org", True),
+        ("Example.Org", "a.b.example.org", True),
+        ("example.org", "badexample.org", False),
+        ("example.org", "example.org.evil", False),
+        ("www.example.org", "example.org", False),
+        ("example.org", "localhost:8080", False),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("0.0.1", "10.0.0.1", False),
+        ("example.org", "[::1]:80", False),
+    ],
+)
+def test_a_cookie_for_a_domain_is_for_its_hosts(domain: str, host: str, comes_back: bool) -> None:
+    refusal = CookiePolicy(domain=domain).refuses(request(host=host))
+    assert (refusal is None) == comes_back
+    if refusal is not None:
+        assert f"the domain {domain}" in refusal
+
+
+@pytest.mark.parametrize("name", ["__Secure-sid", "__Host-sid", "__HOST-sid", "__secure-sid"])
+def test_a_name_that_browsers_keep_over_https_only_is_refused_over_http(name: str) -> None:
+    policy = CookiePolicy(name=name)
+    assert policy.refuses(request(protocol="https")) is None
+    assert "over https only" in (policy.refuses(request()) or "")
+    with pytest.raises(ConfigurationError, match="needs secure"):
+        CookiePolicy(name=name, secure=False)
 
 
 @pytest.mark.parametrize("name", ["connect.sid", "!#$%&'*+.^_`|~-", "a" * 128])
@@ -145,8 +230,14 @@ def test_no_byte_can_be_changed_and_no_end_cut_off(place: int) -> None:
     [
         "",
         '""',
-        f'"{VALUE}"',
+        f'"{VALUE}',
+        f'{VALUE}"',
+        f'""{VALUE}""',
+        f'" {VALUE}"',
+        f"'{VALUE}'",
         VALUE.replace("|", "\\174"),
+        f"s%3A{ID}.{'A' * 43}",
+        f"s:{ID}.{'A' * 43}",
         "2|",
         "2|-1:0|",
         "2|1:0|" + "9" * 9_999 + ":x|",
@@ -250,11 +341,16 @@ def test_a_signature_grows_too_old_only_after_all_lifetimes() -> None:
         ({"cookie_secret": ""}, "cookie_secret: a random string"),
         ({"cookie_secret": {}}, "cookie_secret: a random string"),
         ({"cookie_secret": []}, "cookie_secret: a random string"),
-        ({"cookie_secret": ["x", ""]}, "cookie_secret: a random string"),
-        ({"cookie_secret": {1: ""}}, "cookie_secret: a random string"),
+        ({"cookie_secret": ["x" * 40, "b" * 15]}, "cookie_secret: a random string"),
+        ({"cookie_secret": {1: "changeme"}}, "cookie_secret: a random string"),
         ({"cookie_secret": 7}, "cookie_secret: a random string"),
-        ({"cookie_secret": {1: "x"}, "key_version": 2}, "key_version 2 names no secret"),
-        ({"cookie_secret": {0: "x"}, "key_version": None}, "key_version None names no secret"),
+        ({"cookie_secret": "secret"}, "of at least 16 bytes"),
+        ({"cookie_secret": "\ud800" * 40}, "of at least 16 bytes"),
+        ({"cookie_secret": {"a": "x" * 40}}, r"by version \(whole numbers\)"),
+        ({"cookie_secret": {1: "x" * 40, "a": "x" * 40}}, r"by version \(whole numbers\)"),
+        ({"cookie_secret": b"b" * 15}, "of at least 16 bytes"),
+        ({"cookie_secret": {1: "x" * 40}, "key_version": 2}, "key_version 2 names no secret"),
+        ({"cookie_secret": {0: "x" * 40}, "key_version": None}, "key_version None names no secret"),
     ],
 )
 def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> None:
@@ -270,9 +366,31 @@ def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> Non
         {"name": "a;b"},
         {"path": "app"},
         {"path": "/;x"},
+        {"path": "/a b"},
+        {"path": None},
+        {"name": None},
+        {"name": b"sid"},
         {"domain": "a;b"},
         {"domain": ""},
+        {"domain": "https://example.org"},
+        {"domain": "example.org/app"},
+        {"domain": "example.org:8080"},
+        {"domain": "bücher.example"},
+        {"domain": ["example.org"]},
         {"max_age": timedelta(0)},
+        {"max_age": 0},
+        {"max_age": "14d"},
+        {"max_age": True},
+        {"max_age": timedelta.max},
+        {"http_only": "no"},
+        {"partitioned": 1},
+        {"secure": 1},
+        {"same_site": 1},
+        {"same_site": 0},
+        {"proxy": 1},
+        {"expires": "tomorrow", "max_age": None},
+        {"proxy": True, "proxies": "127.0.0.1"},
+        {"proxy": True, "proxies": [127]},
         {"secure": False, "same_site": "none"},
         {"secure": False, "partitioned": True},
         {"same_site": "loose"},
@@ -296,8 +414,18 @@ def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> Non
     ],
 )
 def test_what_browsers_refuse_is_refused_at_once(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as caught:
         CookiePolicy(**options)
+    assert any(name in str(caught.value) for name in ("__Host-", "__Secure-", "proxies", *options))
+
+
+def test_the_natural_form_of_an_option_is_accepted() -> None:
+    """Numbers are seconds, and a list is as good as a tuple."""
+    given: Any = {"max_age": 90, "proxy": True, "proxies": ["127.0.0.1", "10.0.0.0/8"]}
+    policy = CookiePolicy(**given)
+    assert policy.max_age == timedelta(seconds=90)
+    assert policy.proxies == ("127.0.0.1", "10.0.0.0/8")
+    assert hash(policy) == hash(CookiePolicy(**given))
 
 
 @given(st.binary(max_size=200) | st.text(max_size=60).map(lambda text: (VALUE + text).encode()))

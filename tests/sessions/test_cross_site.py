@@ -44,7 +44,7 @@ class CrossSite(AsyncHTTPTestCase):
     def get_app(self) -> Application:
         return Application(
             [("/", Form), ("/socket", Socket)],
-            cookie_secret="of the tests",
+            cookie_secret="of the tests, and of no one else",
             session_manager=SessionManager(MemoryStore()),
             **self.settings,
         )

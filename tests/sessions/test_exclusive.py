@@ -60,7 +60,7 @@ class TestExclusive(AsyncHTTPTestCase):
         )
         return Application(
             [("/login", Login), ("/pay/(.*)", Pay), ("/patient/(.*)", Patient)],
-            cookie_secret="of the tests",
+            cookie_secret="of the tests, and of no one else",
             session_manager=self.manager,
             test=self,
         )

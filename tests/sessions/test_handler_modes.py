@@ -60,7 +60,7 @@ class TestHandlerModes(AsyncHTTPTestCase):
         self.manager = SessionManager(MemoryStore(), clock=lambda: self.clock.now)
         return Application(
             [("/login", Login), ("/read/(.*)", Reading), ("/poll", Polling), ("/", Home)],
-            cookie_secret="of the tests",
+            cookie_secret="of the tests, and of no one else",
             session_manager=self.manager,
         )
 

@@ -43,7 +43,7 @@ class WithPolicies:
         self.manager = SessionManager(MemoryStore(), hooks=[self.events.append])
         return Application(
             [("/.*/stream", Streaming), ("/.*/login", Login), ("/.*", Count)],
-            cookie_secret="of the tests",
+            cookie_secret="of the tests, and of no one else",
             session_manager=self.manager,
             session_cookie=lambda request: self.policies[request.path.split("/")[1]],
         )
@@ -65,6 +65,9 @@ class TestOverHttp(WithPolicies, AsyncHTTPTestCase):
         "stranger": CookiePolicy(proxy=True, proxies=("192.0.2.1",)),
         "secure": CookiePolicy(secure=True),
         "behind": CookiePolicy(secure=True, proxy=True, proxies=("127.0.0.1",)),
+        "prefixed": CookiePolicy(name="__Secure-sid"),
+        "elsewhere": CookiePolicy(path="/admin"),
+        "foreign": CookiePolicy(domain="example.org"),
     }
 
     def get_httpserver_options(self) -> dict[str, Any]:
@@ -90,7 +93,22 @@ class TestOverHttp(WithPolicies, AsyncHTTPTestCase):
         assert not self.is_secure("/stranger", "https")
 
     def test_a_secure_cookie_over_http_leaves_no_row_and_a_warning(self) -> None:
-        for path, body in (("/secure", b"1"), ("/secure/stream", b"one two")):
+        self.assert_nothing_begins("/secure", "name it in proxies")
+        self.assert_nothing_begins("/prefixed", "name it in proxies")
+
+    def test_a_cookie_for_another_path_leaves_no_row_and_a_warning(self) -> None:
+        self.assert_nothing_begins("/elsewhere", 'or set path="/"')
+
+    def test_a_cookie_for_another_domain_leaves_no_row_and_a_warning(self) -> None:
+        self.assert_nothing_begins("/foreign", "set domain to the host or a parent of it")
+
+    def assert_nothing_begins(self, prefix: str, cure: str) -> None:
+        """Also not in a login, and not with a first flush."""
+        for path, body in (
+            (prefix, b"1"),
+            (f"{prefix}/stream", b"one two"),
+            (f"{prefix}/login", b""),
+        ):
             self.events.clear()
             answer = self.fetch(path)
             assert (answer.code, answer.body) == (200, body)
@@ -99,7 +117,7 @@ class TestOverHttp(WithPolicies, AsyncHTTPTestCase):
             (event,) = self.events
             assert isinstance(event, SessionNotBegun)
             assert event.level == logging.WARNING
-            assert "name it in proxies" in event.reason
+            assert cure in event.reason
 
     def test_a_session_of_https_is_not_read_over_http(self) -> None:
         cookie = (self.cookie("/behind", "https") or "").partition(";")[0]
@@ -135,7 +153,7 @@ async def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Any) -> None:
 
     app = Application(
         [("/", Count)],
-        cookie_secret="of the tests",
+        cookie_secret="of the tests, and of no one else",
         session_manager=SessionManager(MemoryStore()),
         session_cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",)),
     )

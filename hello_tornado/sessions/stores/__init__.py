@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
@@ -82,6 +83,9 @@ class Announcing(Protocol):
         """What is announced from now on. Ends with `StoreUnavailable` when the store is lost."""
 
 
+@options.checked(
+    url=options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db")
+)
 def open_store(url: str) -> Store:
     """The store that a URL names: `memory://`, `sqlite:///var/sessions.db`, or a plug-in's scheme.
 
@@ -104,6 +108,16 @@ def open_store(url: str) -> Store:
         raise ConfigurationError(
             f"{scheme}:// needs the package {missing}: pip install {package}"
         ) from error
+    return store
+
+
+def as_store(given: Store | str) -> Store:
+    """A store as it is, or the one that a URL names."""
+    if isinstance(given, str):
+        return open_store(given)
+    store: Store = options.implements(Store, 'open_store("sqlite:///var/sessions.db")')(
+        "SessionManager(store=…)", given
+    )
     return store
 
 

@@ -1,0 +1,239 @@
+"""Options, checked where they are given.
+
+A check takes the option's full name and the value given. It returns the value to use (a number of
+seconds becomes a timedelta, a list a tuple) or raises `ConfigurationError`, which names the option
+and says what to write. Objects are named in the message by their type only: a cipher or a store
+may hold a secret.
+"""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any, Final, NoReturn, ParamSpec, TypeAlias, TypeVar
+
+from hello_tornado.sessions.errors import ConfigurationError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Check: TypeAlias = Callable[[str, Any], Any]
+
+LONGEST: Final = timedelta(days=36_500)  # any moment so far from now is still a date
+MISSPELT: Final = 0.85  # how alike two names are when one of them is meant for the other
+SHOWN: Final = 60  # characters of a value
+# Microseconds since 1970. Seconds and milliseconds are below, nanoseconds above.
+MOMENTS: Final = range(10**13, 10**17)
+
+
+def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function whose arguments go through *checks* before it is called."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        owner = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs)
+            for name in checks.keys() & given.arguments.keys():
+                value = given.arguments[name]
+                given.arguments[name] = checks[name](f"{owner}({name}=…)", value)
+            return function(*given.args, **given.kwargs)
+
+        return call
+
+    return decorate
+
+
+def check_fields(instance: object, checks: Mapping[str, Check]) -> None:
+    """Put the fields of a frozen dataclass through *checks*."""
+    for name, check in checks.items():
+        full_name = f"{type(instance).__name__}({name}=…)"
+        object.__setattr__(instance, name, check(full_name, getattr(instance, name)))
+
+
+def check_attributes(cls: type) -> None:
+    """Check the options that a new class sets as attributes.
+
+    `_attribute_checks` in its base classes names them. An attribute that is almost called like an
+    option is refused: it would have no effect.
+    """
+    checks: dict[str, Check] = {}
+    inherited: set[str] = set()
+    for base in cls.__mro__[1:]:
+        checks |= vars(base).get("_attribute_checks", {})
+        inherited |= vars(base).keys()
+    for name, value in [*vars(cls).items()]:
+        if name.startswith("_") or hasattr(value, "__get__"):
+            continue  # a method or a property decides for itself
+        if name in checks:
+            setattr(cls, name, checks[name](f"{cls.__name__}.{name}", value))
+        elif name not in inherited and (meant := get_close_matches(name, checks, 1, MISSPELT)):
+            raise ConfigurationError(f"{cls.__name__}.{name} is no option: write {meant[0]}")
+
+
+def flag(name: str, given: Any) -> bool:
+    """True or False, and nothing that is merely true or false."""
+    if not isinstance(given, bool):
+        refuse(name, "True or False", shown(given))
+    return given
+
+
+def one_of(*words: Any) -> Check:
+    """One of these values. True is not 1."""
+
+    def check(name: str, given: Any) -> Any:
+        for word in words:
+            if type(given) is type(word) and given == word:
+                return word
+        refuse(name, f"one of {', '.join(map(repr, words))}", shown(given))
+
+    return check
+
+
+def count(name: str, given: Any) -> int:
+    """A whole number from 1."""
+    if type(given) is not int or given < 1:
+        refuse(name, "a whole number of at least 1", shown(given))
+    return given
+
+
+def duration(least: timedelta = timedelta(microseconds=1)) -> Check:
+    """A timedelta, or a number of seconds: at least *least*, at most `LONGEST`."""
+    longer = f"at least {least}" if least != timedelta(microseconds=1) else "longer than zero"
+
+    def check(name: str, given: Any) -> timedelta:
+        value = as_duration(given)
+        if value is None or not least <= value <= LONGEST:
+            what = f"a timedelta or a number of seconds, {longer}, at most {LONGEST.days} days"
+            refuse(name, what, shown(given))
+        return value
+
+    return check
+
+
+def as_duration(given: Any) -> timedelta | None:
+    """A timedelta as it is, a number as seconds; None for all else, and for what is too long."""
+    if isinstance(given, timedelta):
+        return given
+    if type(given) not in (int, float):
+        return None
+    try:
+        return timedelta(seconds=given)
+    except (OverflowError, ValueError):  # too long, infinite or no number at all
+        return None
+
+
+def instance_of(kind: type, example: str) -> Check:
+    """An instance of a class."""
+
+    def check(name: str, given: Any) -> Any:
+        if not isinstance(given, kind):
+            refuse(name, f"a {kind.__name__}, such as {example}", kind_of(given))
+        return given
+
+    return check
+
+
+def implements(protocol: type, example: str) -> Check:
+    """An object with all methods of a protocol, some of which it may pass on to another one."""
+    methods = [name for name in vars(protocol) if not name.startswith("_")]
+
+    def check(name: str, given: Any) -> Any:
+        lacks = [method for method in methods if not callable(getattr(given, method, None))]
+        if lacks or isinstance(given, type):
+            without = f" without {', '.join(lacks)}" if lacks else ""
+            what = f"a {protocol.__name__}, such as {example}"
+            refuse(name, what, kind_of(given) + without)
+        return given
+
+    return check
+
+
+def subclass_of(kind: type, example: str) -> Check:
+    """A class that is derived from *kind*."""
+
+    def check(name: str, given: Any) -> Any:
+        if not isinstance(given, type) or not issubclass(given, kind):
+            refuse(name, f"a subclass of {kind.__name__}, such as {example}", kind_of(given))
+        return given
+
+    return check
+
+
+def function(arguments: int, example: str) -> Check:
+    """A function, not a coroutine function, that can be called with so many arguments."""
+
+    def check(name: str, given: Any) -> Any:
+        if not callable(given) or inspect.iscoroutinefunction(given):
+            refuse(name, f"a function, such as {example}", kind_of(given))
+        try:
+            inspect.signature(given).bind(*[None] * arguments)
+        except TypeError:
+            number = {0: "no arguments", 1: "one argument"}[arguments]
+            refuse(name, f"a function of {number}, such as {example}", kind_of(given))
+        except ValueError:
+            pass  # a builtin that does not tell its signature
+        return given
+
+    return check
+
+
+def clock(name: str, given: Any) -> Any:
+    """A function that tells the moment in microseconds since 1970."""
+    example = "lambda: time.time_ns() // 1_000"
+    function(0, example)(name, given)
+    now = given()
+    if type(now) is not int or now not in MOMENTS:
+        what = f"a function that returns whole microseconds since 1970, such as {example}"
+        refuse(name, what, f"one that returns {shown(now)}")
+    return given
+
+
+def text(pattern: re.Pattern[str], what: str) -> Check:
+    """A str that matches *pattern* as a whole."""
+
+    def check(name: str, given: Any) -> str:
+        if not isinstance(given, str) or pattern.fullmatch(given) is None:
+            refuse(name, what, shown(given))
+        return given
+
+    return check
+
+
+def several(check_one: Check) -> Check:
+    """A list, a tuple or a set, each of whose members passes *check_one*; becomes a tuple."""
+
+    def check(name: str, given: Any) -> tuple[Any, ...]:
+        if not isinstance(given, list | tuple | set | frozenset):
+            refuse(name, "a list, also when it has one member", kind_of(given))
+        return tuple(check_one(f"a member of {name}", one) for one in given)
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """None, or what passes *check*."""
+    return lambda name, given: None if given is None else check(name, given)
+
+
+def refuse(name: str, what: str, given: str) -> NoReturn:
+    """Raise `ConfigurationError`: the option *name* must be *what*, and it is *given*."""
+    raise ConfigurationError(f"{name} must be {what}; it is {given}")
+
+
+def shown(given: Any) -> str:
+    """A value as a message may show it: plain values themselves, of all else the type."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    if given is None or isinstance(given, bool | int | float | str | timedelta):
+        return f"{given!r:.{SHOWN}}"
+    return kind_of(given)
+
+
+def kind_of(given: Any) -> str:
+    """What a value is, without what is in it."""
+    return f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
