@@ -1,7 +1,6 @@
 """The application: routes, settings and what they share, put together in one place."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 from weakref import WeakSet
 
@@ -35,7 +34,6 @@ from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.settings import Settings
 
-REMEMBER_ENDED = timedelta(hours=1)
 MAX_MESSAGE_BYTES = 64 * 1024
 PING_SECONDS = 30  # more often than proxies cut who is silent
 STORE_NAMES = {
@@ -84,7 +82,6 @@ def make_manager(settings: Settings, store: Store, **options: Any) -> SessionMan
     return SessionManager(
         store,
         lifetimes=lifetimes,
-        remember_ended=min(REMEMBER_ENDED, lifetimes.idle or REMEMBER_ENDED),
         **settings.session.model_dump(),
         **options,
     )

@@ -18,7 +18,7 @@ from hello_tornado.sessions.lifetimes import Lifetimes, MaxAge
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
-from hello_tornado.sessions.tombstone import Tombstone, read_tombstone, tombstone_key_of
+from hello_tornado.sessions.tombstone import ERA, Tombstone, read_tombstone, tombstone_key_of
 
 BIGGEST_NAMED: Final = 3
 NO_RENEWAL: Final = Renewal()
@@ -103,23 +103,25 @@ class Codec:
             later._replace(version=record.version + 1, data=self._cipher.open(record))
         )
 
-    def tombstone(self, key: SessionKey, tombstone: Tombstone) -> SessionRecord:
-        """The record of the tombstone of what stood under *key*."""
-        return SessionRecord(
+    def tombstone(self, key: SessionKey, tombstone: Tombstone, remembered: int) -> SessionRecord:
+        """The record of the tombstone of what stood under *key*, *remembered* for microseconds."""
+        ended_at = tombstone.ended_at - ERA
+        record = SessionRecord(
             key=tombstone_key_of(key),
             handle=new_handle(),
             version=1,
             user_id=None,
             data=self._serializer.dumps(tombstone.document()),
-            created_at=tombstone.ended_at,
-            accessed_at=tombstone.ended_at,
-            expires_at=tombstone.ended_at,
+            created_at=ended_at,
+            accessed_at=ended_at,
+            expires_at=ended_at + remembered,
         )
+        return self._cipher.seal(record)
 
     def read_tombstone(self, record: SessionRecord) -> Tombstone | None:
         """What such a record says."""
         try:
-            return read_tombstone(self._serializer.loads(record.data), record)
+            return read_tombstone(self._serializer.loads(self._cipher.open(record)), record)
         except SerializationError:
             return None
 

@@ -16,7 +16,7 @@ from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.record import SessionRecord, Swap
 from hello_tornado.sessions.session import EndedReason
 from hello_tornado.sessions.stores import Announcing, Store
-from hello_tornado.sessions.tombstone import JUST_NOW, Tombstone, tombstone_key_of
+from hello_tornado.sessions.tombstone import ERA, JUST_NOW, Tombstone, tombstone_key_of
 
 Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
 
@@ -74,7 +74,7 @@ class Endings:
             return
         now = self._clock()
         swaps = [
-            Swap(None, self._codec.tombstone(record.key, Tombstone(reason, record.handle, now)))
+            Swap(None, self._tombstone(record, Tombstone(reason, record.handle, now)))
             for record in ended
         ]
         try:
@@ -88,7 +88,18 @@ class Endings:
             return None
         goes_on = (old.handle, old.user_id) == (new.handle, new.user_id)
         tombstone = Tombstone("renewed", old.handle, self._clock(), goes_on)
-        return self._codec.tombstone(old.key, tombstone)
+        return self._tombstone(old, tombstone)
+
+    def _tombstone(self, ended: SessionRecord, tombstone: Tombstone) -> SessionRecord:
+        return self._codec.tombstone(ended.key, tombstone, self._remembered)
+
+    async def forget(self, limit: int) -> int:
+        """Delete up to *limit* tombstones that no longer count; returns how many there were."""
+        page = await self._store.page(None, limit)
+        over = [record.key for record in page if record.expires_at <= self._clock() - ERA]
+        if over:
+            await self._store.delete(over)
+        return len(over)
 
     def read(self, record: SessionRecord | None) -> Tombstone | None:
         """The tombstone in *record*, if it is one that still counts."""
@@ -97,9 +108,13 @@ class Endings:
             return None
         return tombstone
 
-    def is_recent(self, expired: SessionRecord) -> bool:
-        """Whether a session that ran out is still to be called "expired"."""
-        return self._clock() - expired.expires_at < self._remembered
+    @property
+    def unexplained(self) -> EndedReason | None:
+        """Why a session ended of which there is nothing but its id: it has expired.
+
+        An id that we have signed was stored once, and a logout or a revocation leaves a tombstone.
+        """
+        return "expired" if self._remembered else None
 
     def is_just_now(self, tombstone: Tombstone) -> bool:
         """Whether a request with the old id may have been under way when it was replaced."""

@@ -7,7 +7,7 @@ a shared touch.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -65,6 +65,9 @@ from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
 
 Clock: TypeAlias = Callable[[], int]
+
+# Where `store.page` begins to list sessions: behind the tombstones.
+BEFORE_ALL_SESSIONS: Final = SessionRecord(SessionKey(b""), "", 0, None, b"", 0, 0, 0)
 
 MAX_BYTES: Final = 64 * 1024
 REST: Final = 4  # times what it rests from; measured by bench.scale
@@ -178,10 +181,8 @@ class SessionManager:
             return self._session(record, now)
         if record is None:
             return self._session_after(await self._tombstone_of(key), now)
-        session = self._session(None, now)
-        session.ended_reason = "expired" if self._endings.is_recent(record) else None
         self.emit(Expired(record.handle, record.user_id))
-        return session
+        return self._session_after(None, now)
 
     async def _tombstone_of(self, key: SessionKey) -> Tombstone | None:
         return self._endings.read(await self._shared.load(tombstone_key_of(key)))
@@ -189,7 +190,9 @@ class SessionManager:
     def _session_after(self, tombstone: Tombstone | None, now: int) -> Session:
         """A new session in the place of one that has ended, or whose id was renewed."""
         if tombstone is None:
-            return self._session(None, now)
+            session = self._session(None, now)
+            session.ended_reason = self._endings.unexplained
+            return session
         session = self._session(
             None, now, tombstone if self._endings.is_just_now(tombstone) else None
         )
@@ -299,7 +302,7 @@ class SessionManager:
 
     async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
         """Every living session, those that end soonest first; *batch* of them at a time."""
-        now, last = self.now(), None
+        now, last = self.now(), BEFORE_ALL_SESSIONS
         while page := await self.store.page(last, batch):
             for record in page:
                 if record.expires_at > now:
@@ -340,17 +343,10 @@ class SessionManager:
         return await self._endings.end_found(find, "revoked")
 
     def purge_every(self, interval: timedelta | float, *, batch: int = 50) -> Purger:
-        """Delete ended sessions every *interval* (a timedelta or seconds) from now on.
-
-        What is still remembered as ended stays.
-        """
+        """Call `purge` every *interval* (a timedelta or seconds) from now on."""
         if not isinstance(interval, timedelta):
             interval = timedelta(seconds=interval)
-        purger = Purger(
-            lambda: self.purge(batch=batch, ended_for=self.remember_ended),
-            interval,
-            emit=self.emit,
-        )
+        purger = Purger(lambda: self.purge(batch=batch), interval, emit=self.emit)
         self._purgers.append(purger)
         purger.start()
         return purger
@@ -359,27 +355,34 @@ class SessionManager:
         self,
         *,
         batch: int = 50,
-        ended_for: timedelta = timedelta(0),
         progress: Callable[[int], object] | None = None,
     ) -> int:
-        """Delete what has been over for *ended_for*, *batch* by *batch*; returns how many records.
+        """Delete the sessions that have expired, *batch* by *batch*; returns how many there were.
 
+        What is remembered of ended sessions is deleted, too, once `remember_ended` has passed.
         Between two batches it rests four times as long as the last one took, for requests go first.
         *progress* is told the size of each batch that is done.
         """
-        begun, total = self.now(), 0
-        over = begun - ended_for // MICROSECOND
-        while purged := await self.store.purge(over, batch):
+        now, total = self.now(), 0
+        async for purged in self._batches(lambda: self.store.purge(now, batch), batch):
             total += purged
             if progress is not None:
                 progress(purged)
-            if purged < batch:
-                break
+        async for _forgotten in self._batches(lambda: self._endings.forget(batch), batch):
+            pass
+        self.emit(Purged(total))
+        return total
+
+    async def _batches(self, step: Callable[[], Awaitable[int]], size: int) -> AsyncIterator[int]:
+        """What each *step* has done, until one does less than *size*; with a rest in between."""
+        begun = self.now()
+        while done := await step():
+            yield done
+            if done < size:
+                return
             rest = REST * (self.now() - begun) * MICROSECOND
             await asyncio.sleep(max(0, min(rest, MAX_REST).total_seconds()))
             begun = self.now()
-        self.emit(Purged(total))
-        return total
 
     async def aclose(self) -> None:
         """Stop purging and watching, and close the store."""

@@ -10,7 +10,8 @@ class SessionRecord(NamedTuple):
     """One session as a store sees it: opaque data, and the few facts that are compared or indexed.
 
     Moments are microseconds since 1970. `version` is 1 at creation and grows by one with every
-    swap; a touch leaves it alone.
+    swap; a touch leaves it alone. A record that expires before 1970 (`expires_at <= 0`) is no
+    session: no purge and no count takes it in.
     """
 
     key: SessionKey

@@ -395,6 +395,23 @@ class StoreContract:
         assert await _load(store, record.key) is None
 
     @_promise
+    async def test_what_expires_before_1970_is_no_session(self, store: Store) -> None:
+        """The library keeps notes of ended sessions as such records: nobody counts or purges them.
+
+        They are loaded, deleted and listed like all others, so the earliest comes first.
+        """
+        notes = [make_record(expires_at=-NOW + n, accessed_at=-NOW) for n in (1, 0)]
+        dead = make_record(expires_at=NOW)
+        await _create(store, *notes, dead)
+        assert [await store.count(), await store.count(NOW)] == [1, 0]
+        assert list(await store.page(None, 2)) == notes[::-1]
+        assert list(await store.page(make_record(expires_at=0), 2)) == [dead]
+        assert [await store.purge(NOW, 10), await store.purge(NOW, 10)] == [1, 0]
+        assert await _load(store, notes[0].key) == notes[0]
+        assert set(await store.delete([note.key for note in notes])) == {one.key for one in notes}
+        assert list(await store.page(None, 2)) == []
+
+    @_promise
     async def test_a_purge_honours_its_limit(self, store: Store) -> None:
         """Whoever wants the rest asks again."""
         await _create(store, *(make_record(expires_at=NOW - n) for n in range(7)))

@@ -1,7 +1,9 @@
 """What is kept of a session id that is no longer good: why, and since when.
 
-A tombstone is a record under a key of its own, to which no id leads. It is expired from the start,
-so it counts as no session, and it holds nothing of the session's data.
+A tombstone is a record under a key of its own, to which no id leads. It holds nothing of the
+session's data. Its moments are negative: each is the real one minus `ERA`. So every store takes it
+for expired, counts it nowhere, and leaves it alone when it purges sessions (`SessionRecord`), and
+`page` lists the tombstones first, the one that may be forgotten soonest at the head.
 """
 
 import hashlib
@@ -14,6 +16,9 @@ from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.record import SessionRecord
 
 Reason: TypeAlias = Literal["logged out", "revoked", "renewed"]
+
+# Taken off the moments of a tombstone: 142 years. A double, in which Redis sorts, still holds them.
+ERA: Final = 2**52
 
 # A request may leave the browser with an id and be handled after the id was replaced or ended. For
 # so long, microseconds, nothing that comes with the old id begins a session or sends a cookie.
@@ -42,7 +47,9 @@ def read_tombstone(document: Mapping[str, Any], record: SessionRecord) -> Tombst
     reason, handle = document.get("ended"), document.get("handle")
     if reason not in {"logged out", "revoked", "renewed"} or not isinstance(handle, str):
         return None
-    return Tombstone(reason, handle, record.expires_at, document.get("goes_on") is True)
+    if record.expires_at > 0:
+        return None
+    return Tombstone(reason, handle, record.created_at + ERA, document.get("goes_on") is True)
 
 
 def tombstone_key_of(key: SessionKey) -> SessionKey:

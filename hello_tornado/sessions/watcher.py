@@ -148,7 +148,12 @@ class Watcher:
     async def _why(
         self, over: Mapping[SessionKey, SessionRecord | None]
     ) -> Mapping[SessionKey, str]:
-        why = {key: "expired" for key, dead in over.items() if dead is not None}
+        now, watched = self._clock(), self._watched
+        why = {
+            key: "expired"  # a purge may have deleted it since
+            for key, dead in over.items()
+            if dead is not None or (key in watched and watched[key].record.expires_at <= now)
+        }
         with suppress(StoreError):  # over is over, though nobody may know why
             for pause in PATIENCE_SECONDS:
                 unknown = over.keys() - why.keys()

@@ -1,15 +1,17 @@
-"""Why there is no session any more: told for an hour, to whoever still has the cookie."""
+"""Why there is no session any more, and how long what says so is kept."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from hello_tornado.sessions import Session, SessionManager
+from hello_tornado.sessions import Session, SessionManager, Store
 from hello_tornado.sessions.actions import Issue
+from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
 from hello_tornado.sessions.ids import SessionId, key_of, new_session_id
+from hello_tornado.sessions.record import Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test
@@ -44,22 +46,35 @@ async def end(manager: SessionManager, session: Session, reason: str, clock: Any
             clock.advance(hours=1)
 
 
-@pytest.mark.parametrize("reason", ["logged out", "revoked", "expired"])
+@pytest.mark.parametrize("reason", ["logged out", "revoked"])
 async def test_the_reason_is_told_for_an_hour(
     manager: SessionManager, clock: Any, reason: str
 ) -> None:
     session_id, session = await logged_in(manager)
     await end(manager, session, reason, clock)
     clock.advance(minutes=59, seconds=59)
+    await manager.purge()
     found = await manager.open(session_id)
     assert (found.is_new, found.ended_reason) == (True, reason)
     clock.advance(seconds=1)
-    assert (await manager.open(session_id)).ended_reason is None
+    assert (await manager.open(session_id)).ended_reason == "expired"
+    await manager.purge()
+    assert list(await manager.store.page(None, 10)) == []
 
 
-async def test_who_never_had_a_session_is_told_no_reason(manager: SessionManager) -> None:
+async def test_an_id_with_nothing_in_the_store_has_expired(
+    manager: SessionManager, clock: Any
+) -> None:
+    session_id, session = await logged_in(manager)
+    await end(manager, session, "expired", clock)
+    assert (await manager.open(session_id)).ended_reason == "expired"
+    assert await manager.purge() == 1
+    assert (await manager.open(session_id)).ended_reason == "expired"
+    assert (await manager.open(new_session_id())).ended_reason == "expired"
+
+
+async def test_a_session_that_goes_on_has_no_reason(manager: SessionManager) -> None:
     assert (await manager.open(None)).ended_reason is None
-    assert (await manager.open(new_session_id())).ended_reason is None
     session_id, session = await logged_in(manager)
     assert (await manager.open(session_id)).ended_reason is None
     session.renew()
@@ -97,32 +112,74 @@ async def test_what_is_told_of_it_is_no_session(manager: SessionManager, clock: 
     assert action.session_id != session_id
 
 
-async def test_a_regular_purge_leaves_what_is_still_told(
-    manager: SessionManager, clock: Any
+async def rows(store: Store) -> int:
+    return len(await store.page(None, 1000))
+
+
+async def test_what_was_idle_for_an_hour_is_gone_after_the_next_purge(
+    any_store: Store, clock: Any
 ) -> None:
-    session_id, session = await logged_in(manager)
-    await end(manager, session, "logged out", clock)
+    manager = SessionManager(any_store, clock=clock, hooks=[])
+    ids = []
+    for _ in range(3):
+        session = await manager.open(None)
+        session["diary"] = "secret"
+        action = await manager.commit(session)
+        assert isinstance(action, Issue)
+        ids.append(action.session_id)
     purger = manager.purge_every(timedelta(hours=24))
+    clock.advance(minutes=59, seconds=59)
     await purger.run()
-    assert (await manager.open(session_id)).ended_reason == "logged out"
-    clock.advance(hours=1)
+    assert await rows(any_store) == 3
+    clock.advance(minutes=1)
     await purger.run()
-    assert await manager.store.count() == 0
+    assert await rows(any_store) == 0
+    assert (await manager.open(ids[0])).ended_reason == "expired"
     await manager.aclose()
 
 
-async def test_a_purge_by_hand_forgets_at_once(manager: SessionManager, clock: Any) -> None:
+async def test_a_purge_leaves_tombstones_while_they_count(any_store: Store, clock: Any) -> None:
+    manager = SessionManager(any_store, clock=clock, hooks=[], remember_ended=600)
+    ended = [await logged_in(manager) for _ in range(7)]
+    for _, session in ended[:3]:
+        session.destroy()
+        await manager.commit(session)
+    clock.advance(minutes=5)
+    for _, session in ended[3:]:
+        await manager.revoke(session.handle or "")
+    assert await manager.purge(batch=2) == 0
+    assert await manager.length() == await any_store.count() == 0
+    assert [one async for one in manager.all()] == []
+    assert await rows(any_store) == 7
+    clock.advance(minutes=5)
+    assert await manager.purge(batch=2) == 0
+    assert await rows(any_store) == 4
+    reasons = [(await manager.open(session_id)).ended_reason for session_id, _ in ended]
+    assert reasons == ["expired"] * 3 + ["revoked"] * 4
+    clock.advance(minutes=5)
+    await manager.purge(batch=2)
+    assert await rows(any_store) == 0
+    await manager.aclose()
+
+
+async def test_a_tombstone_is_sealed(clock: Any) -> None:
+    cipher = AesGcm([new_encryption_key()])
+    manager = SessionManager(MemoryStore(), clock=clock, hooks=[], cipher=cipher)
     session_id, session = await logged_in(manager)
     await end(manager, session, "revoked", clock)
-    assert await manager.purge() == 1
-    assert (await manager.open(session_id)).ended_reason is None
+    (record,) = await manager.store.page(None, 10)
+    assert b"revoked" not in record.data
+    assert (await manager.open(session_id)).ended_reason == "revoked"
+    moved = record._replace(created_at=record.created_at + 1)
+    await manager.store.save([Swap(record, moved._replace(version=2))])
+    assert (await manager.open(session_id)).ended_reason == "expired"
 
 
 async def test_a_manager_may_remember_nothing(clock: Any) -> None:
     manager = SessionManager(MemoryStore(), clock=clock, remember_ended=timedelta(0))
     session_id, session = await logged_in(manager)
     await end(manager, session, "revoked", clock)
-    assert await manager.store.count() == 0
+    assert list(await manager.store.page(None, 10)) == []
     assert (await manager.open(session_id)).ended_reason is None
 
 

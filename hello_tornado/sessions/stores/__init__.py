@@ -60,7 +60,7 @@ class Store(Protocol):
         """How many records have `expires_at > after`: of the moment now, the living ones."""
 
     async def purge(self, now: int, limit: int, /) -> int:
-        """Delete up to *limit* records with `expires_at <= now`; returns how many.
+        """Delete up to *limit* records with `0 < expires_at <= now`; returns how many.
 
         A process that finds another one at it may leave it to that one, and return 0.
         """

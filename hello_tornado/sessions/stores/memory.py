@@ -50,7 +50,7 @@ class MemoryStore:
             self._remove(standing.key)
         self._add(new)
         if standing is None or standing.key != new.key or new.expires_at < standing.expires_at:
-            heapq.heappush(self._expiries, (new.expires_at, new.key))
+            self._note_expiry(new)
         return Saved()
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
@@ -110,6 +110,10 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
+
+    def _note_expiry(self, record: SessionRecord) -> None:
+        if record.expires_at > 0:  # or it is none that a purge may take
+            heapq.heappush(self._expiries, (record.expires_at, record.key))
 
     def _add(self, record: SessionRecord) -> None:
         self._records[record.key] = record

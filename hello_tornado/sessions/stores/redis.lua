@@ -34,9 +34,12 @@ local function read(key)
 end
 
 -- An index keeps the entries of records that ended by their time to live, with no purge at work.
+-- What expires before 1970 is no session, stands in front, and may stay for longer.
 local function sweep(index)
-  for _, key in ipairs(redis.call('ZRANGE', index, 0, 1)) do
-    if redis.call('EXISTS', record_name(key)) == 0 then redis.call('ZREM', index, key) end
+  for _, from in ipairs({'-inf', '(0'}) do
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', index, from, '+inf', 'LIMIT', 0, 2)) do
+      if redis.call('EXISTS', record_name(key)) == 0 then redis.call('ZREM', index, key) end
+    end
   end
 end
 
@@ -170,7 +173,7 @@ end
 
 function verbs.purge(args)
   local now, limit = unpack(args)
-  local expired = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', now, 'LIMIT', 0, limit)
+  local expired = redis.call('ZRANGEBYSCORE', EXPIRIES, '(0', now, 'LIMIT', 0, limit)
   for _, key in ipairs(expired) do
     local record = read(key)
     if record then forget(key, record) else redis.call('ZREM', EXPIRIES, key) end

@@ -65,7 +65,7 @@ PAGE = (
 COUNT = select(func.count()).where(sessions.c.expires_at > bindparam("after"))
 EXPIRED = (
     select(sessions.c.key)
-    .where(sessions.c.expires_at <= bindparam("now"))
+    .where(sessions.c.expires_at > 0, sessions.c.expires_at <= bindparam("now"))
     .order_by(sessions.c.expires_at)
     .limit(bindparam("limit"))
 )
