@@ -102,7 +102,7 @@ def announce(
         "HttpOnly" if cookie.http_only else "readable by scripts",
         f"SameSite={cookie.same_site}".title().replace("Samesite", "SameSite"),
         f"Secure={cookie.secure}".lower().replace("secure", "Secure"),
-        f"Max-Age={int(cookie.max_age.total_seconds())}" if cookie.max_age else "until closed",
+        "as long as the session" if cookie.persist else "until the browser is closed",
     ]
     count = settings.server.processes
     company = f"{count} processes, " if count > 1 else ""

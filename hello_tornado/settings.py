@@ -142,7 +142,7 @@ class CookieSettings(Group):
     """The attributes of the cookie."""
 
     name: str = "session"
-    max_age: Duration | None = timedelta(seconds=3600)
+    persist: Flag = True
     http_only: Flag = True
     secure: Flag | Literal["auto"] = "auto"
     same_site: Flag | Literal["lax", "strict", "none", "auto"] = "lax"
@@ -157,6 +157,7 @@ class LifetimeSettings(Group):
 
     idle: Duration | None = timedelta(hours=1)
     absolute: Duration | None = timedelta(hours=24)
+    remembered: Duration = timedelta(days=30)
 
 
 class LoginSettings(Group):
@@ -191,6 +192,12 @@ class Settings(Group):
 GROUPS: Final = frozenset(
     name for name, field in Settings.model_fields.items() if isinstance(field.default, Group)
 )
+GONE: Final = {
+    "cookie.max_age": (
+        'is no setting: the cookie lasts as long as the session. Set "lifetimes.idle" (and '
+        '"lifetimes.absolute"), or "cookie.persist: false" for a cookie that ends with the browser.'
+    )
+}
 HIDDEN: Final = {  # these hold secrets, so an error says what they are instead of what they were
     "cookie_secret": "is a text, or a mapping of version numbers to texts",
     "store.url": "is a text",
@@ -281,7 +288,9 @@ def _variables() -> tuple[dict[str, str], list[str]]:
         if variable in known:
             variables[known[variable]] = variable
         elif variable.startswith(PREFIX):
-            problems.append(f"{variable} is no setting.{_hint(variable, list(known))}")
+            name = variable.removeprefix(PREFIX).lower().replace("__", ".")
+            text = GONE.get(name, f"is no setting.{_hint(variable, list(known))}")
+            problems.append(f"{variable} {text}")
     return variables, problems
 
 
@@ -346,6 +355,8 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def _unknown(name: str) -> str:
+    if name in GONE:
+        return GONE[name]
     group, _, member = name.rpartition(".")
     if name in _names():
         return f'is unknown. Write "{member}" below "{group}", indented.'

@@ -10,11 +10,11 @@ from hello_tornado.sessions.document import (
     Document,
     drop_expired_keys,
     empty_document,
-    max_age_of,
+    lifetime_of,
 )
 from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
 from hello_tornado.sessions.ids import SessionKey, new_handle
-from hello_tornado.sessions.lifetimes import Lifetimes, MaxAge
+from hello_tornado.sessions.lifetimes import Lifetimes, OwnLifetime
 from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
@@ -88,14 +88,14 @@ class Codec:
         )
         return Committed(self._cipher.seal(record), document)
 
-    def touched(self, record: SessionRecord, max_age: MaxAge | None) -> SessionRecord:
-        """*record* as used at this moment by a session with this `max_age`.
+    def touched(self, record: SessionRecord, own: OwnLifetime) -> SessionRecord:
+        """*record* as used at this moment by a session that says this of its own life.
 
         The version stands when a touch of the store will do. A cipher that authenticates the times
         has sealed the data again; that is a new version, and has to be saved.
         """
         now = max(self._clock(), record.accessed_at)
-        expires_at = self._lifetimes.expires_at(record.created_at, now, max_age)
+        expires_at = self._lifetimes.expires_at(record.created_at, now, own)
         later = record._replace(accessed_at=now, expires_at=max(expires_at, record.expires_at))
         if isinstance(self._cipher, Plain):
             return later
@@ -126,7 +126,7 @@ class Codec:
             return None
 
     def _expires_at(self, created_at: int, accessed_at: int, document: Document) -> int:
-        return self._lifetimes.expires_at(created_at, accessed_at, max_age_of(document["meta"]))
+        return self._lifetimes.expires_at(created_at, accessed_at, lifetime_of(document["meta"]))
 
     def _dumps(self, document: Document) -> bytes:
         stored = {name: document[name] for name in ("data", "meta") if document[name]}

@@ -1,9 +1,7 @@
 """The session cookie: read strictly from the raw header, written as one policy says."""
 
-import math
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import ClassVar, Final, Literal
 
 from tornado.httputil import HTTPServerRequest
@@ -13,7 +11,6 @@ from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
-from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
 from hello_tornado.sessions.links import address_of, is_https, networks
 from hello_tornado.sessions.transport import Reading
 
@@ -27,10 +24,7 @@ CHECKS: Final = {
         re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}"),
         "1 to 128 letters, digits and characters of !#$%&'*+-.^_`|~",
     ),
-    "max_age": options.optional(options.duration(timedelta(seconds=1))),
-    "expires": options.optional(
-        options.instance_of(datetime, "datetime(2030, 1, 1, tzinfo=timezone.utc)")
-    ),
+    "persist": options.flag,
     "http_only": options.flag,
     "secure": options.one_of(True, False, "auto"),
     "same_site": options.one_of(True, False, "strict", "lax", "none", "auto"),
@@ -57,8 +51,10 @@ CHECKS: Final = {
 class CookiePolicy:
     """The name and the attributes of the session cookie.
 
-    `max_age` None makes a cookie that ends with the browser, unless it `expires` at a moment (an
-    aware datetime; then without `max_age`). `secure` "auto" follows the request: over https the
+    With `persist` the browser keeps the cookie for as long as the session can live if nobody uses
+    it again (the manager's `Lifetimes`), and for the hour in which it can be told why the session
+    ended. Without, the cookie ends with the browser. `login(user_id, remember=…)` decides it for
+    one session. `secure` "auto" follows the request: over https the
     cookie is Secure and, when path and domain allow, its name gets the prefix `__Host-`, so that no
     other host can set it. `same_site` True is Strict, False says nothing, and "auto" is None when
     secure, else Lax. What browsers take from a Secure cookie only, None and Partitioned, is not
@@ -70,8 +66,7 @@ class CookiePolicy:
     """
 
     name: str = "session"
-    max_age: timedelta | None = timedelta(hours=1)
-    expires: datetime | None = None
+    persist: bool = True
     http_only: bool = True
     secure: bool | Literal["auto"] = "auto"
     same_site: bool | Literal["lax", "strict", "none", "auto"] = "lax"
@@ -88,10 +83,6 @@ class CookiePolicy:
 
     def __post_init__(self) -> None:
         options.check_fields(self, CHECKS)
-        if self.expires is not None and self.expires.tzinfo is None:
-            raise ConfigurationError("a cookie expires at an aware datetime; give it a tzinfo")
-        if self.expires is not None and self.max_age is not None:
-            raise ConfigurationError("a cookie has a max_age or expires; set max_age=None")
         if bool(self.proxies) != (self.proxy is True):
             raise ConfigurationError("proxy=True needs proxies, the addresses that it is true of")
         networks(self.proxies)
@@ -131,14 +122,15 @@ class CookiePolicy:
         request: HTTPServerRequest,
         keyring: Keyring,
         session_id: SessionId,
-        max_age: MaxAge | None,
+        expires_at: int | None,
         now: int,
     ) -> str:
-        """A Set-Cookie header for *session_id*; *max_age* is the session's own, if it has one."""
-        secure, lifetime = self._is_secure_for(request), self.lasts(now, max_age)
+        """A Set-Cookie header for *session_id* that ends at a moment, or with the browser."""
+        secure = self._is_secure_for(request)
         value = keyring.sign(self._name(secure=secure), session_id, now)
-        seconds = None if lifetime is None else max(0, math.ceil(lifetime.total_seconds()))
-        ends = [] if seconds is None else [f"Max-Age={seconds}"]
+        ends = []
+        if expires_at is not None:
+            ends.append(f"Max-Age={max(0, -((now - expires_at) // 1_000_000))}")  # rounded up
         return self._header(value, ends, secure=secure)
 
     def clear(self, request: HTTPServerRequest) -> str:
@@ -146,19 +138,9 @@ class CookiePolicy:
         ends = ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"]
         return self._header("", ends, secure=self._is_secure_for(request))
 
-    def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
-        """How long a cookie that is given out now lasts; None: until the browser is closed.
-
-        *max_age* is the session's own, if it has one.
-        """
-        match max_age:
-            case timedelta():
-                return max_age
-            case datetime():
-                return max_age - datetime_of(now)
-            case "browser":
-                return None
-        return self.max_age if self.expires is None else self.expires - datetime_of(now)
+    def persists(self, remember: bool | None) -> bool:
+        """Whether the cookie outlives the browser; *remember* is what the login was told."""
+        return self.persist if remember is None else remember
 
     def refuses(self, request: HTTPServerRequest) -> str | None:
         """Why the browser would not send a cookie of ours back to where this request went.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from hello_tornado.sessions.lifetimes import MaxAge
+from hello_tornado.sessions.lifetimes import OwnLifetime
 
 Document: TypeAlias = dict[str, Any]
 """Three keys: "data" (the handlers'), "meta" (ours) and "user_id"."""
@@ -20,9 +20,9 @@ def is_empty(document: Document) -> bool:
     return is_nobodys and not document["data"] and not any(document["meta"].values())
 
 
-def max_age_of(meta: Mapping[str, Any]) -> MaxAge | None:
+def lifetime_of(meta: Mapping[str, Any]) -> OwnLifetime:
     """The lifetime that a session has set for itself."""
-    return meta.get("max_age")
+    return OwnLifetime(meta.get("remember"), meta.get("idle_timeout"), meta.get("ends_at"))
 
 
 def drop_expired_keys(document: Document, now: int) -> None:

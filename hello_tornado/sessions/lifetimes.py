@@ -6,17 +6,18 @@ compares it alike. People get aware datetimes.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Final, NamedTuple
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
-
-MaxAge: TypeAlias = timedelta | datetime | Literal["browser"]
-"""How long one session lives, as it says itself: so long after its last use, or until a moment, or
-as usual, with a cookie that ends with the browser."""
+from hello_tornado.sessions.record import SessionRecord
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A session in use is touched at least four times in an idle timeout, so that it never runs out.
+TOUCHES: Final = 4
+# How far the clocks of two servers may differ, microseconds.
+SKEW: Final = timedelta(minutes=5) // MICROSECOND
 
 
 def moment_of(when: datetime) -> int:
@@ -34,42 +35,84 @@ def as_timedelta(duration: timedelta | float) -> timedelta:
     return duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
 
 
+class OwnLifetime(NamedTuple):
+    """What one session says of its own life; None where it is as for all sessions.
+
+    `remember` is what `login()` was told, `idle_timeout` a number of microseconds, and `ends_at`
+    the moment at which the session ends, used or not.
+    """
+
+    remember: bool | None = None
+    idle_timeout: int | None = None
+    ends_at: int | None = None
+
+
+AS_USUAL: Final = OwnLifetime()
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Lifetimes:
     """When a session ends: `idle` after it was last used, and `absolute` after it began.
 
-    Each is a timedelta or a number of seconds, at most 36500 days. Either may be None (no such
-    limit), not both: a session that never ends could never be purged. A session's own `max_age`
-    takes the place of `idle`; `absolute` holds all the same.
+    The earlier of the two holds. A login with `remember=True` makes the session end `remembered`
+    after the login instead, used or not. Each is a timedelta or a number of seconds, at most 36500
+    days. `idle` or `absolute` may be None (no such limit), not both: a session that never ends
+    could never be purged. The cookie follows these times.
     """
 
     idle: timedelta | None
     absolute: timedelta | None
+    remembered: timedelta
 
     @options.checked(
-        idle=options.optional(options.duration()), absolute=options.optional(options.duration())
+        idle=options.optional(options.duration()),
+        absolute=options.optional(options.duration()),
+        remembered=options.duration(),
     )
     def __init__(
         self,
         *,
         idle: timedelta | float | None = timedelta(hours=1),
         absolute: timedelta | float | None = timedelta(hours=24),
+        remembered: timedelta | float = timedelta(days=30),
     ) -> None:
         if idle is None and absolute is None:
             raise ConfigurationError("Lifetimes need an idle timeout, an absolute one, or both")
         object.__setattr__(self, "idle", idle)
         object.__setattr__(self, "absolute", absolute)
+        object.__setattr__(self, "remembered", remembered)
 
-    def expires_at(self, created_at: int, accessed_at: int, max_age: MaxAge | None = None) -> int:
+    def expires_at(self, created_at: int, accessed_at: int, own: OwnLifetime = AS_USUAL) -> int:
         """The moment from which a session is dead: `now >= expires_at` means expired."""
-        ends = []
-        match max_age:
-            case timedelta():
-                ends.append(accessed_at + max_age // MICROSECOND)
-            case datetime():
-                ends.append(moment_of(max_age))
-            case _ if self.idle is not None:
-                ends.append(accessed_at + self.idle // MICROSECOND)
-        if self.absolute is not None:
-            ends.append(created_at + self.absolute // MICROSECOND)
+        absolute = self.remembered if own.remember else self.absolute
+        idle = self._idle_of(own)
+        ends = [] if own.ends_at is None else [own.ends_at]
+        if idle is not None:
+            ends.append(accessed_at + idle)
+        if absolute is not None:
+            ends.append(created_at + absolute // MICROSECOND)
         return min(ends)
+
+    def touch_after(self, interval: int, own: OwnLifetime = AS_USUAL) -> int:
+        """How long after its last use a session that is only read counts as used again.
+
+        That is *interval*, or a quarter of the idle timeout if that is shorter. Microseconds.
+        """
+        idle = self._idle_of(own)
+        return interval if idle is None else min(interval, idle // TOUCHES)
+
+    def is_living(self, record: SessionRecord, now: int) -> bool:
+        """Whether the session in *record* lives.
+
+        A session that began in the future was made by a clock that was ahead, and would outlive its
+        absolute timeout: it is over. Without that timeout, the same holds of its last use.
+        """
+        began = record.accessed_at if self.absolute is None else record.created_at
+        return record.expires_at > now and began <= now + SKEW
+
+    def _idle_of(self, own: OwnLifetime) -> int | None:
+        if own.idle_timeout is not None:
+            return own.idle_timeout
+        if own.remember or own.ends_at is not None or self.idle is None:
+            return None
+        return self.idle // MICROSECOND

@@ -148,6 +148,7 @@ class SessionManager:
         self.touch_after = as_timedelta(touch_interval) // MICROSECOND
         self.rules = CommitRules(resave, save_uninitialized, self.touch_after)
         self.remember_ended = as_timedelta(remember_ended)
+        self.reason_told_for = self.remember_ended // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
         self._genid = genid
@@ -177,7 +178,7 @@ class SessionManager:
 
     async def _open(self, key: SessionKey) -> Session:
         record, now = await self._shared.load(key), self.now()
-        if record is not None and record.expires_at > now:
+        if record is not None and self.lifetimes.is_living(record, now):
             return self._session(record, now)
         if record is None:
             return self._session_after(await self._tombstone_of(key), now)
@@ -298,14 +299,14 @@ class SessionManager:
         check_user_id(user_id)
         now = self.now()
         records = await self.store.find_by_user(user_id)
-        return [self._session(record) for record in records if record.expires_at > now]
+        return [self._session(one, now) for one in records if self.lifetimes.is_living(one, now)]
 
     async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
         """Every living session, those that end soonest first; *batch* of them at a time."""
         now, last = self.now(), BEFORE_ALL_SESSIONS
         while page := await self.store.page(last, batch):
             for record in page:
-                if record.expires_at > now:
+                if self.lifetimes.is_living(record, now):
                     yield self._session(record)
             last = page[-1]
 
@@ -324,9 +325,8 @@ class SessionManager:
 
     async def find(self, handle: str) -> Session | None:
         """The living session that has this handle, to look at."""
-        found = await self.store.find_by_handle([handle])
-        living = [self._session(record) for record in found if record.expires_at > self.now()]
-        return living[0] if living else None
+        record = await self._living_by_handle(handle)
+        return None if record is None else self._session(record)
 
     async def revoke(self, *handles: str) -> int:
         """End these sessions, wherever they are in use; returns how many there were."""
@@ -397,7 +397,9 @@ class SessionManager:
 
     async def _live_record(self, key: SessionKey) -> SessionRecord | None:
         record = await self._shared.load(key)
-        return record if record is not None and record.expires_at > self.now() else None
+        if record is None or not self.lifetimes.is_living(record, self.now()):
+            return None
+        return record
 
     def _session(
         self,
@@ -512,7 +514,7 @@ class SessionManager:
     async def _living_by_handle(self, handle: str) -> SessionRecord | None:
         now = self.now()
         found = await self.store.find_by_handle([handle])
-        return next((record for record in found if record.expires_at > now), None)
+        return next((one for one in found if self.lifetimes.is_living(one, now)), None)
 
     async def _logged_in(self, session: Session, intent: Create | Change) -> None:
         record = session.record
@@ -528,7 +530,7 @@ class SessionManager:
     async def _touch_quietly(self, session: Session) -> None:
         record = session.record
         assert record is not None  # noqa: S101 - or the intent would not be to touch
-        touched = self._codec.touched(record, session.max_age)
+        touched = self._codec.touched(record, session.lifetime)
         try:
             if touched.version == record.version:
                 await self._shared.touch(touched)

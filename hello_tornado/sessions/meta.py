@@ -6,8 +6,9 @@ That is: messages for the next page, the session's own lifetime, and those of si
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.changes import (
     Append,
     IfPresent,
@@ -19,14 +20,12 @@ from hello_tornado.sessions.changes import (
     same,
 )
 from hello_tornado.sessions.devices import MAX_USER_AGENT, Device
-from hello_tornado.sessions.document import max_age_of
+from hello_tornado.sessions.document import lifetime_of
 from hello_tornado.sessions.draft import Draft
-from hello_tornado.sessions.lifetimes import MICROSECOND, MaxAge, moment_of
+from hello_tornado.sessions.lifetimes import MICROSECOND, OwnLifetime, moment_of
 from hello_tornado.sessions.recording import RecordingDict, keep_mine
 from hello_tornado.sessions.serializers import Serializer
 from hello_tornado.sessions.values import check_flash
-
-BROWSER: Final = "browser"
 
 
 class MetaDict(RecordingDict):
@@ -140,40 +139,53 @@ class MetaDict(RecordingDict):
         return leases
 
     @property
-    def max_age(self) -> MaxAge | None:
-        """This session's own lifetime; None when it has the manager's and the cookie's.
-
-        A timedelta, or a number of seconds: its idle timeout, and its cookie lives as long
-        ("remember me"). An aware datetime: it ends then. "browser": its cookie ends when the
-        browser is closed. The absolute timeout holds all the same.
-        """
-        return max_age_of(self._meta)
-
-    @max_age.setter
-    def max_age(self, value: MaxAge | float | None) -> None:
-        self._check_writable()
-        match value:
-            case None:
-                self._operate_meta("max_age", Unset())
-                return
-            case datetime():
-                if value.tzinfo is None or moment_of(value) <= self._opened_at:
-                    raise ValueError("a session ends at an aware datetime in the future")
-            case str():
-                if value != BROWSER:
-                    raise ValueError(f'max_age is a duration, a datetime or "browser": {value!r}')
-            case _:
-                value = _duration("max_age", value)
-        self._operate_meta("max_age", Set(value))
+    def lifetime(self) -> OwnLifetime:
+        """What this session says of its own life."""
+        return lifetime_of(self._meta)
 
     @property
-    def is_max_age_changed(self) -> bool:
+    def idle_timeout(self) -> timedelta | None:
+        """This session's own idle timeout; None when it has that of the manager's `Lifetimes`.
+
+        Settable: a timedelta, a number of seconds, or None. The absolute timeout holds all the
+        same, and that of a remembered session.
+        """
+        own = self.lifetime.idle_timeout
+        return None if own is None else own * MICROSECOND
+
+    @idle_timeout.setter
+    def idle_timeout(self, value: timedelta | float | None) -> None:
+        self._check_writable()
+        own = None if value is None else _duration("idle_timeout", value) // MICROSECOND
+        self._operate_meta("idle_timeout", Unset() if own is None else Set(own))
+
+    def _end_at(self, when: datetime | None) -> None:
+        self._check_writable()
+        if when is None:
+            self._operate_meta("ends_at", Unset())
+            return
+        if not isinstance(when, datetime) or when.tzinfo is None:
+            raise ValueError(
+                "expires_at is an aware datetime, such as datetime.now(UTC) + timedelta(hours=2)"
+            )
+        if (moment := moment_of(when)) <= self._opened_at:
+            raise ValueError("expires_at is in the past; destroy() ends a session now")
+        self._operate_meta("ends_at", Set(moment))
+
+    def _remember(self, remember: bool) -> None:
+        self._operate_meta("remember", Set(remember))
+
+    @property
+    def is_lifetime_changed(self) -> bool:
         """Whether the browser has to be told of another lifetime."""
-        return "max_age" in self._draft.state.operations
+        return not self._draft.state.operations.keys().isdisjoint(OwnLifetime._fields)
 
 
 def _duration(name: str, value: timedelta | float) -> timedelta:
-    duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    if duration <= timedelta(0):
-        raise ValueError(f"{name} must be longer than zero; destroy() ends a session")
+    duration = options.as_duration(value)
+    if duration is None or not timedelta(0) < duration <= options.LONGEST:
+        raise ValueError(
+            f"{name} is a timedelta or a number of seconds, longer than zero and at most "
+            f"{options.LONGEST.days} days; destroy() ends a session"
+        )
     return duration

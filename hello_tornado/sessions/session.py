@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions.changes import NO_CHANGES, Operation, Set, Update
-from hello_tornado.sessions.document import Document, empty_document, is_empty, max_age_of
+from hello_tornado.sessions.document import Document, empty_document, is_empty
 from hello_tornado.sessions.draft import (
     NOTHING,
     CommitRules,
@@ -29,7 +29,7 @@ from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import Serializer
 from hello_tornado.sessions.tombstone import Tombstone
 from hello_tornado.sessions.typed import View
-from hello_tornado.sessions.values import check_user_id
+from hello_tornado.sessions.values import check_remember, check_user_id
 
 M = TypeVar("M")
 
@@ -110,9 +110,11 @@ class Session(MetaDict):
             return self._intent_of_a_new_one(rules, changes)
         if changes or draft.renewal or (rules.resave and self.keeps_alive):
             return Change(changes, draft.renewal, draft.logs_in)
-        if draft.is_touched or (self.keeps_alive and now - record.accessed_at >= rules.touch_after):
+        if draft.is_touched:
             return Touch()
-        return NOTHING
+        unused = now - record.accessed_at
+        is_due = self.keeps_alive and unused >= self.touch_after(rules.touch_after)
+        return Touch() if is_due else NOTHING
 
     def _intent_of_a_new_one(self, rules: CommitRules, changes: Update) -> Intent:
         if self._draft.logs_in:
@@ -121,6 +123,13 @@ class Session(MetaDict):
         if self.tombstone is not None:
             return Drop(self.tombstone.handle) if holds_something else NOTHING
         return Create(changes) if holds_something or rules.save_uninitialized else NOTHING
+
+    def touch_after(self, interval: int) -> int:
+        """How long after its last use this session, when only read, counts as used again.
+
+        *interval* is the manager's. Microseconds, like the result.
+        """
+        return self._lifetimes.touch_after(interval, self.lifetime)
 
     def take_draft(self, intent: Intent = NOTHING) -> Draft:
         """What was done so far, to be stored; whatever is done from now on is a new draft.
@@ -183,16 +192,22 @@ class Session(MetaDict):
     def __repr__(self) -> str:
         return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
 
-    def login(self, user_id: str) -> None:
+    def login(self, user_id: str, *, remember: bool | None = None) -> None:
         """This session is now *user_id*'s: it gets a new id, and its absolute timeout starts anew.
 
-        Data gathered while anonymous is kept; another user's data is not.
+        Data gathered while anonymous is kept; another user's data is not. With *remember* True the
+        session ends when the `remembered` of the manager's `Lifetimes` has passed, used or not, and
+        the browser keeps the cookie until then. With False it has the usual lifetimes, and the
+        cookie ends with the browser. With None both are as they were, at first as configured.
         """
         self._check_writable()
         self._check_cookie_can_leave()
         check_user_id(user_id)
+        check_remember(remember)
         if self._user_id not in {None, user_id}:
             self.regenerate()
+        if remember is not None:
+            self._remember(remember)
         self._user_id = user_id
         self._draft.user_id = Set(user_id)
         self._draft.logs_in = True
@@ -310,24 +325,33 @@ class Session(MetaDict):
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends unless it is used again before."""
-        return datetime_of(self._expires_at)
+        """When it ends unless it is used again before.
+
+        Settable: the session ends at an aware datetime in the future, used or not, or earlier by
+        its absolute timeout. None: as usual again.
+        """
+        return datetime_of(self.expiry)
+
+    @expires_at.setter
+    def expires_at(self, value: datetime | None) -> None:
+        self._end_at(value)
 
     @property
     def expires_in(self) -> timedelta:
         """How long it still lives, counted from when this request opened it."""
-        return (self._expires_at - self._opened_at) * MICROSECOND
+        return (self.expiry - self._opened_at) * MICROSECOND
 
     @property
-    def _expires_at(self) -> int:
+    def expiry(self) -> int:
+        """`expires_at`, as a moment."""
         record, now = self.record, self._opened_at
         if record is None:
-            return self._lifetimes.expires_at(now, now, max_age_of(self._meta))
+            return self._lifetimes.expires_at(now, now, self.lifetime)
         renewal = self._draft.renewal
-        if not self.is_max_age_changed and not (renewal and renewal.restart):
+        if not self.is_lifetime_changed and not (renewal and renewal.restart):
             return record.expires_at
         created_at = now if renewal and renewal.restart else record.created_at
-        return self._lifetimes.expires_at(created_at, now, max_age_of(self._meta))
+        return self._lifetimes.expires_at(created_at, now, self.lifetime)
 
     def changes(self) -> Update:
         """What this request has done to the document so far, nested changes included."""

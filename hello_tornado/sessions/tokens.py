@@ -5,7 +5,6 @@ A header is opt-in, and takes the place of the cookie: where one is read, the ot
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
 
 from tornado.httputil import HTTPServerRequest
@@ -13,7 +12,6 @@ from tornado.httputil import HTTPServerRequest
 from hello_tornado.sessions import options
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring
-from hello_tornado.sessions.lifetimes import MaxAge, datetime_of
 from hello_tornado.sessions.transport import Reading
 
 TAKEN: Final = ("cookie", "set-cookie", "host", "origin", "referer", "content-type")
@@ -63,7 +61,7 @@ class TokenPolicy:
         _request: HTTPServerRequest,
         keyring: Keyring,
         session_id: SessionId,
-        _max_age: MaxAge | None,
+        _expires_at: int | None,
         now: int,
     ) -> str:
         """The token for *session_id*."""
@@ -73,9 +71,9 @@ class TokenPolicy:
         """No token."""
         return ""
 
-    def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
-        """As long as the session: a token says nothing of its end."""
-        return max_age - datetime_of(now) if isinstance(max_age, datetime) else None
+    def persists(self, _remember: bool | None) -> bool:
+        """Never: a token says nothing of its end."""
+        return False
 
     def address(self, request: HTTPServerRequest) -> str:
         """What Tornado says."""

@@ -1,6 +1,5 @@
 """How a session's signed id travels to the client and back: in a cookie, or in a header."""
 
-from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -9,7 +8,6 @@ from tornado.httputil import HTTPServerRequest
 from hello_tornado.sessions import options
 from hello_tornado.sessions.ids import SessionId
 from hello_tornado.sessions.keyring import Keyring, SignedId
-from hello_tornado.sessions.lifetimes import MaxAge
 
 
 class Reading(NamedTuple):
@@ -43,16 +41,22 @@ class Transport(Protocol):
         request: HTTPServerRequest,
         keyring: Keyring,
         session_id: SessionId,
-        max_age: MaxAge | None,
+        expires_at: int | None,
         now: int,
     ) -> str:
-        """The response's header for *session_id*; *max_age* is the session's own, if it has one."""
+        """The response's header for *session_id*.
+
+        The client may forget the id at the moment *expires_at*; None: when the browser is closed.
+        """
 
     def clear(self, request: HTTPServerRequest) -> str:
         """The response's header that makes the client forget the id."""
 
-    def lasts(self, now: int, max_age: MaxAge | None = None) -> timedelta | None:
-        """How long what is given out now lasts with the client; None: nobody knows."""
+    def persists(self, remember: bool | None) -> bool:
+        """Whether the client keeps the id until a moment that `issue` tells it.
+
+        *remember* is what the session's login was told.
+        """
 
     def address(self, request: HTTPServerRequest) -> str:
         """Whose request it is: an address."""

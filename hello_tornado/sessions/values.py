@@ -1,4 +1,4 @@
-"""What a session is given beside its data, checked where it is given: user ids and messages."""
+"""What a session is given beside its data, checked where it is given."""
 
 from typing import Any, Final
 
@@ -19,6 +19,15 @@ def check_user_id(given: Any) -> None:
         raise ValueError(f"a user_id has 1 to {MAX_USER_ID} characters; this one has {len(given)}")
     if "\0" in given or not is_utf8(given):
         raise ValueError("a user_id holds no NUL and no lone surrogate: no store can find it again")
+
+
+def check_remember(given: Any) -> None:
+    """Raise `TypeError` unless *given* is True, False or None, and not the text of a form field."""
+    if given is not None and not isinstance(given, bool):
+        raise TypeError(
+            f"remember is True, False or None, not {_kind(given)}: "
+            'write remember=bool(self.get_body_argument("remember", None))'
+        )
 
 
 def check_flash(message: Any, category: Any) -> None:

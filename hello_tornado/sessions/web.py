@@ -429,22 +429,20 @@ class SessionMixin(CrossSiteMixin):
 
         That is: always with `rolling`, else when its lifetime was changed, when another secret
         signs now, or with the age of the signature, so that a browser in use never loses a cookie
-        to its `max_age`. Whether the session still lives is asked before the cookie is sent, lest
-        it overwrite the newer one of a login that ran beside this request.
+        to its Max-Age. Whether the session still lives is asked before the cookie is sent, lest it
+        overwrite the newer one of a login that ran beside this request.
         """
         signed, manager = self._signed, self.session_manager
         if signed is None or session.ended or self._headers_written:
             return False
         if isinstance(self._cookie_action, Issue):
             return False
-        if manager.rolling or session.is_max_age_changed or not self._keyring.is_current(signed):
+        if manager.rolling or session.is_lifetime_changed or not self._keyring.is_current(signed):
             return True
         now = manager.now()
-        age = now - signed.signed_at
-        if not session.keeps_alive or (age < manager.touch_after and age < RESIGN_AFTER):
-            return False
-        lasts = self._transport.lasts(now, session.max_age)
-        return age >= (RESIGN_AFTER if lasts is None else manager.touch_after)
+        persists = self._transport.persists(session.lifetime.remember)
+        due_after = session.touch_after(manager.touch_after) if persists else RESIGN_AFTER
+        return session.keeps_alive and now - signed.signed_at >= due_after
 
     def _write_session_headers(self) -> None:
         """Everything about the session that the browser, and any cache, must know."""
@@ -473,11 +471,13 @@ class SessionMixin(CrossSiteMixin):
                 has_one = bool(self._read().signed)
                 return self._transport.clear(self.request) if has_one else None
             case Issue(session_id):
+                persists = self._transport.persists(session.lifetime.remember)
+                expires_at = session.expiry + self.session_manager.reason_told_for
                 return self._transport.issue(
                     self.request,
                     self._keyring,
                     session_id,
-                    session.max_age,
+                    expires_at if persists else None,
                     self.session_manager.now(),
                 )
 

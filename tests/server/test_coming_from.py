@@ -269,7 +269,7 @@ async def test_more_than_a_dict_does_what_it_says() -> None:
     manager: SessionManager = names["manager"]
     async with serving(names["app"]) as visitor:
         login = await visitor.ask("POST", "/login", user="Ada", remember="on")
-        assert "; Max-Age=1209600;" in login.headers["Set-Cookie"]
+        assert "; Max-Age=1213200;" in login.headers["Set-Cookie"]
         assert await visitor.reads() == '{"user": "Ada", "messages": [["success", "Welcome back"]]}'
         again = await visitor.ask("POST", "/login", user="Ada")
         assert "Max-Age" not in again.headers["Set-Cookie"]

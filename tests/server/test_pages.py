@@ -54,7 +54,7 @@ class PagesContract:
         response = self.log_in("Ada <i>")
         assert (response.code, response.headers["Location"]) == (303, "/")
         cookie = response.headers["Set-Cookie"]
-        assert cookie.endswith("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax")
+        assert cookie.endswith("; Max-Age=7200; Path=/; HttpOnly; SameSite=Lax")
         assert response.headers["Cache-Control"] == "no-store"
         assert "<h1>Hello Ada &lt;i&gt;</h1>" in self.page()
         assert self.rows("ada <i>") == 1
@@ -94,7 +94,7 @@ class PagesContract:
             self.clock.advance(minutes=35)
             response = self.visit("/")
             assert "Hello Ada" in response.body.decode()
-            assert "Max-Age=3600" in response.headers["Set-Cookie"]
+            assert "Max-Age=7200" in response.headers["Set-Cookie"]
         self.clock.advance(minutes=40)
         assert "Hello Ada" not in self.page(), "after 24 hours in constant use"
         self.cookie = None

@@ -39,20 +39,20 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     known = {name for name, _, _ in load_settings().rows()}
     assert set(documented) == known - {"login.mode"}
     assert "\n  # mode: open " in DOCUMENTED.read_text(), "to be said by whoever means it"
-    assert documented["cookie.max_age"] == 3600
+    assert documented["lifetimes.idle"] == "1h"
 
 
 def test_the_defaults_are_those_of_the_library() -> None:
     settings = Settings()
     assert CookiePolicy(**settings.cookie.model_dump()) == CookiePolicy()
-    attributes = {field.name for field in fields(CookiePolicy)}
-    elsewhere = {"expires", "proxy", "proxies"}  # a file has no moments; proxies are the server's
+    attributes = {field.name for field in fields(CookiePolicy) if field.init}
+    elsewhere = {"proxy", "proxies"}  # the server's
     assert attributes - elsewhere == set(settings.cookie.model_dump())
     assert Lifetimes(**settings.lifetimes.model_dump()) == Lifetimes()
     parameters = inspect.signature(SessionManager).parameters
     for name, value in settings.session.model_dump().items():
         assert parameters[name].default == value
-    assert all(field.default is not MISSING for field in fields(CookiePolicy))
+    assert all(field.default is not MISSING for field in fields(CookiePolicy) if field.init)
 
 
 def test_proxies_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,11 +157,21 @@ def test_the_password_of_a_database_is_not_shown() -> None:
 
 def test_the_environment_can_say_true_and_null(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELLO_TORNADO_SESSION__ROLLING", "true")
-    monkeypatch.setenv("HELLO_TORNADO_COOKIE__MAX_AGE", "null")
+    monkeypatch.setenv("HELLO_TORNADO_LIFETIMES__IDLE", "null")
     monkeypatch.setenv("HELLO_TORNADO_COOKIE_SECRET", "null")
     settings = load_settings().settings
     assert settings.session.rolling is True
-    assert settings.cookie.max_age is settings.cookie_secret is None
+    assert settings.lifetimes.idle is settings.cookie_secret is None
+
+
+def test_a_cookie_has_no_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = problems("cookie:\n  max_age: 1209600\n")
+    assert problem.startswith("settings.yaml:2:3: cookie.max_age is no setting: ")
+    assert '"lifetimes.idle"' in problem
+    monkeypatch.setenv("HELLO_TORNADO_COOKIE__MAX_AGE", "1209600")
+    (problem,) = problems("")
+    assert problem.startswith("HELLO_TORNADO_COOKIE__MAX_AGE is no setting: ")
+    assert '"lifetimes.idle"' in problem
 
 
 @pytest.mark.parametrize("value", ["yes", "no", "on", "off", "y", "1", "0"])

@@ -1,7 +1,7 @@
 """The cookie: what is read from the header, what is written, what is refused."""
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -15,8 +15,7 @@ from hello_tornado.sessions import CookiePolicy
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionId, new_session_id
 from hello_tornado.sessions.keyring import Keyring
-from hello_tornado.sessions.lifetimes import MICROSECOND, datetime_of
-from hello_tornado.sessions.testing import NOW
+from hello_tornado.sessions.testing import HOUR, NOW
 
 SECRET = "a secret of the tests, long enough for anyone"
 KEYRING = Keyring.of({"cookie_secret": SECRET})
@@ -58,7 +57,7 @@ VALUE = KEYRING.sign("session", ID, NOW)
 
 
 def test_what_was_issued_is_read() -> None:
-    header = POLICY.issue(request(), KEYRING, ID, None, NOW)
+    header = POLICY.issue(request(), KEYRING, ID, NOW + HOUR, NOW)
     assert header == f"session={VALUE}; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"
     assert ids(header.partition(";")[0]) == [ID]
     assert ids(f"a=b; session={VALUE} ;c=d") == [ID]
@@ -154,7 +153,7 @@ def test_any_name_that_a_cookie_can_have_comes_back(name: str) -> None:
 
 
 def test_over_https_it_is_a_host_cookie() -> None:
-    header = POLICY.issue(request(protocol="https"), KEYRING, ID, None, NOW)
+    header = POLICY.issue(request(protocol="https"), KEYRING, ID, NOW + HOUR, NOW)
     name, _, rest = header.partition("=")
     assert name == "__Host-session"
     assert rest.endswith("; Max-Age=3600; Path=/; HttpOnly; Secure; SameSite=Lax")
@@ -166,7 +165,6 @@ def test_over_https_it_is_a_host_cookie() -> None:
 def test_every_attribute_is_written_and_cleared_alike() -> None:
     policy = CookiePolicy(
         name="sid",
-        max_age=None,
         http_only=False,
         secure=True,
         same_site="none",
@@ -177,8 +175,8 @@ def test_every_attribute_is_written_and_cleared_alike() -> None:
     )
     attributes = "Path=/app; Domain=example.org; Secure; SameSite=None; Partitioned; Priority=High"
     assert policy.issue(request(), KEYRING, ID, None, NOW).endswith(f"; {attributes}")
-    assert policy.issue(request(), KEYRING, ID, timedelta(days=30), NOW).endswith(
-        f"; Max-Age=2592000; {attributes}"
+    assert policy.issue(request(), KEYRING, ID, NOW + HOUR // 2, NOW).endswith(
+        f"; Max-Age=1800; {attributes}"
     )
     assert policy.clear(request()) == (
         f"sid=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; {attributes}"
@@ -201,15 +199,15 @@ def test_what_browsers_take_from_secure_cookies_only_is_not_said_over_http() -> 
     assert secure.endswith("HttpOnly; Secure; SameSite=None; Partitioned")
 
 
-def test_a_cookie_may_expire_at_a_moment_and_then_stays_with_it() -> None:
-    end = datetime_of(NOW) + timedelta(hours=2)
-    policy = CookiePolicy(max_age=None, expires=end)
-    minute = timedelta(minutes=1) // MICROSECOND
-    for minutes, seconds in ((0, 7200), (30, 5400), (119, 60), (121, 0)):
-        header = policy.issue(request(), KEYRING, ID, None, NOW + minutes * minute)
-        assert f"Max-Age={seconds};" in header
-    session_own = policy.issue(request(), KEYRING, ID, timedelta(seconds=5), NOW)
-    assert "Max-Age=5;" in session_own
+@pytest.mark.parametrize(("left", "seconds"), [(HOUR, 3600), (1, 1), (0, 0), (-HOUR, 0)])
+def test_the_seconds_of_a_cookie_are_rounded_up_and_never_negative(left: int, seconds: int) -> None:
+    assert f"; Max-Age={seconds};" in POLICY.issue(request(), KEYRING, ID, NOW + left, NOW)
+
+
+@pytest.mark.parametrize("persist", [True, False])
+def test_a_login_decides_whether_its_cookie_outlives_the_browser(*, persist: bool) -> None:
+    policy = CookiePolicy(persist=persist)
+    assert [policy.persists(one) for one in (None, True, False)] == [persist, True, False]
 
 
 @pytest.mark.parametrize(("protocol", "same_site"), [("http", "Lax"), ("https", "None")])
@@ -377,18 +375,13 @@ def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> Non
         {"domain": "example.org:8080"},
         {"domain": "bücher.example"},
         {"domain": ["example.org"]},
-        {"max_age": timedelta(0)},
-        {"max_age": 0},
-        {"max_age": "14d"},
-        {"max_age": True},
-        {"max_age": timedelta.max},
+        {"persist": 1},
         {"http_only": "no"},
         {"partitioned": 1},
         {"secure": 1},
         {"same_site": 1},
         {"same_site": 0},
         {"proxy": 1},
-        {"expires": "tomorrow", "max_age": None},
         {"proxy": True, "proxies": "127.0.0.1"},
         {"proxy": True, "proxies": [127]},
         {"secure": False, "same_site": "none"},
@@ -405,8 +398,6 @@ def test_a_keyring_needs_a_secret(settings: dict[str, Any], message: str) -> Non
         {"proxy": True, "proxies": ("localhost",)},
         {"path": "/" + "a" * 1024},
         {"domain": "a" * 1025},
-        {"expires": datetime(2027, 2, 1)},  # noqa: DTZ001 - naive on purpose
-        {"expires": datetime(2027, 2, 1, tzinfo=UTC)},
         {"name": "__Secure-sid", "secure": False},
         {"name": "__Host-sid", "domain": "example.org"},
         {"name": "__Host-sid", "path": "/app"},
@@ -420,10 +411,9 @@ def test_what_browsers_refuse_is_refused_at_once(options: dict[str, Any]) -> Non
 
 
 def test_the_natural_form_of_an_option_is_accepted() -> None:
-    """Numbers are seconds, and a list is as good as a tuple."""
-    given: Any = {"max_age": 90, "proxy": True, "proxies": ["127.0.0.1", "10.0.0.0/8"]}
+    """A list is as good as a tuple."""
+    given: Any = {"proxy": True, "proxies": ["127.0.0.1", "10.0.0.0/8"]}
     policy = CookiePolicy(**given)
-    assert policy.max_age == timedelta(seconds=90)
     assert policy.proxies == ("127.0.0.1", "10.0.0.0/8")
     assert hash(policy) == hash(CookiePolicy(**given))
 

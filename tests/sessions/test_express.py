@@ -180,49 +180,53 @@ class TestSession(ExpressCase):
     def test_the_times_of_its_cookie(self) -> None:
         """cookie.maxAge, cookie.originalMaxAge and cookie.expires."""
         seen: list[Any] = []
-        cookie = self.begin(lambda s: setattr(s, "max_age", 600))
+        cookie = self.begin(lambda s: setattr(s, "idle_timeout", 600))
         self.clock.advance(minutes=4)
-        self.get(cookie, lambda s: seen.extend([s.expires_in, s.max_age, s.expires_at]))
-        expires_in, max_age, expires_at = seen
-        assert (expires_in, max_age) == (timedelta(minutes=6), timedelta(minutes=10))
+        self.get(cookie, lambda s: seen.extend([s.expires_in, s.idle_timeout, s.expires_at]))
+        expires_in, idle_timeout, expires_at = seen
+        assert (expires_in, idle_timeout) == (timedelta(minutes=6), timedelta(minutes=10))
         self.get(cookie, lambda s: seen.append(s.accessed_at))
         assert expires_at - seen[-1] == timedelta(minutes=6)
 
 
 class TestDoneBetter(ExpressCase):
-    def test_changing_only_max_age_is_saved_and_sent(self) -> None:
+    def test_changing_only_a_lifetime_is_saved_and_sent(self) -> None:
         cookie = self.begin()
-        answer = self.get(cookie, lambda s: setattr(s, "max_age", timedelta(hours=12)))
-        assert "; Max-Age=43200;" in answer.headers["Set-Cookie"]
+        answer = self.get(cookie, lambda s: setattr(s, "idle_timeout", timedelta(hours=12)))
+        assert "; Max-Age=46800;" in answer.headers["Set-Cookie"]
         assert answer.headers["Set-Cookie"].startswith(cookie.partition("|")[0])
         self.clock.advance(hours=11)
         assert self.data(answer.headers["Set-Cookie"]) == {"n": 1}
 
     def test_remember_me_and_its_opposite(self) -> None:
-        self.use(lifetimes=Lifetimes(absolute=timedelta(days=30)))
+        """The absolute timeout of 24 hours does not cut the two weeks of a remembered session."""
+        self.use(lifetimes=Lifetimes(remembered=timedelta(days=14)))
         cookie = self.begin(lambda s: s.login("ada"))
-        assert "; Max-Age=3600;" in cookie
-        forgotten = self.get(cookie, lambda s: setattr(s, "max_age", "browser"))
-        cookie = forgotten.headers["Set-Cookie"]
+        assert "; Max-Age=7200;" in cookie
+        cookie = self.get(cookie, lambda s: s.login("ada", remember=False)).headers["Set-Cookie"]
         assert "Max-Age" not in cookie
         assert "Expires" not in cookie
-        remembered = self.get(cookie, lambda s: setattr(s, "max_age", timedelta(days=14)))
-        cookie = remembered.headers["Set-Cookie"]
-        assert "; Max-Age=1209600;" in cookie
+        cookie = self.get(cookie, lambda s: s.login("ada", remember=True)).headers["Set-Cookie"]
+        assert f"; Max-Age={14 * 86400 + 3600};" in cookie
+        self.deed.clear()
         self.clock.advance(days=13)
-        assert json.loads(self.get(cookie).body)["user"] == "ada"
-        back = self.get(cookie, lambda s: setattr(s, "max_age", None))
-        assert "; Max-Age=3600;" in back.headers["Set-Cookie"]
+        later = self.get(cookie)
+        assert json.loads(later.body)["user"] == "ada"
+        assert f"; Max-Age={86400 + 3600};" in later.headers["Set-Cookie"], "it does not slide"
+        self.clock.advance(days=1)
+        assert json.loads(self.get(cookie).body)["user"] is None
 
     def test_changed_cookie_options_reach_sessions_that_stand(self) -> None:
         """express-session replays what it has stored; here a cookie says what the policy says."""
         cookie = self.begin()
         assert "; SameSite=Lax" in cookie
-        self.use(CookiePolicy(same_site="strict", priority="high", max_age=timedelta(minutes=30)))
+        self.use(CookiePolicy(same_site="strict", priority="high", persist=False))
         self.clock.advance(seconds=60)
-        changed = self.get(cookie).headers["Set-Cookie"]
-        assert "; SameSite=Strict; Priority=High" in changed
-        assert "; Max-Age=1800;" in changed
+        assert "Set-Cookie" not in self.get(cookie).headers, "that is due once in a day"
+        renewed = self.get(cookie, lambda s: s.renew()).headers["Set-Cookie"]
+        assert renewed.endswith("; Path=/; HttpOnly; SameSite=Strict; Priority=High")
+        self.deed.clear()
+        changed = renewed
         assert self.data(changed) == {"n": 1}
 
     def test_two_cookies_of_one_name_are_no_login_loop(self) -> None:

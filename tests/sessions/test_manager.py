@@ -187,7 +187,7 @@ async def test_a_failed_touch_is_told_and_no_more(
 
 async def test_a_session_may_have_a_length_of_its_own(manager: SessionManager, clock: Any) -> None:
     session = await manager.open(await stored(manager, a=1))
-    session.max_age = timedelta(minutes=5)
+    session.idle_timeout = timedelta(minutes=5)
     await manager.commit(session)
     assert session.expires_in == timedelta(minutes=5)
     clock.advance(minutes=4)

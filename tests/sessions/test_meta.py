@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hello_tornado.sessions import Session, SessionManager
+from hello_tornado.sessions import Lifetimes, Session, SessionManager
 from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import ReadOnly
 from hello_tornado.sessions.ids import SessionId
@@ -129,8 +129,9 @@ async def test_only_what_is_there_can_expire(manager: SessionManager) -> None:
 async def test_a_session_may_end_at_a_moment(manager: SessionManager, clock: Any) -> None:
     session = await manager.open(None)
     session["a"] = 1
-    session.max_age = end = datetime_of(NOW) + timedelta(hours=2)
-    assert session.max_age == end
+    end = datetime_of(NOW) + timedelta(hours=2)
+    session.expires_at = end
+    assert session.expires_at == end
     session_id = await committed(manager, session)
     clock.advance(minutes=119)
     session = await manager.open(session_id)
@@ -141,22 +142,53 @@ async def test_a_session_may_end_at_a_moment(manager: SessionManager, clock: Any
     assert (await manager.open(session_id)).is_new, "use does not move it"
 
 
-@pytest.mark.parametrize(
-    ("wrong", "why"),
-    [
-        (0, "longer than zero"),
-        (timedelta(0), "longer than zero"),
-        (datetime_of(NOW), "in the future"),
-        (datetime(2100, 1, 1), "aware"),  # noqa: DTZ001
-        ("forever", '"browser"'),
-    ],
-)
-async def test_a_lifetime_that_is_none_is_refused(
-    manager: SessionManager, wrong: Any, why: str
+async def test_the_absolute_timeout_bounds_the_moment(manager: SessionManager) -> None:
+    session = await manager.open(None)
+    session.expires_at = datetime_of(NOW) + timedelta(days=9)
+    assert session.expires_in == timedelta(hours=24)
+    session.expires_at = None
+    assert session.expires_in == timedelta(hours=1)
+
+
+WRONG_MOMENTS = [
+    datetime_of(NOW),
+    datetime_of(NOW - 1),
+    datetime(2100, 1, 1),  # noqa: DTZ001 - naive on purpose
+    60,
+    "browser",
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_MOMENTS)
+async def test_a_moment_at_which_no_session_can_end_is_refused(
+    manager: SessionManager, wrong: Any
 ) -> None:
     session = await manager.open(None)
-    with pytest.raises(ValueError, match=why):
-        session.max_age = wrong
+    with pytest.raises(ValueError, match="expires_at is"):
+        session.expires_at = wrong
+
+
+@pytest.mark.parametrize(
+    "wrong", [0, -1, timedelta(0), timedelta.max, 10**12, float("nan"), float("inf"), True, "60"]
+)
+async def test_a_duration_that_can_be_none_is_refused(manager: SessionManager, wrong: Any) -> None:
+    session = await manager.open(None)
+    session["a"] = 1
+    with pytest.raises(ValueError, match="longer than zero and at most 36500 days"):
+        session.idle_timeout = wrong
+    with pytest.raises(ValueError, match="longer than zero and at most 36500 days"):
+        session.expire("a", wrong)
+    assert session.expires_in == timedelta(hours=1)
+
+
+async def test_the_longest_lifetimes_end_at_a_date(clock: Any) -> None:
+    longest = timedelta(days=36500)
+    lifetimes = Lifetimes(idle=longest, absolute=None, remembered=longest)
+    manager = SessionManager(MemoryStore(), clock=clock, lifetimes=lifetimes)
+    session = await manager.open(None)
+    session.login("ada", remember=True)
+    session = await manager.open(await committed(manager, session))
+    assert session.expires_at == datetime_of(NOW) + longest
 
 
 async def test_what_was_gathered_elsewhere_can_be_merged_in(manager: SessionManager) -> None:

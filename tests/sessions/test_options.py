@@ -117,11 +117,12 @@ def test_numbers_are_seconds() -> None:
     )
     assert hash(Lifetimes()) == hash(Lifetimes(idle=3600, absolute=86_400))
     assert repr(Lifetimes(idle=None)) == (
-        "Lifetimes(idle=None, absolute=datetime.timedelta(days=1))"
+        "Lifetimes(idle=None, absolute=datetime.timedelta(days=1), "
+        "remembered=datetime.timedelta(days=30))"
     )
 
 
-@pytest.mark.parametrize("name", ["idle", "absolute"])
+@pytest.mark.parametrize("name", ["idle", "absolute", "remembered"])
 @pytest.mark.parametrize(
     "value", [timedelta(0), -1, "1h", False, timedelta.max, timedelta(days=36_501), 10**12]
 )

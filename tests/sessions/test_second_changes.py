@@ -352,17 +352,17 @@ async def test_what_comes_to_nothing_begins_no_session(
 async def test_the_same_lifetime_again_is_no_change(clock: Any) -> None:
     manager = SessionManager(MemoryStore(), clock=clock)
     session = await manager.open(None)
-    session.max_age = timedelta(minutes=5)
+    session.idle_timeout = timedelta(minutes=5)
     session["a"] = 1
     action = await manager.commit(session)
     assert isinstance(action, Issue)
     session = await manager.open(action.session_id)
-    session.max_age = timedelta(minutes=5)
+    session.idle_timeout = timedelta(minutes=5)
     assert not session.modified
-    assert not session.is_max_age_changed
-    session.max_age = timedelta(minutes=50)
+    assert not session.is_lifetime_changed
+    session.idle_timeout = timedelta(minutes=50)
     assert session.expires_in == timedelta(minutes=50)
-    session.max_age = None
+    session.idle_timeout = None
     assert session.expires_in == timedelta(hours=1)
 
 

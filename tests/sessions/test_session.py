@@ -234,16 +234,16 @@ def test_flashes_are_shown_once_and_in_order() -> None:
 
 def test_a_session_of_its_own_length() -> None:
     session = opened()
-    assert (session.max_age, session.expires_in) == (None, timedelta(hours=1))
-    session.max_age = 60
-    assert session.max_age == timedelta(minutes=1)
+    assert (session.idle_timeout, session.expires_in) == (None, timedelta(hours=1))
+    session.idle_timeout = 60
+    assert session.idle_timeout == timedelta(minutes=1)
     assert session.expires_in == timedelta(minutes=1)
-    session.max_age = timedelta(days=30)
+    session.idle_timeout = timedelta(days=30)
     assert session.expires_in == timedelta(hours=24), "the absolute timeout holds all the same"
-    session.max_age = None
+    session.idle_timeout = None
     assert session.expires_in == timedelta(hours=1)
     with pytest.raises(ValueError, match="longer than zero"):
-        session.max_age = 0
+        session.idle_timeout = 0
 
 
 def test_it_tells_the_facts_but_no_secret() -> None:

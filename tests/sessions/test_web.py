@@ -595,7 +595,7 @@ async def test_a_cookie_in_use_is_signed_anew_before_it_grows_old(
     assert "Set-Cookie" not in (await browser.get("/read")).headers
     before = browser.cookie
     clock.advance(seconds=1)
-    assert "Max-Age=3600" in (await browser.get("/read")).headers["Set-Cookie"]
+    assert "Max-Age=7200" in (await browser.get("/read")).headers["Set-Cookie"]
     assert browser.cookie != before
     assert "Set-Cookie" not in (await browser.get("/read")).headers
     assert await browser.data() == {"n": 1}
