@@ -133,8 +133,9 @@ async def latencies(
     async def client() -> None:
         while not is_over.done():
             begun = time.perf_counter()
-            async with manager.transaction(random.choice(ids)) as session:
-                session.increment("visits")
+            session = await manager.open(random.choice(ids))
+            session.increment("visits")
+            await manager.commit(session)
             taken.append(time.perf_counter() - begun)
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))

@@ -12,7 +12,7 @@ from hello_tornado.sessions.document import (
     empty_document,
     lifetime_of,
 )
-from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
+from hello_tornado.sessions.errors import SerializationError, SessionTooLarge, SessionUnreadable
 from hello_tornado.sessions.ids import SessionKey, new_handle
 from hello_tornado.sessions.lifetimes import Lifetimes, OwnLifetime
 from hello_tornado.sessions.record import SessionRecord
@@ -42,13 +42,15 @@ class Codec:
         self._clock = clock
 
     def document(self, record: SessionRecord, now: int) -> Document:
-        """What a record holds *now*; `SerializationError` when its bytes cannot be read."""
-        stored = self._serializer.loads(self._cipher.open(record))
-        document = {
-            "data": stored.get("data", {}),
-            "meta": stored.get("meta", {}),
-            "user_id": record.user_id,
-        }
+        """What a record holds *now*; `SessionUnreadable` when its bytes cannot be read."""
+        try:
+            stored = self._serializer.loads(self._cipher.open(record))
+        except SerializationError as error:
+            raise SessionUnreadable(str(error)) from error
+        data, meta = stored.get("data", {}), stored.get("meta", {})
+        if not isinstance(data, dict) or not isinstance(meta, dict):
+            raise SessionUnreadable("session data that another program has written")
+        document = {"data": data, "meta": meta, "user_id": record.user_id}
         drop_expired_keys(document, now)
         return document
 

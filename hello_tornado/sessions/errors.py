@@ -7,11 +7,13 @@ SessionError
  ├─ ReadOnly              a write to a session that can only be read here
  ├─ SessionBusy           another request had the session to itself for too long
  ├─ ResponseStarted       a change that can no longer reach the browser or the store
+ ├─ NoResponse            a new id outside of a request: no cookie could carry it
  ├─ SerializationError    a value that cannot be stored, or bytes that cannot be read
  ├─ SessionTooLarge       more data than `max_bytes`
  └─ StoreError            the store answered with an error
      └─ StoreUnavailable  the store did not answer: 503, and whether it wrote is unknown
-         └─ StoreTimeout  it took too long, and whoever waits behind need not wait as long
+         ├─ StoreTimeout  it took too long, and whoever waits behind need not wait as long
+         └─ SessionUnreadable  the store has the session, and its bytes cannot be read
 """
 
 from collections.abc import Mapping
@@ -45,6 +47,10 @@ class ResponseStarted(SessionError):
     """The headers have left: no new cookie can follow them."""
 
 
+class NoResponse(SessionError):
+    """A change that gives the session a new id, outside of a request: no cookie could carry it."""
+
+
 class SerializationError(SessionError):
     """A value that cannot be stored (the message names its key), or bytes that cannot be read."""
 
@@ -73,3 +79,10 @@ class StoreUnavailable(StoreError):
 
 class StoreTimeout(StoreUnavailable):
     """The store took too long. Whoever waits behind is told at once: a limit is a limit."""
+
+
+class SessionUnreadable(StoreUnavailable):
+    """The store has the session, but its bytes cannot be read: 503.
+
+    An encryption key is missing, or another program has written them.
+    """

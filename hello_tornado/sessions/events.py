@@ -85,7 +85,7 @@ class CommitDropped(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class RecordUnreadable(SessionEvent):
-    """A stored session could not be read; the visitor got a fresh one and the row stays."""
+    """A stored session could not be read: requests with its id get a 503, and the row stays."""
 
     level: ClassVar[int] = logging.WARNING
     is_limited: ClassVar[bool] = True

@@ -7,6 +7,7 @@ from typing import ClassVar
 from tornado.web import OutputTransform
 
 from hello_tornado.sessions import options
+from hello_tornado.sessions.ids import key_of
 from hello_tornado.sessions.leases import Lease, lease
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.web import SessionMixin
@@ -37,7 +38,7 @@ class ExclusiveSessionMixin(SessionMixin):
             return session
         leased = await lease(
             self.session_manager,
-            self._signed.session_id,
+            key_of(self._signed.session_id),
             wait=self.session_wait,
             lasts=self.session_lease,
         )

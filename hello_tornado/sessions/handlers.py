@@ -85,8 +85,9 @@ class RevokeHandler(AccountForm):
     @authenticated
     async def post(self, handle: str) -> None:
         """End one session of this person; one's own is a logout."""
-        session = await self.session_manager.find(handle)
-        if session is None or session.user_id != self.user_id:
+        mine = await self.session_manager.sessions_of(self.user_id)
+        session = next((one for one in mine if one.handle == handle), None)
+        if session is None:
             raise HTTPError(404)
         if handle == self.session.handle:
             self.session.destroy()

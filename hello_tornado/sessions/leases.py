@@ -14,7 +14,7 @@ from typing import Final
 from hello_tornado.sessions.changes import Set, Unset, Update
 from hello_tornado.sessions.errors import SessionBusy, StoreError
 from hello_tornado.sessions.events import LeaseNotReleased
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Session
@@ -32,19 +32,22 @@ class Lease:
 
     async def release(self, session: Session) -> None:
         """Let the next one in; *session* is the one that was leased, wherever it stands now."""
-        try:
-            current = await self.manager.reload(session)
+
+        def drop(current: Session) -> None:
             if self.token in current.leases:
                 current._operate_meta("leases", Update({self.token: Unset()}))
-                await self.manager.commit(current)
+
+        try:
+            if session.handle is not None:
+                await self.manager.update(session.handle, drop)
         except StoreError as error:
             self.manager.emit(LeaseNotReleased(session.handle or "", str(error)))
 
 
 async def lease(
-    manager: SessionManager, session_id: SessionId, *, wait: timedelta, lasts: timedelta
+    manager: SessionManager, key: SessionKey, *, wait: timedelta, lasts: timedelta
 ) -> tuple[Session, Lease] | None:
-    """The session as it stands once nobody else has the lease; None when there is no such session.
+    """The session under *key* once nobody else has the lease; None when there is no such session.
 
     Waits for at most *wait*, and then raises `SessionBusy`. The lease *lasts* so long: whoever died
     or hangs with it does not keep the others out for ever.
@@ -58,7 +61,7 @@ async def lease(
 
     loop = asyncio.get_running_loop()
     pause, deadline = FIRST_PAUSE, loop.time() + wait.total_seconds()
-    while (session := await manager.update(session_id, take)) is not None:
+    while (session := await manager.update_under(key, take)) is not None:
         if mine.token in session.leases:
             return session, mine
         if (left := deadline - loop.time()) <= 0:

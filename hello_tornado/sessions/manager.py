@@ -6,6 +6,7 @@ a shared touch.
 """
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +31,12 @@ from hello_tornado.sessions.draft import (
 )
 from hello_tornado.sessions.draft import Update as Change
 from hello_tornado.sessions.endings import Endings
-from hello_tornado.sessions.errors import ConfigurationError, SerializationError, StoreError
+from hello_tornado.sessions.errors import (
+    ConfigurationError,
+    SessionError,
+    SessionUnreadable,
+    StoreError,
+)
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import (
     CommitDropped,
@@ -57,7 +63,7 @@ from hello_tornado.sessions.purger import Purger
 from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
-from hello_tornado.sessions.session import Session
+from hello_tornado.sessions.session import Response, Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store, as_store
 from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
@@ -104,6 +110,14 @@ CHECKS: Final[Mapping[str, options.Check]] = {
     "hooks": options.optional(options.several(HOOK)),
     "clock": options.clock,
 }
+
+
+def _refuse_coroutine(result: object) -> None:
+    """Raise `TypeError` when a function that `update` calls turns out to be asynchronous."""
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError("the function of update() may be called again, and must not be async")
 
 
 class SessionManager:
@@ -171,15 +185,22 @@ class SessionManager:
         return self._session(None) if session_id is None else await self._open(key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
-        """The same session as it stands in the store now; a new one when it has ended."""
-        return (
-            self._session(None) if session.record is None else await self._open(session.record.key)
-        )
+        """The same session as it stands in the store now.
+
+        When it has ended, or has got another id, the answer is an ended session, which refuses
+        writes and knows the `ended_reason`. Of a session that was never stored, a new one.
+        """
+        if session.record is None:
+            return self._session(None)
+        found = await self._open(session.record.key)
+        if found.is_new:
+            found.end(found.ended_reason)
+        return found
 
     async def _open(self, key: SessionKey) -> Session:
         record, now = await self._shared.load(key), self.now()
         if record is not None and self.lifetimes.is_living(record, now):
-            return self._session(record, now)
+            return self._readable(record, now)
         if record is None:
             return self._session_after(await self._tombstone_of(key), now)
         self.emit(Expired(record.handle, record.user_id))
@@ -252,32 +273,73 @@ class SessionManager:
 
     @asynccontextmanager
     async def transaction(
-        self, session_id: SessionId | None, *, keeps_alive: bool = True
+        self, handle: str | None, *, keeps_alive: bool = True
     ) -> AsyncIterator[Session]:
-        """Open a session outside of a request; commit on leaving, unless by an exception.
+        """Open the session with this handle outside of a request, under whichever id it stands.
 
-        That counts as use of it, unless not *keeps_alive* and nothing is changed. No session
-        begins here: without a living one it is empty, `ended`, and refuses writes.
+        It is committed on leaving, unless by an exception. That counts as use of it, unless not
+        *keeps_alive* and nothing is changed. `destroy()` ends it; `login()`, `renew()` and
+        `regenerate()` need a response and raise `NoResponse`. No session begins here: without a
+        living one (also when *handle* is None) it is empty, `ended`, and refuses writes.
         """
-        session = await self.open(session_id)
+        record = None if handle is None else await self._living_by_handle(handle)
+        session = self._session(None) if record is None else self._readable(record)
+        async with self.committing(session, keeps_alive=keeps_alive):
+            yield session
+
+    @asynccontextmanager
+    async def committing(self, session: Session, *, keeps_alive: bool) -> AsyncIterator[None]:
+        """A `transaction` with a *session* that is open already."""
         if session.is_new:
             session.end(session.ended_reason)
+        session.response = Response.NONE
         session.keeps_alive = keeps_alive
-        yield session
-        await self.commit(session)
+        try:
+            yield
+            await self.commit(session)
+        finally:
+            session.response = Response.COMPLETE
 
-    async def update(
-        self, session_id: SessionId, function: Callable[[Session], None]
-    ) -> Session | None:
-        """Apply a pure *function* to the newest copy of a session, again until it is stored.
+    async def update(self, handle: str, function: Callable[[Session], object]) -> Session | None:
+        """Apply a *function* to the newest copy of the session with this handle; returns the copy.
 
-        For what no operation expresses, such as "take one if any is left". None when there is no
-        such session.
+        For what no operation expresses, such as "take one if any is left". The function is called
+        again on the newest copy until the result is stored, so it must do nothing else. What it
+        returns is ignored. `destroy()` ends the session; `login()`, `renew()` and `regenerate()`
+        need a response and raise `NoResponse`. None when there is no such session.
         """
-        record = await self._live_record(key_of(session_id))
+
+        async def find() -> SessionRecord | None:
+            return await self._living_by_handle(handle)
+
+        session = await self._update(await find(), function, find)
+        if session is not None:
+            session.response = Response.COMPLETE
+        return session
+
+    async def update_under(
+        self, key: SessionKey, function: Callable[[Session], object]
+    ) -> Session | None:
+        """`update` the session under *key*; a new id is followed only if it is the same user's."""
+        record = await self._live_record(key)
+
+        async def find_successor() -> SessionRecord | None:
+            return None if record is None else await self._successor_of(record)
+
+        return await self._update(record, function, find_successor)
+
+    async def _update(
+        self,
+        record: SessionRecord | None,
+        function: Callable[[Session], object],
+        find: Callable[[], Awaitable[SessionRecord | None]],
+    ) -> Session | None:
+        """Update the session in *record*, and in what *find* finds when it is no longer there."""
         while record is not None:
-            session = self._session(record)
-            function(session)
+            session = self._readable(record)
+            session.response = Response.NONE
+            _refuse_coroutine(function(session))
+            session.response = Response.NOT_STARTED
             intent = self.intent(session)
             if not isinstance(intent, Change):
                 await self.commit(session, intent=intent)
@@ -291,11 +353,14 @@ class SessionManager:
                     session.rebase_on(*wanted)
                     return session
                 case Gone():
-                    record = await self._successor_of(record)
+                    record = await find()
         return None
 
     async def sessions_of(self, user_id: str) -> Sequence[Session]:
-        """The living sessions of a user, newest first."""
+        """The living sessions of a user, newest first.
+
+        One that cannot be read is among them, without its data: `revoke` ends it by its handle.
+        """
         check_user_id(user_id)
         now = self.now()
         records = await self.store.find_by_user(user_id)
@@ -324,9 +389,10 @@ class SessionManager:
         return count
 
     async def find(self, handle: str) -> Session | None:
-        """The living session that has this handle, to look at."""
+        """The living session that has this handle, to look at; None also if it is unreadable."""
         record = await self._living_by_handle(handle)
-        return None if record is None else self._session(record)
+        session = None if record is None else self._session(record)
+        return None if session is None or session.refusal is not None else session
 
     async def revoke(self, *handles: str) -> int:
         """End these sessions, wherever they are in use; returns how many there were."""
@@ -408,13 +474,14 @@ class SessionManager:
         tombstone: Tombstone | None = None,
     ) -> Session:
         opened_at, document = self.now() if now is None else now, empty_document()
+        refusal: SessionError | None = None
         if record is not None:
             try:
                 document = self._codec.document(record, opened_at)
-            except SerializationError as error:
+            except SessionUnreadable as error:
                 self.emit(RecordUnreadable(record.handle, str(error)))
-                record = None
-        return Session(
+                document["user_id"], refusal = record.user_id, error
+        session = Session(
             record,
             document,
             opened_at=opened_at,
@@ -422,6 +489,15 @@ class SessionManager:
             serializer=self._serializer,
             tombstone=tombstone,
         )
+        session.refusal = refusal
+        return session
+
+    def _readable(self, record: SessionRecord, now: int | None = None) -> Session:
+        """The session in *record*; `SessionUnreadable` when its bytes cannot be read."""
+        session = self._session(record, now)
+        if session.refusal is not None:
+            raise session.refusal
+        return session
 
     def _new_id(self, request: object) -> SessionId:
         given = self._genid(request)
@@ -460,7 +536,10 @@ class SessionManager:
         first = await self._living_by_handle(handle)
         if first is None or first.user_id is None or first.user_id != session.user_id:
             return None
-        return self._codec.document(first, self.now())
+        try:
+            return self._codec.document(first, self.now())
+        except SessionUnreadable:
+            return None
 
     async def _change(self, session: Session, intent: Change, request: object) -> CookieAction:
         record, renewal = session.record, intent.renewal

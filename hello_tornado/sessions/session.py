@@ -20,7 +20,12 @@ from hello_tornado.sessions.draft import (
     Touch,
 )
 from hello_tornado.sessions.draft import Update as Change
-from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, SessionError
+from hello_tornado.sessions.errors import (
+    NoResponse,
+    ResponseStarted,
+    SessionEnded,
+    SessionError,
+)
 from hello_tornado.sessions.ids import SessionId, SessionKey
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, datetime_of
 from hello_tornado.sessions.meta import MetaDict
@@ -42,6 +47,7 @@ class Response(enum.Enum):
     NOT_STARTED = "not started"
     STARTED = "started"  # the headers have left, and no cookie can follow them
     COMPLETE = "complete"  # what is written now would be stored by nobody
+    NONE = "none"  # the session is used outside of a request, in a transaction
 
 
 class Session(MetaDict):
@@ -259,11 +265,17 @@ class Session(MetaDict):
             raise self.refusal.with_traceback(None)
         if self.response is Response.COMPLETE:
             raise ResponseStarted(
-                "the response is complete, and the session was stored with it: to change or end "
-                "the session afterwards, use session_manager.transaction(), or revoke()"
+                "the response, or the transaction, is complete, and the session was stored with "
+                "it: to change or end the session afterwards, use "
+                "session_manager.transaction(handle), or revoke(handle)"
             )
 
     def _check_cookie_can_leave(self) -> None:
+        if self.response is Response.NONE:
+            raise NoResponse(
+                "outside of a request no cookie can carry a new id to the browser: log in, renew "
+                "and regenerate in a handler; here, destroy() ends the session"
+            )
         if self.response is not Response.NOT_STARTED:
             raise ResponseStarted(
                 "the headers of this response have left, and a cookie can no longer follow them: "

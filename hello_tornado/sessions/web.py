@@ -32,6 +32,7 @@ from hello_tornado.sessions.errors import (
     SessionBusy,
     SessionEnded,
     SessionNotLoaded,
+    SessionUnreadable,
     StoreUnavailable,
 )
 from hello_tornado.sessions.events import CookieRejected, RequestForbidden, SessionNotBegun
@@ -123,7 +124,8 @@ class SessionMixin(CrossSiteMixin):
         except StoreUnavailable as error:
             if self.on_store_error != "anonymous":
                 raise
-            logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
+            if not isinstance(error, SessionUnreadable):  # of that an event tells, now and then
+                logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
             self._session = await self.session_manager.open(None)
             self._session.refusal = error
         self._phase = Phase.OPEN
@@ -244,6 +246,8 @@ class SessionMixin(CrossSiteMixin):
         tb: TracebackType | None,
     ) -> None:
         """Tornado's `log_exception()`; what is a 503 is one line, without a traceback."""
+        if isinstance(value, SessionUnreadable):
+            return  # `RecordUnreadable` tells of it, and is limited
         if isinstance(value, UNAVAILABLE):
             logger.error("%s: %s", self._request_summary(), value)
         else:

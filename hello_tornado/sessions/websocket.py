@@ -1,8 +1,8 @@
 """Sessions in Tornado's WebSockets: stored before the 101 leaves, and watched until they end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -77,11 +77,17 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         """Called when the session is over; closes the socket. No message arrives any more."""
         self.close(SESSION_ENDED, reason)
 
-    def session_transaction(self) -> AbstractAsyncContextManager[Session]:
-        """The session as it stands now, stored on leaving; one that refuses writes if it ended."""
-        return self.session_manager.transaction(
-            self._session_id, keeps_alive=self.keeps_session_alive
-        )
+    @asynccontextmanager
+    async def session_transaction(self) -> AsyncIterator[Session]:
+        """The session as it stands now, stored on leaving.
+
+        It refuses writes if it has ended, or has got another id: then this socket is about to be
+        closed.
+        """
+        session = await self.session_manager.reload(self.session)
+        keeps_alive = self.keeps_session_alive
+        async with self.session_manager.committing(session, keeps_alive=keeps_alive):
+            yield session
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -152,10 +152,10 @@ class TestExclusive(AsyncHTTPTestCase):
         holding = asyncio.ensure_future(self.get("/pay/hold", cookie))
         await self.is_held.wait()
 
-        async def load(_keys: object) -> None:
+        async def find_by_handle(_handles: object) -> None:
             raise StoreUnavailable("away")
 
-        self.manager.store.load = load  # type: ignore[method-assign, assignment]
+        self.manager.store.find_by_handle = find_by_handle  # type: ignore[method-assign, assignment]
         self.may_go.set()
         assert (await holding).code == 200
         assert isinstance(self.events[-1], LeaseNotReleased)

@@ -59,6 +59,7 @@ class Visitors:
         action = await self.first.commit(session)
         assert isinstance(action, Issue)
         self.session_id = action.session_id
+        self.handle = session.handle or ""
 
     async def request(
         self,
@@ -76,9 +77,9 @@ class Visitors:
         handler(session)
         return await manager.commit(session)
 
-    async def update(self, manager: SessionManager, function: Callable[[Session], None]) -> Any:
+    async def update(self, manager: SessionManager, function: Callable[[Session], object]) -> Any:
         await self.gate.moment("arrive")
-        session = await manager.update(self.session_id, function)
+        session = await manager.update(self.handle, function)
         return dict(session or {})
 
     async def data(self, session_id: SessionId | None = None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from hello_tornado.sessions.errors import (
     ConfigurationError,
     SerializationError,
     SessionTooLarge,
+    SessionUnreadable,
     StoreError,
     StoreTimeout,
     StoreUnavailable,
@@ -195,7 +196,7 @@ async def test_a_session_may_have_a_length_of_its_own(manager: SessionManager, c
     assert session.record is not None
     assert not (await manager.reload(session)).is_new
     clock.advance(minutes=1)
-    assert (await manager.reload(session)).is_new
+    assert (await manager.reload(session)).ended
 
 
 async def test_requests_of_one_moment_share_one_load_and_one_save(
@@ -379,32 +380,33 @@ async def test_resave_and_save_uninitialized_mean_what_they_say(
         SessionManager(store, unset="drop")  # type: ignore[arg-type]
 
 
-async def test_an_unreadable_row_is_a_fresh_session_and_an_event(
+async def test_an_unreadable_row_is_an_error_and_an_event(
     manager: SessionManager, store: CountingStore, events: list[SessionEvent]
 ) -> None:
     session_id = new_session_id()
     record = make_record(key=key_of(session_id), data=b"\x80\x04 a pickle")
     await store.save([Swap(None, record)])
-    session = await manager.open(session_id)
-    assert session.is_new
+    with pytest.raises(SessionUnreadable):
+        await manager.open(session_id)
     assert events == [
         RecordUnreadable(record.handle, "unreadable session data: UnicodeDecodeError")
     ]
     assert await store.load([record.key]) == {record.key: record}, "the row stays for inspection"
 
 
-async def failing(manager: SessionManager, session_id: SessionId) -> None:
-    async with manager.transaction(session_id) as session:
+async def failing(manager: SessionManager, handle: str | None) -> None:
+    async with manager.transaction(handle) as session:
         session["n"] = 100
         raise ZeroDivisionError
 
 
 async def test_a_transaction_commits_unless_it_fails(manager: SessionManager) -> None:
     session_id = await stored(manager, n=1)
-    async with manager.transaction(session_id) as session:
+    handle = (await manager.open(session_id)).handle
+    async with manager.transaction(handle) as session:
         session.increment("n")
     with pytest.raises(ZeroDivisionError):
-        await failing(manager, session_id)
+        await failing(manager, handle)
     assert dict(await manager.open(session_id)) == {"n": 2}
 
 
@@ -412,17 +414,18 @@ async def test_update_applies_a_function_to_the_newest(
     manager: SessionManager, store: CountingStore, clock: Any
 ) -> None:
     session_id = await stored(manager, n=2)
+    handle = (await manager.open(session_id)).handle or ""
     other = SessionManager(store, clock=clock)
 
     def square(session: Session) -> None:
         session["n"] = session["n"] ** 2
 
     async def both() -> None:
-        await asyncio.gather(manager.update(session_id, square), other.update(session_id, square))
+        await asyncio.gather(manager.update(handle, square), other.update(handle, square))
 
     await both()
     assert dict(await manager.open(session_id)) == {"n": 16}
-    assert await manager.update(new_session_id(), square) is None
+    assert await manager.update("unknown", square) is None
 
 
 async def test_a_users_sessions_are_listed_and_revoked(
