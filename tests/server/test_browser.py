@@ -8,6 +8,8 @@ from browsing import ARTIFACTS, LINE, cookie_of, greeting, log_in, visiting
 from playwright.sync_api import Browser, expect
 from running import Server, running_server
 
+from hello_tornado.handlers.base import ENDINGS
+
 
 def test_a_person_logs_in_comes_back_after_a_restart_and_logs_out(
     chromium: Browser, tmp_path: Path
@@ -106,3 +108,22 @@ def test_every_page_fits_and_is_kept_as_a_picture(
         (background,) = backgrounds
         brightness = sum(int(part) for part in background.strip("rgb()").split(","))
         assert (brightness > 600) if scheme == "light" else (brightness < 200)
+
+
+def test_a_browser_keeps_its_cookie_until_it_was_told_why_the_session_ended(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    """Also when a purge has deleted the session meanwhile."""
+    short = {"HELLO_TORNADO_LIFETIMES__IDLE": "1", "HELLO_TORNADO_PURGE__EVERY": "1"}
+    with (
+        visiting(chromium, java_script_enabled=False) as page,
+        running_server(tmp_path, **short) as server,
+    ):
+        log_in(page, server, "Ada")
+        expect(greeting(page)).to_have_text("Hello Ada")
+        lasts = cookie_of(page.context)["expires"] - page.evaluate("Date.now()") / 1000
+        assert 3590 < lasts < 3605
+        page.wait_for_timeout(2500)  # each request would be a use
+        page.reload()
+        expect(greeting(page)).to_have_text("Hello")
+        expect(page.get_by_text(ENDINGS["expired"])).to_be_visible()
