@@ -278,9 +278,10 @@ class SessionManager:
         """Open the session with this handle outside of a request, under whichever id it stands.
 
         It is committed on leaving, unless by an exception. That counts as use of it, unless not
-        *keeps_alive* and nothing is changed. `destroy()` ends it; `login()`, `renew()` and
-        `regenerate()` need a response and raise `NoResponse`. No session begins here: without a
-        living one (also when *handle* is None) it is empty, `ended`, and refuses writes.
+        *keeps_alive* and nothing is changed. `destroy()` ends it, also if an exception follows;
+        `login()`, `renew()` and `regenerate()` need a response and raise `NoResponse`. No session
+        begins here: without a living one (also when *handle* is None) it is empty, `ended`, and
+        refuses writes.
         """
         record = None if handle is None else await self._living_by_handle(handle)
         session = self._session(None) if record is None else self._readable(record)
@@ -295,10 +296,20 @@ class SessionManager:
         session.response = Response.NONE
         session.keeps_alive = keeps_alive
         try:
-            yield
+            async with self._ending_at_least(session):
+                yield
             await self.commit(session)
         finally:
             session.response = Response.COMPLETE
+
+    @asynccontextmanager
+    async def _ending_at_least(self, session: Session) -> AsyncIterator[None]:
+        """When an exception leaves the block, commit the end of *session*, and only that."""
+        try:
+            yield
+        except (Exception, asyncio.CancelledError):
+            await self.commit(session, intent=self.intent(session, only_end=True))
+            raise
 
     async def update(self, handle: str, function: Callable[[Session], object]) -> Session | None:
         """Apply a *function* to the newest copy of the session with this handle; returns the copy.
@@ -338,7 +349,8 @@ class SessionManager:
         while record is not None:
             session = self._readable(record)
             session.response = Response.NONE
-            _refuse_coroutine(function(session))
+            async with self._ending_at_least(session):
+                _refuse_coroutine(function(session))
             session.response = Response.NOT_STARTED
             intent = self.intent(session)
             if not isinstance(intent, Change):

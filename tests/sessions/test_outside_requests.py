@@ -117,6 +117,24 @@ async def test_destroy_ends_the_session(manager: SessionManager) -> None:
     await manager.aclose()
 
 
+async def test_destroy_is_final_also_when_an_exception_follows(manager: SessionManager) -> None:
+    def fail(session: Session) -> None:
+        session["n"] = 2
+        session.destroy()
+        raise ZeroDivisionError
+
+    async def fail_in_a_transaction(handle: str) -> None:
+        async with manager.transaction(handle) as session:
+            fail(session)
+
+    for way in (fail_in_a_transaction, lambda handle: manager.update(handle, fail)):
+        session_id, handle = await logged_in(manager, n=1)
+        with pytest.raises(ZeroDivisionError):
+            await way(handle)
+        assert (await manager.open(session_id)).ended_reason == "logged out"
+    await manager.aclose()
+
+
 async def test_without_a_living_session_nothing_begins(manager: SessionManager) -> None:
     _, handle = await logged_in(manager)
     await manager.revoke(handle)
