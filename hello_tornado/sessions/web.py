@@ -210,7 +210,9 @@ class SessionMixin(CrossSiteMixin):
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
         """Tornado's `finish()`, after the session is stored; may be awaited or not."""
-        if self._finished or self._phase is not Phase.OPEN:
+        if self._finished:
+            return super().finish(chunk)  # which says that it was called twice
+        if self._phase is not Phase.OPEN:
             return self._send(chunk)
         due = self._due_at_the_end()
         if due is not None and not due:

@@ -393,3 +393,27 @@ async def test_a_destroyed_session_refuses_writes_before_and_after_its_commit(cl
             session["b"] = 2
         await manager.commit(session)
     assert not session.modified
+
+
+class Twice(SessionMixin, RequestHandler):
+    """Completes its response a second time while the first one waits for a save."""
+
+    async def get(self) -> None:
+        self.session.increment("n")
+        saving = asyncio.ensure_future(self.save_session())
+        await asyncio.sleep(0)
+        self.session.increment("n")
+        self.finish("once")
+        with pytest.raises(RuntimeError, match="finish\\(\\) called twice"):
+            self.finish("twice")
+        await saving
+
+
+def test_a_second_finish_loses_nothing_of_the_first() -> None:
+    async def scenario() -> None:
+        async with site(Failing(), [("/", Twice)]) as here:
+            jar = Jar()
+            assert (await here.ask(jar, "/")).body == b"once"
+            assert await here.data(jar) == {"n": 2}
+
+    asyncio.run(scenario())
