@@ -130,8 +130,8 @@ class Committer:
             old = commit.base
         try:
             wanted = self._rebuild(old, commit)
-            is_first_renewal = commit.renewed_to is not None and not conflicts
-            tombstone = self._tombstone(old, wanted.record) if is_first_renewal else None
+            is_renewed = commit.renewed_to is not None
+            tombstone = self._tombstone(old, wanted.record) if is_renewed else None
             return Attempt(old, wanted, conflicts, tombstone)
         except Exception as error:  # noqa: BLE001 - it goes to whoever made this commit
             return error

@@ -168,9 +168,12 @@ class SessionManager:
 
     async def reload(self, session: Session) -> Session:
         """The same session as it stands in the store now; a new one when it has ended."""
-        return (
-            self._session(None) if session.record is None else await self._open(session.record.key)
-        )
+        record = session.record
+        if record is None:
+            return self._session(None)
+        found = await self._open(record.key)
+        successor = await self._successor_of(record) if found.is_new else None
+        return found if successor is None else self._session(successor)
 
     async def _open(self, key: SessionKey) -> Session:
         record, now = await self._shared.load(key), self.now()
@@ -227,10 +230,13 @@ class SessionManager:
             return Keep()
         taken = session.take_draft(intent)
         try:
-            return await self._carry_out(intent, session, request)
+            action = await self._carry_out(intent, session, request)
         except BaseException:
             session.give_back(taken)
             raise
+        if isinstance(intent, Create | Change) and intent.logs_in:
+            await self._logged_in(session)
+        return action
 
     async def _carry_out(self, intent: Intent, session: Session, request: object) -> CookieAction:
         match intent:
@@ -427,22 +433,19 @@ class SessionManager:
             )
         return SessionId(given)
 
-    def _take_id(self, session: Session, request: object) -> SessionId:
-        session_id, session.next_id = self.draw_id(session, request), None
-        return session_id
-
     async def _create(
         self, session: Session, intent: Create, request: object, base: Document | None = None
     ) -> CookieAction:
         if base is None and session.tombstone is not None:
             base = await self._base_of_a_repeated_login(session, session.tombstone.handle)
         for _ in range(MAX_TRIES):
-            session_id = self._take_id(session, request)
+            session_id = self.draw_id(session, request)
             wanted = self._codec.create(key_of(session_id), intent.changes, base)
-            if isinstance(await self._shared.swap(Swap(None, wanted.record)), Saved):
+            outcome = await self._shared.swap(Swap(None, wanted.record))
+            session.next_id = None  # it is given out now, or taken
+            if isinstance(outcome, Saved):
                 session.rebase_on(*wanted)
                 self.emit(Created(wanted.record.handle, wanted.record.user_id))
-                await self._logged_in(session, intent)
                 return Issue(session_id)
         raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
 
@@ -461,13 +464,14 @@ class SessionManager:
         record, renewal = session.record, intent.renewal
         assert record is not None  # noqa: S101 - or the intent would be to create
         base: SessionRecord | None = record
-        while base is not None:
+        for _ in range(MAX_TRIES):
+            if base is None:
+                break
             action, result = await self._commit_to(base, session, intent.changes, renewal, request)
             if isinstance(result, Committed):
                 session.rebase_on(*result)
                 if renewal is not None:
                     self.emit(Renewed(result.record.handle, result.record.user_id))
-                await self._logged_in(session, intent)
                 return action
             # Another request has ended the session, or given it another id: the changes follow it,
             # but not to another user. If that was all that was wanted here, too, it is done.
@@ -494,9 +498,10 @@ class SessionManager:
         for _ in range(MAX_TRIES):
             commit = Commit(base, changes)
             if renewal is not None:
-                action = Issue(self._take_id(session, request))
+                action = Issue(self.draw_id(session, request))
                 commit = Commit(base, changes, key_of(action.session_id), renewal)
             result = await self._committer.commit(commit)
+            session.next_id = session.next_id if renewal is None else None
             if not isinstance(result, Conflict):
                 return action, result
         raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
@@ -511,9 +516,9 @@ class SessionManager:
         found = await self.store.find_by_handle([handle])
         return next((record for record in found if record.expires_at > now), None)
 
-    async def _logged_in(self, session: Session, intent: Create | Change) -> None:
+    async def _logged_in(self, session: Session) -> None:
         record = session.record
-        if not intent.logs_in or record is None or record.user_id is None:
+        if record is None or record.user_id is None:
             return
         self.emit(LoggedIn(record.handle, record.user_id))
         if self._max_sessions_per_user is not None:
@@ -539,9 +544,8 @@ class SessionManager:
     async def _end(self, session: Session) -> CookieAction:
         """End the session, under whichever id it is stored now, and all that were presented."""
         records = [] if session.record is None else [session.record]
-        for key in session.presented:
-            record = await self._live_record(key)
-            records += [] if record is None else [record]
+        others = await asyncio.gather(*map(self._live_record, session.presented))
+        records += [record for record in others if record is not None]
         if records and await self._endings.end(records, "logged out") < len(records):
             await self._endings.end_by_handle([one.handle for one in records], "logged out")
         tombstone = session.tombstone

@@ -66,8 +66,8 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
             await accept(handler)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
-        """Tornado's `finish()`; what is refused, or is no socket, stores nothing but an end."""
-        self._has_failed = True
+        """Tornado's `finish()`; what is refused, or is no socket, stores nothing but a logout."""
+        self._has_failed = self._has_failed or self.get_status() >= 400
         return super().finish(chunk)
 
     def on_session_change(self) -> None:
