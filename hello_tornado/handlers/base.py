@@ -79,7 +79,7 @@ class PlainHandler(RequestHandler):
         self.clear_header("Server")
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
-        if self.settings["session_cookie"].is_https(self.request):
+        if self.is_https:
             self.set_header("Strict-Transport-Security", ONLY_HTTPS)
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
@@ -108,6 +108,11 @@ class PlainHandler(RequestHandler):
             "is_visitor_known": self.is_visitor_known,
             "words": words,
         }
+
+    @property
+    def is_https(self) -> bool:
+        """Whether the browser has sent this over https, as far as the settings let us know."""
+        return bool(self.settings["session_cookie"].is_https(self.request))
 
     @property
     def address(self) -> str:

@@ -6,6 +6,7 @@ from tornado.web import HTTPError
 
 from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
 from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler, words
+from hello_tornado.handlers.known_device import known_device, remember_device
 from hello_tornado.names import MAX_NAME, BadName, shown_name, user_id_of
 from hello_tornado.passwords import PasswordsBusy
 
@@ -70,12 +71,13 @@ class PasswordLoginHandler(LoginHandler):
         """Log in whose name and password these are; the same answer for everybody else."""
         given, target = self._given()
         try:
-            shown_name(given)
+            user_id = user_id_of(given)
         except BadName as problem:
             self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem))
             return
-        match await self._answer(given):
+        match await self._answer(given, known_device(self, user_id)):
             case Account() as account:
+                remember_device(self, account.user_id)
                 self._welcome(account.user_id, account.name, target)
                 await self.save_session()
                 if not await self._accounts.is_unchanged(account):  # disabled while we computed
@@ -89,10 +91,10 @@ class PasswordLoginHandler(LoginHandler):
             case None:
                 self._refuse(given, target, HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
 
-    async def _answer(self, name: str) -> Account | Throttled | Wrong | None:
+    async def _answer(self, name: str, device: str | None) -> Account | Throttled | Wrong | None:
         try:
             password = raw_argument(self, "password")
-            return await self._accounts.log_in(name, password, self.address)
+            return await self._accounts.log_in(name, password, self.address, device)
         except PasswordsBusy:
             return None
 

@@ -85,6 +85,7 @@ class Visits(AsyncHTTPTestCase):
         self.store = WatchedStore(self.make_store())
         self.manager = make_manager(self.settings, self.store, clock=self.clock)
         self.cookie: str | None = None
+        self.device: str | None = None  # a second cookie, which only logins with a password set
 
         async def check() -> None:
             await self.store.load([SessionKey(bytes(32))])
@@ -127,7 +128,10 @@ class Visits(AsyncHTTPTestCase):
             path, method=method, body=body, headers=headers, follow_redirects=False
         )
         for cookie in response.headers.get_list("Set-Cookie"):
-            self.cookie = None if "Max-Age=0" in cookie else cookie.partition(";")[0]
+            if cookie.startswith("known-device="):
+                self.device = cookie.partition(";")[0]
+            else:
+                self.cookie = None if "Max-Age=0" in cookie else cookie.partition(";")[0]
         return response
 
     def page(self, path: str = "/") -> str:
