@@ -9,9 +9,11 @@ from tornado.routing import URLSpec
 from tornado.web import Application, url
 
 from hello_tornado.accounts import Accounts
+from hello_tornado.bodies import BoundedApplication
 from hello_tornado.database import has_schema
 from hello_tornado.handlers.account import ConfirmingHandler
 from hello_tornado.handlers.api import (
+    AnonymousLimits,
     SessionApiHandler,
     SessionIncrementApiHandler,
     SessionKeyApiHandler,
@@ -29,6 +31,7 @@ from hello_tornado.handlers.metrics import MetricsHandler
 from hello_tornado.handlers.password import PasswordHandler
 from hello_tornado.handlers.socket import SocketHandler
 from hello_tornado.problem import Problem
+from hello_tornado.rates import Rate
 from hello_tornado.resources import resource
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
 from hello_tornado.sessions.handlers import account_routes
@@ -112,8 +115,11 @@ def make_app(
     With *accounts* it asks for passwords; with *metrics* it shows them.
     """
     templates = resource("templates")
-    return Application(
+    return BoundedApplication(
         _routes(check, accounts) + _metrics(settings, metrics),
+        anonymous=AnonymousLimits(
+            settings.anonymous.max_bytes, Rate(settings.anonymous.sessions_per_minute)
+        ),
         cookie_secret=cookie_secret,
         cross_origin_protection=True,
         default_handler_class=NotFoundHandler,

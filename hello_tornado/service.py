@@ -8,6 +8,7 @@ from tornado.web import Application
 from hello_tornado import migrate
 from hello_tornado.accounts import Accounts
 from hello_tornado.app import accounts_url, database_urls, make_app, make_manager
+from hello_tornado.handlers.health import Remembered
 from hello_tornado.secret import cookie_secret
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.event_log import EventLog
@@ -43,7 +44,7 @@ class Service:
             self._settings,
             self.manager,
             cookie_secret=cookie_secret(self._settings),
-            check=self.check,
+            check=Remembered(self.check),
             accounts=self.accounts,
             metrics=self.metrics,
         )

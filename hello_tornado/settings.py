@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from hello_tornado.sessions.manager import MAX_BYTES
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.settings_file import Place, SettingsFile, read_settings_file
 
@@ -138,6 +139,13 @@ class SessionSettings(Group):
     max_sessions_per_user: Annotated[Count, Field(ge=1)] | None = None
 
 
+class AnonymousSettings(Group):
+    """What visitors who are not logged in may store."""
+
+    max_bytes: Annotated[Count, Field(ge=0, le=MAX_BYTES)] = 4096
+    sessions_per_minute: Annotated[Count, Field(ge=1, le=60_000)] = 30
+
+
 class CookieSettings(Group):
     """The attributes of the cookie."""
 
@@ -182,6 +190,7 @@ class Settings(Group):
     server: Server = Server()
     store: StoreSettings = StoreSettings()
     session: SessionSettings = SessionSettings()
+    anonymous: AnonymousSettings = AnonymousSettings()
     cookie: CookieSettings = CookieSettings()
     lifetimes: LifetimeSettings = LifetimeSettings()
     login: LoginSettings = LoginSettings()

@@ -5,10 +5,11 @@ import re
 from collections.abc import Awaitable
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
+from hello_tornado.bodies import TOO_LARGE
 from hello_tornado.sessions import SessionMixin
 
 SECURITY_HEADERS: Final = {
@@ -32,6 +33,8 @@ EXPLANATIONS: Final = {
     403: "You are not allowed to do this from here.",
     404: "There is nothing at this address.",
     405: "This address does not answer to that kind of request.",
+    413: "What was sent is larger than this page accepts. Nothing was changed.",
+    429: "There were too many requests from your network. Please try again in a minute.",
     500: "Something went wrong on our side, and it has been written down.",
     503: "The session store does not answer. Nothing was changed; please try again in a moment.",
 }
@@ -73,6 +76,21 @@ class InFlight:
 
 class PlainHandler(RequestHandler):
     """Without a session: security headers on every answer, errors in one look, HEAD as GET."""
+
+    max_body_bytes = 0
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Refuse a body that is longer than `max_body_bytes`; nothing has kept it."""
+        if getattr(self.request, TOO_LARGE, False):
+            method = str(self.request.method).lower()
+            if getattr(type(self), method) is RequestHandler._unimplemented_method:
+                raise HTTPError(405)
+            self.refuse_body()
+        return None
+
+    def refuse_body(self) -> NoReturn:
+        """413."""
+        raise HTTPError(413)
 
     def set_default_headers(self) -> None:
         """Tornado's hook: called at the start, and again before an error page."""
@@ -145,7 +163,9 @@ class PlainHandler(RequestHandler):
 
 
 class BaseHandler(SessionMixin, PlainHandler):
-    """A page with a session."""
+    """A page with a session, whose forms are short."""
+
+    max_body_bytes = 16 * 1024
 
     def set_default_headers(self) -> None:
         """What a session has to do with is nobody else's to keep."""
@@ -159,6 +179,7 @@ class BaseHandler(SessionMixin, PlainHandler):
     async def prepare(self) -> None:
         """Count the request as in flight, and load its session."""
         self.settings["in_flight"].begin(self)
+        PlainHandler.prepare(self)  # before the session is loaded
         await super().prepare()
 
     def on_finish(self) -> None:
@@ -180,7 +201,9 @@ class BaseHandler(SessionMixin, PlainHandler):
 
 
 class NotFoundHandler(BaseHandler):
-    """Every address that nobody else answers to; asks the store nothing."""
+    """Every address that nobody else answers to; asks the store nothing, and reads no body."""
+
+    max_body_bytes = 0
 
     async def prepare(self) -> None:
         """404."""
