@@ -37,7 +37,10 @@ ENOUGH_SECONDS = 10  # of life, after which the pause is short again
 
 
 async def supervise(loaded: Loaded, settings_file: Path | None, console: Console) -> int:
-    """Keep `server.processes` processes serving until SIGTERM or SIGINT; returns an exit code."""
+    """Keep `server.processes` processes serving until SIGTERM, SIGINT or SIGHUP.
+
+    Returns an exit code.
+    """
     settings, stop = loaded.settings, set_by_signals()
     if settings.store.url.startswith("memory:"):
         raise Problem(

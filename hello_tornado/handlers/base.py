@@ -48,19 +48,19 @@ UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 class InFlight:
-    """The requests that are begun and not yet answered."""
+    """The requests that are begun and not yet answered.
+
+    Once the server stops, each of them `is_last` on its connection.
+    """
 
     def __init__(self) -> None:
+        self.is_last = False
         self._handlers: set[RequestHandler] = set()
         self.none_left = asyncio.Event()
         self.none_left.set()
 
     def __len__(self) -> int:
         return len(self._handlers)
-
-    def streams(self) -> set[object]:
-        """The connections that they came by."""
-        return {getattr(handler.request.connection, "stream", None) for handler in self._handlers}
 
     def begin(self, handler: RequestHandler) -> None:
         """*handler* has taken a request on."""
@@ -99,6 +99,12 @@ class PlainHandler(RequestHandler):
             self.set_header(name, value)
         if self.is_https:
             self.set_header("Strict-Transport-Security", ONLY_HTTPS)
+
+    def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
+        """Tornado's own; when the server stops, the client is told that no other answer follows."""
+        if self.settings["in_flight"].is_last and self.get_status() != 101:
+            self.set_header("Connection", "close")
+        return super().flush(include_footers)
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
         """Tornado's own, for paths of this server only."""
