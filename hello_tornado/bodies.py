@@ -68,6 +68,8 @@ class _BoundedBody(HTTPMessageDelegate):
         if self._left < 0:
             self._delegate.on_connection_close()  # forgets what it has
             self._delegate = self._begin()
+            # Without a body there is nothing to parse.
+            self._request.headers.pop("Content-Type", None)
             setattr(self._request, TOO_LARGE, True)
         self._delegate.finish()
 

@@ -62,7 +62,9 @@ class PoliteServer(HTTPServer):
         """Tornado's hook: a connection waits for its next request."""
         stream: IOStream = server_conn.stream  # type: ignore[attr-defined]
         if self.conn_params.no_keep_alive and server_conn in self._served:
-            stream.close()  # the last response said so; what came after it is not carried out
+            stream.close()  # as the last response has said
+        if stream.closed():  # Tornado goes on to read what the client had sent by then
+            return HTTPMessageDelegate()
         self._served[server_conn] = self._idle[server_conn] = stream
         self._changed.set()
         delegate = super().start_request(server_conn, request_conn)

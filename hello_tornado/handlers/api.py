@@ -48,8 +48,11 @@ class SessionApiHandler(BaseHandler):
         raise Refused(413, f"the body is larger than a session may be: {MAX_BYTES:,} bytes")
 
     async def _save_and_write(self) -> None:
-        if self.session.user_id is None:
+        try:
             self._check_anonymous()
+        except Refused:
+            await self.reload_session()  # or what was refused would be stored with the answer
+            raise
         try:
             await self.save_session()
         except SessionTooLarge as error:
@@ -62,7 +65,7 @@ class SessionApiHandler(BaseHandler):
     def _check_anonymous(self) -> None:
         """Refuse to store more than visitors who are not logged in may store."""
         limits: AnonymousLimits = self.settings["anonymous"]
-        if not self.session:
+        if self.session.user_id is not None or not self.session:
             return
         self._check_anonymous_size(len(json.dumps(to_json(dict(self.session), "data"))))
         if self.session.is_new:
