@@ -125,6 +125,7 @@ def make_app(
         default_handler_class=NotFoundHandler,
         fresh_for=settings.login.fresh_for,
         has_passwords=accounts is not None,
+        hsts=_hsts(settings),
         in_flight=InFlight(),
         login_url="/user/login",
         session_cookie=cookie_policy(settings),
@@ -137,6 +138,16 @@ def make_app(
         websocket_max_message_size=MAX_MESSAGE_BYTES,
         websocket_ping_interval=PING_SECONDS,
     )
+
+
+def _hsts(settings: Settings) -> str | None:
+    """The words of Strict-Transport-Security; None when it is not to be sent."""
+    hsts = settings.hsts
+    if hsts.max_age is None:
+        return None
+    words = [f"max-age={int(hsts.max_age.total_seconds())}"]
+    words += ["includeSubDomains"] * hsts.include_subdomains + ["preload"] * hsts.preload
+    return "; ".join(words)
 
 
 def _routes(check: Callable[[], Awaitable[None]], accounts: Accounts | None) -> list[URLSpec]:
@@ -157,7 +168,11 @@ def _metrics(settings: Settings, metrics: SessionMetrics | None) -> list[URLSpec
     if metrics is None:
         return []
     token = settings.server.metrics_token
-    shown = {"metrics": metrics, "token": None if token is None else token.get_secret_value()}
+    shown = {
+        "metrics": metrics,
+        "token": None if token is None else token.get_secret_value(),
+        "is_proxied": bool(settings.server.proxies) or settings.server.mode == "production",
+    }
     return [url("/metrics", MetricsHandler, shown)]
 
 

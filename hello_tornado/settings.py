@@ -121,6 +121,14 @@ class Server(Group):
     metrics_token: SecretStr | None = None
 
 
+class HstsSettings(Group):
+    """Strict-Transport-Security, which browsers cannot be told to forget before its time."""
+
+    max_age: Duration | None = None
+    include_subdomains: Flag = False
+    preload: Flag = False
+
+
 class StoreSettings(Group):
     """Where sessions are kept."""
 
@@ -188,6 +196,7 @@ class Settings(Group):
     cookie_secret: Annotated[Secrets | None, BeforeValidator(_by_version)] = None
     cookie_secret_file: Path = Path("var/cookie_secret")
     server: Server = Server()
+    hsts: HstsSettings = HstsSettings()
     store: StoreSettings = StoreSettings()
     session: SessionSettings = SessionSettings()
     anonymous: AnonymousSettings = AnonymousSettings()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
+from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
@@ -22,7 +23,6 @@ SECURITY_HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-ONLY_HTTPS: Final = "max-age=31536000; includeSubDomains"
 # A path of this server: one slash, then printable ASCII; "//" and "/\\" would lead elsewhere, and
 # encoded control characters have no business in an address.
 LOCAL_PATH: Final = re.compile(
@@ -97,14 +97,23 @@ class PlainHandler(RequestHandler):
         self.clear_header("Server")
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
-        if self.is_https:
-            self.set_header("Strict-Transport-Security", ONLY_HTTPS)
+        if self.is_https and self.settings["hsts"] is not None:
+            self.set_header("Strict-Transport-Security", self.settings["hsts"])
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
         """Tornado's own; when the server stops, the client is told that no other answer follows."""
         if self.settings["in_flight"].is_last and self.get_status() != 101:
             self.set_header("Connection", "close")
         return super().flush(include_footers)
+
+    def get_login_url(self) -> str:
+        """Where to log in, and to come back from if the address is not too long for that."""
+        login = super().get_login_url()
+        for back in (str(self.request.uri), self.request.path):
+            target = f"{login}?{urlencode({'next': back})}"
+            if LOCAL_PATH.fullmatch(back) and LOCAL_PATH.fullmatch(target):
+                return target
+        return f"{login}?"  # Tornado would add the address
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
         """Tornado's own, for paths of this server only."""
@@ -192,6 +201,17 @@ class BaseHandler(SessionMixin, PlainHandler):
         """The response is complete."""
         self.settings["in_flight"].end(self)
 
+    def get_template_namespace(self) -> dict[str, Any]:
+        """The name of the visitor, besides."""
+        return super().get_template_namespace() | {"username": self.username}
+
+    @property
+    def username(self) -> str:
+        """The name that the visitor has logged in with, as a page can carry it; else ""."""
+        if self._session is None:
+            return ""
+        return shown(str(self.session.get("username", "")))
+
     @property
     def is_visitor_known(self) -> bool:
         """Whether the session is loaded."""
@@ -228,6 +248,11 @@ class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
         if "\0" in url_path:
             raise HTTPError(404)
         return super().parse_url_path(url_path)
+
+
+def shown(text: str) -> str:
+    """*text* as a page can carry it: UTF-8 has no form for a lone surrogate."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def words(duration: timedelta) -> str:

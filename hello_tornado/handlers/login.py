@@ -5,7 +5,7 @@ from http import HTTPStatus
 from tornado.web import HTTPError
 
 from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
-from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler, words
+from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler, shown, words
 from hello_tornado.handlers.known_device import known_device, remember_device
 from hello_tornado.names import MAX_NAME, BadName, shown_name, user_id_of
 from hello_tornado.passwords import PasswordsBusy
@@ -22,7 +22,7 @@ class LoginHandler(BaseHandler):
     def get(self) -> None:
         """The form."""
         target = local_path(self.get_query_argument("next", ""))
-        known = str(self.session.get("username", "")) if self.asks_for_password else ""
+        known = self.username if self.asks_for_password else ""
         self._show_form(known, target, None)
 
     def post(self) -> None:
@@ -51,7 +51,7 @@ class LoginHandler(BaseHandler):
     def _show_form(self, username: str, target: str, error: str | None) -> None:
         self.render(
             "login.html",
-            username=username,
+            username=shown(username),
             next=target,
             error=error,
             asks_for_password=self.asks_for_password,
