@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from hello_tornado.names import BadName, shown_name, user_id_of
 from hello_tornado.passwords import Passwords
@@ -129,6 +129,10 @@ class Accounts:
         """Let them log in again."""
         await self._database.write(_set, user_id, {"disabled_at": None})
 
+    async def delete(self, user_id: str) -> None:
+        """Forget this user."""
+        await self._database.write(_delete, user_id)
+
     async def sign_out(self, user_id: str) -> None:
         """Declare all sessions of this user that have begun so far to be over.
 
@@ -176,6 +180,10 @@ def _change(connection: Connection, old: Account, new: Account) -> bool:
         .values(password=new.password)
     )
     return connection.execute(changed).rowcount == 1
+
+
+def _delete(connection: Connection, user_id: str) -> None:
+    connection.execute(delete(users).where(users.c.user_id == user_id))
 
 
 def _set(connection: Connection, user_id: str, values: dict[str, int | None]) -> None:

@@ -41,7 +41,9 @@ def collected(checks: list[Check]) -> list[Problem]:
         except Problem as problem:
             problems.append(problem)
         except ConfigurationError as error:
-            problems.append(Problem(str(error), "settings.yaml documents every setting"))
+            problems.append(
+                Problem(str(error), "see every setting: python -m hello_tornado config init FILE")
+            )
     return problems
 
 

@@ -14,10 +14,11 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from hello_tornado import __version__, event_loop, garbage, migrate
-from hello_tornado.app import store_name
 from hello_tornado.connections import PoliteServer, connections_allowed
 from hello_tornado.database import has_schema
-from hello_tornado.handlers.base import InFlight, words
+from hello_tornado.databases import store_name
+from hello_tornado.durations import words
+from hello_tornado.handlers.base import InFlight
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
 from hello_tornado.service import Service, prepare_schema
@@ -119,7 +120,7 @@ def announce(
 def free_address(settings: Settings) -> tuple[str, int]:
     """Where several processes are to listen: nobody does yet, and port 0 has become a real one."""
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise Problem("this system lets no two processes share a port", "use --processes 1")
+        raise Problem("this system lets no two processes share a port", "set server.processes to 1")
     sockets = _listen(settings)
     try:
         host, port = sockets[0].getsockname()[:2]
@@ -137,7 +138,7 @@ def _listen(settings: Settings, *, shared: bool = False) -> list[socket.socket]:
         if error.errno == errno.EADDRINUSE:
             raise Problem(
                 f"{host}:{port} is already in use",
-                "use --port 0 for any free port, or set server.port",
+                "set server.port, or run: python -m hello_tornado serve --port 0",
             ) from error
         raise Problem(
             f"cannot listen on {host}:{port}: {error.strerror or error}",

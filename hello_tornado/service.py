@@ -7,8 +7,10 @@ from tornado.web import Application
 
 from hello_tornado import migrate
 from hello_tornado.accounts import Accounts
-from hello_tornado.app import accounts_url, database_urls, make_app, make_manager
+from hello_tornado.app import make_app
+from hello_tornado.databases import accounts_url, database_urls, upgrades_itself
 from hello_tornado.handlers.health import Remembered
+from hello_tornado.managers import make_manager
 from hello_tornado.secret import cookie_secret
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.event_log import EventLog
@@ -78,8 +80,3 @@ def prepare_schema(settings: Settings) -> Path | None:
     """Upgrade SQLite's files; who has a database server decides when to upgrade it."""
     backups = [migrate.upgrade(url) for url in database_urls(settings) if upgrades_itself(url)]
     return next((backup for backup in backups if backup is not None), None)
-
-
-def upgrades_itself(url: str) -> bool:
-    """Whether the server brings the schema of this database up to date when it starts."""
-    return url.startswith("sqlite")

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from hello_tornado.durations import UNITS, duration
 from hello_tornado.sessions.manager import MAX_BYTES
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.settings_file import Place, SettingsFile, read_settings_file
@@ -30,7 +31,6 @@ PREFIX: Final = "HELLO_TORNADO_"
 DEFAULT_FILE: Final = Path("settings.yaml")
 COMMAND_LINE: Final = "command line"
 DEFAULT: Final = "default"
-UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 LONGEST: Final = timedelta(days=36_500)  # far from the year 9999, where Python's dates end
 WORDS: Final = {"true": True, "false": False}
 
@@ -41,18 +41,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def duration(value: Any) -> timedelta:
-    """A time such as 30m, 12h or 7d; a bare number is seconds."""
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"(0|[1-9][0-9]{0,8})([smhd]?)", str(value))
-    if match is None:
-        raise ValueError(
-            "is no duration; write seconds, or a number with s, m, h or d, such as 30m"
-        )
-    return timedelta(seconds=int(match[1]) * UNITS[match[2] or "s"])
 
 
 def _positive(value: timedelta) -> timedelta:

@@ -45,7 +45,7 @@ async def supervise(loaded: Loaded, settings_file: Path | None, console: Console
     if settings.store.url.startswith("memory:"):
         raise Problem(
             "processes cannot share a memory store: each would know only its own sessions",
-            "set store.url to sqlite:///var/sessions.db, or serve with --processes 1",
+            "set store.url to sqlite:///var/sessions.db, or server.processes to 1",
         )
     cookie_secret(settings)
     backup = prepare_schema(settings)

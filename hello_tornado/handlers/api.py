@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from tornado.web import HTTPError
 
-from hello_tornado.handlers.base import EXPLANATIONS, BaseHandler, words
+from hello_tornado.durations import words
+from hello_tornado.handlers.base import EXPLANATIONS, BaseHandler
 from hello_tornado.rates import Rate
 from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
 from hello_tornado.sessions.manager import MAX_BYTES

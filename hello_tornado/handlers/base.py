@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Awaitable
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
@@ -11,6 +10,7 @@ from urllib.parse import urlencode
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from hello_tornado.bodies import TOO_LARGE
+from hello_tornado.durations import words
 from hello_tornado.sessions import SessionMixin
 
 SECURITY_HEADERS: Final = {
@@ -44,7 +44,6 @@ ENDINGS: Final = {
     "revoked": "You were signed out on another device.",
     "ended": "Your session has ended.",
 }
-UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 class InFlight:
@@ -253,13 +252,3 @@ class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
 def shown(text: str) -> str:
     """*text* as a page can carry it: UTF-8 has no form for a lone surrogate."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def words(duration: timedelta) -> str:
-    """A duration as a person says it, in its largest whole unit: "59 minutes"."""
-    seconds = max(0, int(duration.total_seconds()))
-    for unit, length in UNITS:
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-    return "less than a second"

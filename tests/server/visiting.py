@@ -12,7 +12,8 @@ from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
 
 from hello_tornado.accounts import Accounts
-from hello_tornado.app import make_app, make_manager
+from hello_tornado.app import make_app
+from hello_tornado.managers import make_manager
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
