@@ -14,6 +14,7 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
+from tornado.log import access_log
 from tornado.web import Application, RequestHandler
 
 # An attribute of the request: the handler is called without a body, and refuses.
@@ -21,7 +22,17 @@ TOO_LARGE: Final = "is_body_too_large"
 
 
 class BoundedApplication(Application):
-    """An application whose handlers say in `max_body_bytes` how much they read; else nothing."""
+    """An application whose handlers say in `max_body_bytes` how much they read; else nothing.
+
+    Handlers that say `is_routine` are not logged.
+    """
+
+    def log_request(self, handler: RequestHandler) -> None:
+        """Tornado's hook; what is asked again and again, and went well, is not worth a line."""
+        if getattr(handler, "is_routine", False) and handler.get_status() < 400:
+            access_log.debug("%d %s", handler.get_status(), handler._request_summary())
+        else:
+            super().log_request(handler)
 
     def get_handler_delegate(
         self,

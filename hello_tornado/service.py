@@ -14,6 +14,7 @@ from hello_tornado.managers import make_manager
 from hello_tornado.secret import cookie_secret
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.event_log import EventLog
+from hello_tornado.sessions.events import Hook, Purged, SessionEvent
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.manager import system_clock
 from hello_tornado.sessions.metrics import SessionMetrics
@@ -30,7 +31,7 @@ class Service:
         self._settings = settings
         self.metrics = SessionMetrics()
         store = self.metrics.observed(open_store(settings.store.url))
-        hooks = [EventLog(system_clock), self.metrics]
+        hooks = [without_empty_purges(EventLog(system_clock)), self.metrics]
         self.manager = make_manager(settings, store, hooks=hooks)
         url = accounts_url(settings)
         self.accounts = None if url is None else Accounts.from_url(url)
@@ -74,6 +75,16 @@ class Service:
         await self.manager.aclose()
         if self.accounts is not None:
             await self.accounts.aclose()
+
+
+def without_empty_purges(hook: Hook) -> Hook:
+    """*hook*, which is not told that a purge has found nothing: that is so every few minutes."""
+
+    def told(event: SessionEvent) -> None:
+        if event != Purged(0):
+            hook(event)
+
+    return told
 
 
 def prepare_schema(settings: Settings) -> Path | None:

@@ -15,8 +15,8 @@ from hello_tornado.sessions import SessionMixin
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -32,16 +32,16 @@ EXPLANATIONS: Final = {
     400: "The request could not be understood.",
     403: "You are not allowed to do this from here.",
     404: "There is nothing at this address.",
-    405: "This address does not answer to that kind of request.",
+    405: "There is nothing to see here: this address only accepts a form.",
     413: "What was sent is larger than this page accepts. Nothing was changed.",
     429: "There were too many requests from your network. Please try again in a minute.",
     500: "Something went wrong on our side, and it has been written down.",
-    503: "The session store does not answer. Nothing was changed; please try again in a moment.",
+    503: "We cannot reach your data at the moment. Nothing was changed; please try again soon.",
 }
 ENDINGS: Final = {
     "expired": "You were signed out because your session had expired.",
     "logged out": "You have signed out.",
-    "revoked": "You were signed out on another device.",
+    "revoked": "You were signed out from another device.",
     "ended": "Your session has ended.",
 }
 
@@ -237,6 +237,8 @@ class NotFoundHandler(BaseHandler):
 
 class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
     """The files of the pages."""
+
+    is_routine = True
 
     def head(self, path: str) -> Awaitable[None]:  # type: ignore[override]
         """Tornado's own, which reads no file for it."""

@@ -37,6 +37,8 @@ class Remembered:
 class HealthHandler(PlainHandler):
     """GET /healthz"""
 
+    is_routine = True
+
     def get(self) -> None:
         """Whoever reads this knows that the event loop turns."""
         self.finish({"status": "ok"})
@@ -44,6 +46,8 @@ class HealthHandler(PlainHandler):
 
 class ReadyHandler(PlainHandler):
     """GET /readyz"""
+
+    is_routine = True
 
     def initialize(self, check: Callable[[], Awaitable[None]]) -> None:
         """*check* raises unless the store answers and has the schema of this program."""

@@ -1,6 +1,7 @@
 """Logging in, by name alone or with a password, and out again."""
 
 from http import HTTPStatus
+from typing import Literal, TypeAlias
 
 from tornado.web import HTTPError
 
@@ -11,7 +12,10 @@ from hello_tornado.handlers.known_device import known_device, remember_device
 from hello_tornado.names import MAX_NAME, BadName, shown_name, user_id_of
 from hello_tornado.passwords import PasswordsBusy
 
-WRONG = "This name and this password do not belong together."
+# What an error is about, and so what the page marks.
+Wrongness: TypeAlias = Literal["username", "form"] | None
+
+WRONG = "Wrong name or password."
 BUSY = "Many people are logging in at this moment. Please try again."
 
 
@@ -32,7 +36,7 @@ class LoginHandler(BaseHandler):
         try:
             user_id, name = user_id_of(given), shown_name(given)
         except BadName as problem:
-            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem))
+            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem), "username")
             return
         self._welcome(user_id, name, target)
 
@@ -45,16 +49,21 @@ class LoginHandler(BaseHandler):
         self.session["username"] = name
         self.redirect(target or "/", status=303)
 
-    def _refuse(self, given: str, target: str, status: HTTPStatus, error: str) -> None:
+    def _refuse(
+        self, given: str, target: str, status: HTTPStatus, error: str, wrong: Wrongness
+    ) -> None:
         self.set_status(status)
-        self._show_form(given[:MAX_NAME], target, error)
+        self._show_form(given[:MAX_NAME], target, error, wrong)
 
-    def _show_form(self, username: str, target: str, error: str | None) -> None:
+    def _show_form(
+        self, username: str, target: str, error: str | None, wrong: Wrongness = None
+    ) -> None:
         self.render(
             "login.html",
             username=shown(username),
             next=target,
             error=error,
+            wrong=wrong,
             asks_for_password=self.asks_for_password,
         )
 
@@ -74,7 +83,7 @@ class PasswordLoginHandler(LoginHandler):
         try:
             user_id = user_id_of(given)
         except BadName as problem:
-            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem))
+            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem), "username")
             return
         match await self._answer(given, known_device(self, user_id)):
             case Account() as account:
@@ -86,11 +95,11 @@ class PasswordLoginHandler(LoginHandler):
             case Throttled(wait):
                 self.set_header("Retry-After", int(wait.total_seconds()) + 1)
                 error = f"Too many attempts. Please try again in {words(wait)}."
-                self._refuse(given, target, HTTPStatus.TOO_MANY_REQUESTS, error)
+                self._refuse(given, target, HTTPStatus.TOO_MANY_REQUESTS, error, None)
             case Wrong():
-                self._refuse(given, target, HTTPStatus.FORBIDDEN, WRONG)
+                self._refuse(given, target, HTTPStatus.FORBIDDEN, WRONG, "form")
             case None:
-                self._refuse(given, target, HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
+                self._refuse(given, target, HTTPStatus.SERVICE_UNAVAILABLE, BUSY, None)
 
     async def _answer(self, name: str, device: str | None) -> Account | Throttled | Wrong | None:
         try:

@@ -22,6 +22,8 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where several processes put their numbers
 class MetricsHandler(PlainHandler):
     """GET /metrics"""
 
+    is_routine = True
+
     def initialize(self, metrics: SessionMetrics, token: str | None, is_proxied: bool) -> None:
         """*metrics* are this process's; a *token* lets other machines in.
 

@@ -31,7 +31,7 @@ def let_all_answer(server: Server, count: int = COUNT) -> set[int]:
     """Ask until so many processes have answered."""
     before = len(server.text)
     while True:
-        assert server.request("GET", "/healthz")[0] == 200
+        assert server.request("GET", "/user/login")[0] == 200
         found = re.findall(r"\[(\d+)\] INFO tornado.access", server.text[before:])
         if len(set(found)) == count:
             return {int(number) for number in found}
