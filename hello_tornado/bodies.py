@@ -24,12 +24,13 @@ TOO_LARGE: Final = "is_body_too_large"
 class BoundedApplication(Application):
     """An application whose handlers say in `max_body_bytes` how much they read; else nothing.
 
-    Handlers that say `is_routine` are not logged.
+    What handlers that say `is_routine` answer is not logged, nor what `is_told` already.
     """
 
     def log_request(self, handler: RequestHandler) -> None:
         """Tornado's hook; what is asked again and again, and went well, is not worth a line."""
-        if getattr(handler, "is_routine", False) and handler.get_status() < 400:
+        is_routine = getattr(handler, "is_routine", False) and handler.get_status() < 400
+        if is_routine or getattr(handler, "is_told", False):
             access_log.debug("%d %s", handler.get_status(), handler._request_summary())
         else:
             super().log_request(handler)

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from http import HTTPStatus
+from types import TracebackType
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
 
@@ -180,6 +181,7 @@ class BaseHandler(SessionMixin, PlainHandler):
     """A page with a session, whose forms are short."""
 
     max_body_bytes = 16 * 1024
+    is_told = False
 
     def set_default_headers(self) -> None:
         """What a session has to do with is nobody else's to keep."""
@@ -195,6 +197,21 @@ class BaseHandler(SessionMixin, PlainHandler):
         self.settings["in_flight"].begin(self)
         PlainHandler.prepare(self)  # before the session is loaded
         await super().prepare()
+
+    def _forbidden(self, reason: str) -> None:
+        """The library's hook: an event in the log says that this request is from elsewhere."""
+        super()._forbidden(reason)
+        self.is_told = True
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Tornado's hook; one line for one refusal."""
+        if not self.is_told:
+            super().log_exception(typ, value, tb)
 
     def on_finish(self) -> None:
         """The response is complete."""
@@ -245,9 +262,11 @@ class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
         return StaticFileHandler.head(self, path)
 
     def parse_url_path(self, url_path: str) -> str:
-        """A name of a file; there is none with NUL in it."""
+        """A name of a file; there is none with NUL in it, and the icon is an SVG."""
         if "\0" in url_path:
             raise HTTPError(404)
+        if url_path == "favicon.ico":
+            return "icon.svg"
         return super().parse_url_path(url_path)
 
 
