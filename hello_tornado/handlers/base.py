@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import unicodedata
 from collections.abc import Awaitable
 from http import HTTPStatus
 from types import TracebackType
@@ -39,6 +40,7 @@ EXPLANATIONS: Final = {
     500: "Something went wrong on our side, and it has been written down.",
     503: "We cannot reach your data at the moment. Nothing was changed; please try again soon.",
 }
+RIGHT_TO_LEFT: Final = {"R", "AL", "AN"}
 ENDINGS: Final = {
     "expired": "You were signed out because your session had expired.",
     "logged out": "You have signed out.",
@@ -219,7 +221,10 @@ class BaseHandler(SessionMixin, PlainHandler):
 
     def get_template_namespace(self) -> dict[str, Any]:
         """The name of the visitor, besides."""
-        return super().get_template_namespace() | {"username": self.username}
+        return super().get_template_namespace() | {
+            "name": isolated(self.username),
+            "username": self.username,
+        }
 
     @property
     def username(self) -> str:
@@ -268,6 +273,12 @@ class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
         if url_path == "favicon.ico":
             return "icon.svg"
         return super().parse_url_path(url_path)
+
+
+def isolated(text: str) -> str:
+    """*text* so that its direction, from right to left say, does not spread to what is around."""
+    is_other = any(unicodedata.bidirectional(one) in RIGHT_TO_LEFT for one in text)
+    return f"\u2068{text}\u2069" if is_other else text
 
 
 def shown(text: str) -> str:
