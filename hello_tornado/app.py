@@ -18,12 +18,12 @@ from hello_tornado.handlers.api import (
 )
 from hello_tornado.handlers.base import (
     BaseHandler,
-    InFlight,
     NotFoundHandler,
     SafeStaticFileHandler,
 )
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
+from hello_tornado.handlers.in_flight import InFlight
 from hello_tornado.handlers.login import LoginHandler, LogoutHandler, PasswordLoginHandler
 from hello_tornado.handlers.metrics import MetricsHandler
 from hello_tornado.handlers.password import PasswordHandler

@@ -18,7 +18,7 @@ from hello_tornado.connections import PoliteServer, connections_allowed
 from hello_tornado.database import has_schema
 from hello_tornado.databases import store_name
 from hello_tornado.durations import words
-from hello_tornado.handlers.base import InFlight
+from hello_tornado.handlers.in_flight import InFlight
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
 from hello_tornado.service import Service, prepare_schema

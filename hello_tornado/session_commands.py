@@ -21,6 +21,7 @@ from hello_tornado.terminal import (
 )
 
 if TYPE_CHECKING:
+    from hello_tornado.selection import Selection
     from hello_tornado.sessions import SessionManager
     from hello_tornado.sessions.record import SessionRecord
     from hello_tornado.settings import Settings
@@ -146,21 +147,11 @@ def revoke(
         )
 
     async def end(manager: "SessionManager", _: "Settings") -> "int":
-        from hello_tornado.selection import PAGE, Selection
+        from hello_tornado.selection import Selection
 
         if handles:
             return await manager.revoke(*handles)
-        selection, count = Selection(manager.now(), user, older_than, idle_for), 0
-        with progress_bar() as progress:
-            task = progress.add_task("revoking", total=await manager.store.count(manager.now()))
-            batch: list[str] = []
-            async for record in selection.records(manager.store):
-                progress.advance(task)
-                batch.append(record.handle)
-                if len(batch) == PAGE:
-                    count += await manager.revoke(*batch)
-                    batch.clear()
-            return count + (await manager.revoke(*batch) if batch else 0)
+        return await _revoke(manager, Selection(manager.now(), user, older_than, idle_for))
 
     count = with_manager(settings, end)
     console.print(f"{counted(count, 'session')} revoked")
@@ -169,6 +160,23 @@ def revoke(
             f"{len(set(handles)) - count} of the handles belong to no session",
             "see: python -m hello_tornado sessions list",
         )
+
+
+async def _revoke(manager: "SessionManager", selection: "Selection") -> int:
+    """End the sessions of *selection*; returns how many."""
+    from hello_tornado.selection import PAGE
+
+    count = 0
+    with progress_bar() as progress:
+        task = progress.add_task("revoking", total=await manager.store.count(manager.now()))
+        batch: list[str] = []
+        async for record in selection.records(manager.store):
+            progress.advance(task)
+            batch.append(record.handle)
+            if len(batch) == PAGE:
+                count += await manager.revoke(*batch)
+                batch.clear()
+        return count + (await manager.revoke(*batch) if batch else 0)
 
 
 @session_commands.command()

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import unicodedata
 from collections.abc import Awaitable
 from http import HTTPStatus
 from types import TracebackType
@@ -13,6 +12,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from hello_tornado.bodies import TOO_LARGE
 from hello_tornado.durations import words
+from hello_tornado.handlers.text import isolated, shown
 from hello_tornado.sessions import SessionMixin
 
 SECURITY_HEADERS: Final = {
@@ -40,40 +40,12 @@ EXPLANATIONS: Final = {
     500: "Something went wrong on our side, and it has been written down.",
     503: "We cannot reach your data at the moment. Nothing was changed; please try again soon.",
 }
-RIGHT_TO_LEFT: Final = {"R", "AL", "AN"}
 ENDINGS: Final = {
     "expired": "You were signed out because your session had expired.",
     "logged out": "You have signed out.",
     "revoked": "You were signed out from another device.",
     "ended": "Your session has ended.",
 }
-
-
-class InFlight:
-    """The requests that are begun and not yet answered.
-
-    Once the server stops, each of them `is_last` on its connection.
-    """
-
-    def __init__(self) -> None:
-        self.is_last = False
-        self._handlers: set[RequestHandler] = set()
-        self.none_left = asyncio.Event()
-        self.none_left.set()
-
-    def __len__(self) -> int:
-        return len(self._handlers)
-
-    def begin(self, handler: RequestHandler) -> None:
-        """*handler* has taken a request on."""
-        self._handlers.add(handler)
-        self.none_left.clear()
-
-    def end(self, handler: RequestHandler) -> None:
-        """*handler* has answered."""
-        self._handlers.discard(handler)
-        if not self._handlers:
-            self.none_left.set()
 
 
 class PlainHandler(RequestHandler):
@@ -273,14 +245,3 @@ class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
         if url_path == "favicon.ico":
             return "icon.svg"
         return super().parse_url_path(url_path)
-
-
-def isolated(text: str) -> str:
-    """*text* so that its direction, from right to left say, does not spread to what is around."""
-    is_other = any(unicodedata.bidirectional(one) in RIGHT_TO_LEFT for one in text)
-    return f"\u2068{text}\u2069" if is_other else text
-
-
-def shown(text: str) -> str:
-    """*text* as a page can carry it: UTF-8 has no form for a lone surrogate."""
-    return text.encode(errors="backslashreplace").decode()

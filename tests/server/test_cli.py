@@ -69,6 +69,7 @@ def test_a_store_without_a_schema_says_so(tmp_path: Path) -> None:
 
 
 def test_purge_tells_how_many(tmp_path: Path) -> None:
+    printed(tmp_path, "db", "upgrade")
     assert printed(tmp_path, "purge") == "0 expired sessions deleted"
 
 
