@@ -121,7 +121,7 @@ def test_a_user_is_exported_and_deleted_with_their_sessions(tmp_path: Path) -> N
 
     run("add", "Ada", "--password-stdin")
     with running_server(tmp_path, **PASSWORD_MODE) as server:
-        cookie = enter(server)[1]["Set-Cookie"]
+        cookie = enter(server)[1]
         exported = json.loads(run("export", "ada"))
         assert exported["account"]["name"] == "Ada"
         (session,) = exported["sessions"]
