@@ -18,6 +18,14 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 CLIENTS = 16
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_heard() -> Iterator[None]:
+    """The server inherits what this process does at a hangup; under nohup that is nothing."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 class KeptConnection:
     """A client that sends one request after the other on one connection."""
 
