@@ -15,7 +15,7 @@ CHECK_FILE = (
     "and that no other process keeps it locked"
 )
 CURES = {
-    r"password|denied|authenti|the user": (
+    r"password|denied|authenti|the user|role .* does not exist": (
         "set the user and the password in store.url; an @ in the password is written %40"
     ),
     r"ssl|tls|certificate": CHECK_TLS,

@@ -59,3 +59,20 @@ class Selection:
 
 def _place(record: SessionRecord) -> tuple[int, SessionKey]:
     return record.expires_at, record.key
+
+
+async def count_expired(store: Store, now: int) -> int:
+    """How many sessions have expired and are not yet deleted."""
+    count, after = 0, None
+    while page := await store.page(after, PAGE):
+        over = [record for record in page if record.expires_at <= now]
+        count += sum(not _is_tombstone(record) for record in over)
+        if len(over) < len(page):
+            break
+        after = page[-1]
+    return count
+
+
+def _is_tombstone(record: SessionRecord) -> bool:
+    """Whether a record only says why a session has ended; it expires as it is made."""
+    return record.created_at == record.accessed_at == record.expires_at
