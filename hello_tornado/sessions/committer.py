@@ -17,6 +17,7 @@ from hello_tornado.sessions.gather import AGAIN, Again, Gather
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.renewal import Renewal
+from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS
 
 MAX_CONFLICTS: Final = 100
 TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for one session"
@@ -84,11 +85,15 @@ class Committer:
         save: Callable[[Sequence[Swap]], Awaitable[Sequence[Outcome]]],
         rebuild: Rebuild,
         tombstone: Callable[[SessionRecord, SessionRecord], SessionRecord | None],
+        *,
+        seconds: float = LIMIT_SECONDS,
     ) -> None:
         self._save = save
         self._rebuild = rebuild
         self._tombstone = tombstone
-        self._commits: Gather[SessionKey, Commit, Result] = Gather(self._store, Commit.then)
+        self._commits: Gather[SessionKey, Commit, Result] = Gather(
+            self._store, Commit.then, seconds=seconds
+        )
         self._standing: dict[SessionKey, Standing] = {}
 
     def commit(self, commit: Commit) -> Awaitable[Result]:

@@ -60,6 +60,7 @@ from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store, as_store
+from hello_tornado.sessions.stores.deadlines import limit_of_store
 from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
 from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
@@ -153,7 +154,12 @@ class SessionManager:
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
         self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
-        self._committer = Committer(self.store.save, self._codec.rebuild, self._endings.renewal)
+        self._committer = Committer(
+            self.store.save,
+            self._codec.rebuild,
+            self._endings.renewal,
+            seconds=limit_of_store(self.store),
+        )
         self._purgers: list[Purger] = []
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
@@ -180,6 +186,7 @@ class SessionManager:
             return self._session_after(await self._tombstone_of(key), now)
         session = self._session(None, now)
         session.ended_reason = "expired" if self._endings.is_recent(record) else None
+        session.presented = (key,)  # for a logout: by another process's clock it may still live
         self.emit(Expired(record.handle, record.user_id))
         return session
 
@@ -540,7 +547,7 @@ class SessionManager:
         """End the session, under whichever id it is stored now, and all that were presented."""
         records = [] if session.record is None else [session.record]
         for key in session.presented:
-            record = await self._live_record(key)
+            record = await self._shared.load(key)
             records += [] if record is None else [record]
         if records and await self._endings.end(records, "logged out") < len(records):
             await self._endings.end_by_handle([one.handle for one in records], "logged out")
