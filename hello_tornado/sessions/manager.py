@@ -60,7 +60,6 @@ from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store, as_store
-from hello_tornado.sessions.stores.deadlines import limit_of_store
 from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
 from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
@@ -154,12 +153,7 @@ class SessionManager:
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
         self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
-        self._committer = Committer(
-            self.store.save,
-            self._codec.rebuild,
-            self._endings.renewal,
-            seconds=limit_of_store(self.store),
-        )
+        self._committer = Committer(self.store, self._codec.rebuild, self._endings.renewal)
         self._purgers: list[Purger] = []
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
