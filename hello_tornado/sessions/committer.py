@@ -17,6 +17,8 @@ from hello_tornado.sessions.gather import AGAIN, Again, Gather
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.renewal import Renewal
+from hello_tornado.sessions.stores import Store
+from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 MAX_CONFLICTS: Final = 100
 TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for one session"
@@ -81,14 +83,16 @@ class Committer:
 
     def __init__(
         self,
-        save: Callable[[Sequence[Swap]], Awaitable[Sequence[Outcome]]],
+        store: Store,
         rebuild: Rebuild,
         tombstone: Callable[[SessionRecord, SessionRecord], SessionRecord | None],
     ) -> None:
-        self._save = save
+        self._save = store.save
         self._rebuild = rebuild
         self._tombstone = tombstone
-        self._commits: Gather[SessionKey, Commit, Result] = Gather(self._store, Commit.then)
+        self._commits: Gather[SessionKey, Commit, Result] = Gather(
+            self._store, Commit.then, seconds=limit_of_store(store)
+        )
         self._standing: dict[SessionKey, Standing] = {}
 
     def commit(self, commit: Commit) -> Awaitable[Result]:

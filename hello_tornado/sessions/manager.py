@@ -153,7 +153,7 @@ class SessionManager:
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
         self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
-        self._committer = Committer(self.store.save, self._codec.rebuild, self._endings.renewal)
+        self._committer = Committer(self.store, self._codec.rebuild, self._endings.renewal)
         self._purgers: list[Purger] = []
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
@@ -183,6 +183,7 @@ class SessionManager:
             return self._session_after(await self._tombstone_of(key), now)
         session = self._session(None, now)
         session.ended_reason = "expired" if self._endings.is_recent(record) else None
+        session.presented = (key,)  # for a logout: by another process's clock it may still live
         self.emit(Expired(record.handle, record.user_id))
         return session
 
@@ -544,7 +545,7 @@ class SessionManager:
     async def _end(self, session: Session) -> CookieAction:
         """End the session, under whichever id it is stored now, and all that were presented."""
         records = [] if session.record is None else [session.record]
-        others = await asyncio.gather(*map(self._live_record, session.presented))
+        others = await asyncio.gather(*map(self._shared.load, session.presented))
         records += [record for record in others if record is not None]
         if records and await self._endings.end(records, "logged out") < len(records):
             await self._endings.end_by_handle([one.handle for one in records], "logged out")

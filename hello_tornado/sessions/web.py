@@ -39,6 +39,7 @@ from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Response, Session
+from hello_tornado.sessions.stores.deadlines import Wait
 from hello_tornado.sessions.transport import Reading, transport_of
 
 logger = logging.getLogger("hello_tornado.sessions")
@@ -129,8 +130,10 @@ class SessionMixin(CrossSiteMixin):
 
     async def prepare(self) -> None:
         """Load the session that the request's cookie names."""
+        self._wait = Wait()  # all that the request asks of the store shares one limit
         try:
-            self._session = await self._open_session()
+            with self._wait:
+                self._session = await self._open_session()
             self._session.keeps_alive = self.keeps_session_alive
             self._note_presented(self._session)
             if self.session_read_only:
@@ -450,13 +453,17 @@ class SessionMixin(CrossSiteMixin):
             due = self._decide(is_explicit=is_explicit) if decided is None else decided
             if self._session is None or not due:
                 return
-            action = await self.session_manager.commit(self._session, self.request, due.intent)
-            if not isinstance(action, Keep):
-                self._cookie_action = action
-            elif due.resigns and self._signed is not None:
-                session_id = self._signed.session_id
-                if await self.session_manager.is_living(session_id):
-                    self._cookie_action = Issue(session_id)
+            with self._wait:
+                await self._carry_out(self._session, due)
+
+    async def _carry_out(self, session: Session, due: Due) -> None:
+        action = await self.session_manager.commit(session, self.request, due.intent)
+        if not isinstance(action, Keep):
+            self._cookie_action = action
+        elif due.resigns and self._signed is not None:
+            session_id = self._signed.session_id
+            if await self.session_manager.is_living(session_id):
+                self._cookie_action = Issue(session_id)
 
     def _is_resign_due(self, session: Session) -> bool:
         """Whether a browser with a living session needs its cookie anew, though the id is the same.
