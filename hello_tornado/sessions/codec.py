@@ -9,6 +9,7 @@ from hello_tornado.sessions.committer import Commit, Committed
 from hello_tornado.sessions.document import (
     Document,
     drop_expired_keys,
+    drop_replaced_expiries,
     empty_document,
     max_age_of,
 )
@@ -74,7 +75,9 @@ class Codec:
         accessed_at = max(now, current.accessed_at)
         renewal = commit.renewal or NO_RENEWAL
         created_at = accessed_at if renewal.restart else current.created_at
-        document = commit.changes.apply(self.document(current, now))
+        before = self.document(current, now)
+        document = commit.changes.apply(before)
+        drop_replaced_expiries(before, document, commit.changes)
         key = commit.renewed_to or current.key
         record = SessionRecord(
             key=key,

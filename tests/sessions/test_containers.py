@@ -247,6 +247,20 @@ def test_what_has_run_out_meanwhile_does_not_come_back(
     asyncio.run(scenario())
 
 
+@pytest.mark.gen_test
+async def test_a_key_that_is_set_again_beside_its_time_does_not_run_out(clock: Any) -> None:
+    manager = clock_manager(MemoryStore(), clock)
+    session_id = await begun(manager, code=1, old=1)
+    timing, setting = await manager.open(session_id), await manager.open(session_id)
+    timing.expire("code", 10)
+    timing.expire("old", 10)
+    setting["code"] = 2
+    await manager.commit(timing)
+    await manager.commit(setting)
+    clock.advance(seconds=11)
+    assert dict(await manager.open(session_id)) == {"code": 2}
+
+
 KEYS = st.sampled_from("abc")
 SMALL = st.integers(0, 3)
 DEEDS = st.one_of(
