@@ -44,6 +44,28 @@ class Login(SessionMixin, RequestHandler):
         self.write(GREETING)
 
 
+class Set(SessionMixin, RequestHandler):
+    """A key that is set a while after the session was read."""
+
+    async def get(self) -> None:
+        await asyncio.sleep(int(self.get_argument("after")) / 1_000)
+        self.session[self.get_argument("key")] = 1
+        self.write(GREETING)
+
+
+class Logout(SessionMixin, RequestHandler):
+    def get(self) -> None:
+        self.session.destroy()
+        self.write("Goodbye")
+
+
+class Show(SessionMixin, RequestHandler):
+    """The session's values."""
+
+    def get(self) -> None:
+        self.write(dict(self.session))
+
+
 class Plain(RequestHandler):
     """By hand, one statement for each request: a signed cookie, a load, and maybe a save."""
 
@@ -93,6 +115,9 @@ def application(url: str) -> Application:
             ("/read", Read),
             ("/write", Write),
             ("/login", Login),
+            ("/set", Set),
+            ("/logout", Logout),
+            ("/session", Show),
             ("/plain-(read|write)", Plain),
             ("/counts", Counts),
         ],

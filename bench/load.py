@@ -56,7 +56,7 @@ class Target:
 
     def cpu(self) -> float:
         """Seconds of processor time so far, of all its threads and children."""
-        return sum(_ticks(pid) for pid in _with_children(self.pid)) / TICKS
+        return sum(_ticks(pid) for pid in with_children(self.pid)) / TICKS
 
     def load(self, path: str, cookies: Sequence[str], connections: int, seconds: float) -> Round:
         calls, cpu = self.calls(), self.cpu()
@@ -112,11 +112,11 @@ def _is_listening(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _with_children(pid: int) -> Iterator[int]:
+def with_children(pid: int) -> Iterator[int]:
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in children.read_text().split():
-            yield from _with_children(int(child))
+            yield from with_children(int(child))
 
 
 def _ticks(pid: int) -> int:

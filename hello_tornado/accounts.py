@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from hello_tornado.names import BadName, shown_name, user_id_of
 from hello_tornado.passwords import Passwords
 from hello_tornado.sessions.manager import system_clock
 from hello_tornado.sessions.stores.sql_database import SqlDatabase, Taken
 from hello_tornado.tables import metadata, users
-from hello_tornado.throttle import Throttle
+from hello_tornado.throttle import Guess, Throttle
 
 NOBODY: Final = ""
 
@@ -72,20 +72,26 @@ class Accounts:
         """Every user, by name."""
         return await self._database.read(_all)
 
-    async def log_in(self, name: str, password: bytes, address: str) -> Account | Throttled | Wrong:
-        """The user whose name and password these are. Takes equally long for whoever is none."""
+    async def log_in(
+        self, name: str, password: bytes, address: str, device: str | None = None
+    ) -> Account | Throttled | Wrong:
+        """The user whose name and password these are; takes equally long when there is none.
+
+        *device* names a device at which this user has logged in before, if it is one.
+        """
         try:
             user_id = user_id_of(name)
         except BadName:
             user_id = NOBODY
-        wait = await self._throttle.admit(user_id, address, self._now())
+        guess = Guess(user_id, address, device)
+        wait = await self._throttle.admit(guess, self._now())
         if wait is not None:
             return Throttled(wait)
         account = await self._database.read(_find, user_id)
         is_right = await self.passwords.match(account.password if account else None, password)
         if account is None or not is_right or account.disabled_at is not None:
             return Wrong()
-        await self._throttle.forgive(user_id, address)
+        await self._throttle.forgive(guess)
         if self.passwords.is_dated(account.password):
             fresh = replace(account, password=await self.passwords.hash(password))
             if await self._database.write(_change, account, fresh):
@@ -122,6 +128,10 @@ class Accounts:
     async def enable(self, user_id: str) -> None:
         """Let them log in again."""
         await self._database.write(_set, user_id, {"disabled_at": None})
+
+    async def delete(self, user_id: str) -> None:
+        """Forget this user."""
+        await self._database.write(_delete, user_id)
 
     async def sign_out(self, user_id: str) -> None:
         """Declare all sessions of this user that have begun so far to be over.
@@ -170,6 +180,10 @@ def _change(connection: Connection, old: Account, new: Account) -> bool:
         .values(password=new.password)
     )
     return connection.execute(changed).rowcount == 1
+
+
+def _delete(connection: Connection, user_id: str) -> None:
+    connection.execute(delete(users).where(users.c.user_id == user_id))
 
 
 def _set(connection: Connection, user_id: str, values: dict[str, int | None]) -> None:

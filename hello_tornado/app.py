@@ -1,98 +1,43 @@
 """The application: routes, settings and what they share, put together in one place."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 from weakref import WeakSet
 
 from tornado.routing import URLSpec
 from tornado.web import Application, url
 
 from hello_tornado.accounts import Accounts
-from hello_tornado.database import has_schema
+from hello_tornado.bodies import BoundedApplication
+from hello_tornado.databases import store_name
 from hello_tornado.handlers.account import ConfirmingHandler
 from hello_tornado.handlers.api import (
+    AnonymousLimits,
     SessionApiHandler,
     SessionIncrementApiHandler,
     SessionKeyApiHandler,
 )
 from hello_tornado.handlers.base import (
     BaseHandler,
-    InFlight,
     NotFoundHandler,
     SafeStaticFileHandler,
 )
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
+from hello_tornado.handlers.in_flight import InFlight
 from hello_tornado.handlers.login import LoginHandler, LogoutHandler, PasswordLoginHandler
 from hello_tornado.handlers.metrics import MetricsHandler
 from hello_tornado.handlers.password import PasswordHandler
 from hello_tornado.handlers.socket import SocketHandler
-from hello_tornado.problem import Problem
+from hello_tornado.managers import cookie_policy
+from hello_tornado.rates import Rate
 from hello_tornado.resources import resource
-from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
+from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.settings import Settings
 
 MAX_MESSAGE_BYTES = 64 * 1024
 PING_SECONDS = 30  # more often than proxies cut who is silent
-STORE_NAMES = {
-    "memory": "this server's memory",
-    "sqlite": "SQLite",
-    "postgres": "PostgreSQL",
-    "postgresql": "PostgreSQL",
-    "mysql": "MariaDB",
-    "mariadb": "MariaDB",
-    "redis": "Redis",
-    "rediss": "Redis",
-    "unix": "Redis",
-    "valkey": "Valkey",
-    "valkeys": "Valkey",
-}
-
-
-def store_name(settings: Settings) -> str:
-    """What people call the store in which the sessions are kept."""
-    scheme = settings.store.url.partition("://")[0].partition("+")[0]
-    return STORE_NAMES.get(scheme, scheme)
-
-
-def accounts_url(settings: Settings) -> str | None:
-    """The database of the accounts; None when nobody has one."""
-    if settings.login.mode == "open":
-        return None
-    url = settings.login.accounts_url or settings.store.url
-    if not has_schema(url):
-        raise Problem(
-            f"accounts need a SQL database, and {store_name(settings)} is none",
-            "name one in login.accounts_url: sqlite:///var/accounts.db",
-        )
-    return url
-
-
-def database_urls(settings: Settings) -> list[str]:
-    """The SQL databases that are in use, each once: of the sessions, and of the accounts."""
-    named = (settings.store.url, accounts_url(settings))
-    return list(dict.fromkeys(url for url in named if url is not None and has_schema(url)))
-
-
-def make_manager(settings: Settings, store: Store, **options: Any) -> SessionManager:
-    """The session manager that the settings describe; *options* go to it as they are."""
-    lifetimes = Lifetimes(**settings.lifetimes.model_dump())
-    return SessionManager(
-        store,
-        lifetimes=lifetimes,
-        **settings.session.model_dump(),
-        **options,
-    )
-
-
-def cookie_policy(settings: Settings) -> CookiePolicy:
-    """The cookie that the settings describe."""
-    proxies = settings.server.proxies
-    return CookiePolicy(
-        **settings.cookie.model_dump(), proxies=proxies, proxy=True if proxies else None
-    )
 
 
 def make_app(
@@ -109,13 +54,17 @@ def make_app(
     With *accounts* it asks for passwords; with *metrics* it shows them.
     """
     templates = resource("templates")
-    return Application(
+    return BoundedApplication(
         _routes(check, accounts) + _metrics(settings, metrics),
+        anonymous=AnonymousLimits(
+            settings.anonymous.max_bytes, Rate(settings.anonymous.sessions_per_minute)
+        ),
         cookie_secret=cookie_secret,
         cross_origin_protection=True,
         default_handler_class=NotFoundHandler,
         fresh_for=settings.login.fresh_for,
         has_passwords=accounts is not None,
+        hsts=_hsts(settings),
         in_flight=InFlight(),
         login_url="/user/login",
         session_cookie=cookie_policy(settings),
@@ -128,6 +77,16 @@ def make_app(
         websocket_max_message_size=MAX_MESSAGE_BYTES,
         websocket_ping_interval=PING_SECONDS,
     )
+
+
+def _hsts(settings: Settings) -> str | None:
+    """The words of Strict-Transport-Security; None when it is not to be sent."""
+    hsts = settings.hsts
+    if hsts.max_age is None:
+        return None
+    words = [f"max-age={int(hsts.max_age.total_seconds())}"]
+    words += ["includeSubDomains"] * hsts.include_subdomains + ["preload"] * hsts.preload
+    return "; ".join(words)
 
 
 def _routes(check: Callable[[], Awaitable[None]], accounts: Accounts | None) -> list[URLSpec]:
@@ -148,7 +107,11 @@ def _metrics(settings: Settings, metrics: SessionMetrics | None) -> list[URLSpec
     if metrics is None:
         return []
     token = settings.server.metrics_token
-    shown = {"metrics": metrics, "token": None if token is None else token.get_secret_value()}
+    shown = {
+        "metrics": metrics,
+        "token": None if token is None else token.get_secret_value(),
+        "is_proxied": bool(settings.server.proxies) or settings.server.mode == "production",
+    }
     return [url("/metrics", MetricsHandler, shown)]
 
 

@@ -1,56 +1,57 @@
-"""The command line. Without a command it serves."""
+"""The command line. Without a command it serves.
+
+Each command imports what it needs when it runs, so that none waits for what others need.
+"""
 
 import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hello_tornado import event_loop, migrate
-from hello_tornado.app import cookie_policy, database_urls, make_manager
-from hello_tornado.cures import cure_of
+from hello_tornado import __version__
+from hello_tornado.config_commands import config_commands, load
 from hello_tornado.logs import set_up_logs
-from hello_tornado.problem import Problem, Problems
-from hello_tornado.production import (
-    collected,
-    dangers,
-    open_to_strangers,
-    refuse_what_is_dangerous,
-)
-from hello_tornado.secret import cookie_secret, is_production, new_secret, write_secret
-from hello_tornado.server import serve as serve_until_stopped
-from hello_tornado.service import upgrades_itself
+from hello_tornado.problem import MISTAKEN, UNREACHABLE, Problem, Problems
 from hello_tornado.session_commands import session_commands
-from hello_tornado.sessions import SessionManager, open_store
-from hello_tornado.sessions.errors import ConfigurationError, SessionError, StoreError
-from hello_tornado.settings import Loaded, Settings, SettingsError, load_settings
-from hello_tornado.supervisor import supervise
 from hello_tornado.terminal import (
+    AsJson,
     SettingsFile,
     console,
     counted,
     errors,
+    print_json,
     progress_bar,
     with_manager,
 )
 from hello_tornado.user_commands import user_commands
 
+if TYPE_CHECKING:
+    from hello_tornado.sessions import SessionManager
+    from hello_tornado.settings import Settings
+
 cli = typer.Typer(
     help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
-    add_completion=False,
+    epilog="Exit codes: 0 done, 2 wrong command or settings, 3 the store does not answer, "
+    "4 no such user, session or database.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
 )
 schema_commands = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
-config = typer.Typer(help="The settings in force.", no_args_is_help=True)
 cli.add_typer(schema_commands, name="db")
-cli.add_typer(config, name="config")
+cli.add_typer(config_commands, name="config")
 cli.add_typer(session_commands, name="sessions")
 cli.add_typer(user_commands, name="user")
 
 Revision = Annotated[str, typer.Argument(help="A revision of the schema.")]
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        console.print(f"hello_tornado {__version__}")
+        raise typer.Exit
 
 
 @cli.callback(invoke_without_command=True)
@@ -58,6 +59,9 @@ def default(
     context: typer.Context,
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks and debug logs.")] = False,
+    version: Annotated[  # noqa: ARG001 - the callback prints it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     """Serve, unless a command is given."""
     set_up_logs("text", logging.DEBUG if debug else logging.INFO)
@@ -69,19 +73,25 @@ def default(
 
 @cli.command()
 def serve(
-    port: Annotated[int | None, typer.Option(help="0 takes any free port.")] = None,
-    processes: Annotated[int | None, typer.Option(help="So many share the port.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Server processes on the port.")] = None,
     settings: SettingsFile = None,
     lifeline: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve until Ctrl+C or SIGTERM."""
+    from hello_tornado import event_loop
+    from hello_tornado.production import refuse_what_is_dangerous
+    from hello_tornado.server import serve as serve_until_stopped
+
     given = {"port": port, "processes": processes}
     named = {name: value for name, value in given.items() if value is not None}
-    loaded = _load(settings, server=named) if named else _load(settings)
+    loaded = load(settings, server=named) if named else load(settings)
     level = logging.getLogger().level
     set_up_logs(loaded.settings.server.log_format, level)
     refuse_what_is_dangerous(loaded, is_debugging=level == logging.DEBUG)
     if lifeline is None and loaded.settings.server.processes > 1:
+        from hello_tornado.supervisor import supervise
+
         sys.exit(asyncio.run(supervise(loaded, settings, console)))
     event_loop.installed().run(serve_until_stopped(loaded, console, lifeline))
 
@@ -89,6 +99,8 @@ def serve(
 @schema_commands.command()
 def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
     """Bring the schema up to date; SQLite is backed up first when it holds sessions."""
+    from hello_tornado import migrate
+
     for url in _databases(settings):
         _tell_backup(migrate.upgrade(url, revision))
         console.print(f"the schema is {migrate.state(url).current}")
@@ -97,22 +109,31 @@ def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
 @schema_commands.command()
 def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
     """Take the schema back to a revision; "base" removes it, and all sessions."""
+    from hello_tornado import migrate
+
     for url in _databases(settings):
         _tell_backup(migrate.downgrade(url, revision))
         console.print(f"the schema is {migrate.state(url).current or 'gone'}")
 
 
 @schema_commands.command()
-def current(settings: SettingsFile = None) -> None:
+def current(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
     """Show the schema that the database has, and the one that this program needs."""
-    for url in _databases(settings):
-        schema = migrate.state(url)
+    from hello_tornado import migrate
+
+    schemas = [migrate.state(url) for url in _databases(settings)]
+    if as_json:
+        print_json({"schemas": [{"current": one.current, "needed": one.head} for one in schemas]})
+        return
+    for schema in schemas:
         console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
 
 
 @schema_commands.command()
 def check(settings: SettingsFile = None) -> None:
     """Fail unless the schema is current and the tables are as the code describes them."""
+    from hello_tornado import migrate
+
     for url in _databases(settings):
         migrate.state(url).check()
         if differences := migrate.differences(url):
@@ -128,15 +149,18 @@ def purge(
 ) -> None:
     """Delete expired sessions now."""
 
-    async def run(manager: SessionManager, given: Settings) -> int:
-        expired = await manager.store.count() - await manager.store.count(manager.now())
+    async def run(manager: "SessionManager", given: "Settings") -> int:
+        from hello_tornado.selection import count_expired
+
+        expired = await count_expired(manager.store, manager.now())
         if dry_run:
             return expired
         with progress_bar() as bar:
             task = bar.add_task("purging", total=expired)
-            return await manager.purge(
+            deleted = await manager.purge(
                 batch=given.purge.batch, progress=lambda count: bar.advance(task, count)
             )
+        return min(expired, deleted)  # the rest are notes of why sessions have ended
 
     count = with_manager(settings, run)
     would_be = "would be " if dry_run else ""
@@ -148,6 +172,8 @@ def secret(
     write: Annotated[Path | None, typer.Option(help="Put it in this new file, mode 0600.")] = None,
 ) -> None:
     """Make a fresh cookie secret."""
+    from hello_tornado.secret import new_secret, write_secret
+
     if write is None:
         console.print(new_secret())
     else:
@@ -155,54 +181,12 @@ def secret(
         console.print(f"{write} holds a fresh secret")
 
 
-@config.command("show")
-def show_config(settings: SettingsFile = None) -> None:
-    """Every setting, its value, and where that came from; secrets stay hidden."""
-    rows = _load(settings).rows()
-    width = {column: max(len(row[column]) for row in rows) for column in (0, 1)}
-    for name, value, origin in rows:
-        console.print(f"{name:{width[0]}}  {value:{width[1]}}  {origin}", markup=False)
-
-
-@config.command("check")
-def check_config(
-    settings: SettingsFile = None,
-    *,
-    production: Annotated[bool, typer.Option(help="As if server.mode were production.")] = False,
-) -> None:
-    """Fail unless a server could start with these settings; tells all that is wrong at once."""
-    loaded = _load(settings, server={"mode": "production"}) if production else _load(settings)
-    given = loaded.settings
-    problems = collected(
-        [lambda: _check_secret(given), lambda: cookie_policy(given), lambda: _check_store(given)]
-    )
-    problems += dangers(loaded) if is_production(given) else open_to_strangers(loaded)
-    if problems:
-        raise Problems(problems)
-    console.print("the settings are good")
-
-
-def _check_secret(given: Settings) -> None:
-    if given.cookie_secret is not None or given.cookie_secret_file.exists() or is_production(given):
-        cookie_secret(given)
-
-
-def _check_store(given: Settings) -> None:
-    make_manager(given, open_store(given.store.url))
-    for url in database_urls(given):
-        schema = migrate.state(url)
-        if not (schema.is_known and upgrades_itself(url)):
-            schema.check()
-
-
 def _databases(path: Path | None) -> list[str]:
     """Those of the sessions and of the accounts; a store without a schema will say so itself."""
-    settings = _load(path).settings
+    from hello_tornado.databases import database_urls
+
+    settings = load(path).settings
     return database_urls(settings) or [settings.store.url]
-
-
-def _load(path: Path | None, **overrides: Any) -> Loaded:
-    return load_settings(path, **overrides)
 
 
 def _tell_backup(backup: Path | None) -> None:
@@ -211,26 +195,54 @@ def _tell_backup(backup: Path | None) -> None:
 
 
 def main() -> None:
-    """Run a command; a problem is told in two lines, and the exit code is 2."""
+    """Run a command; a problem is told in two lines, and `problem` lists the exit codes."""
     try:
         cli()
-    except (Problem, Problems, SettingsError, SessionError, OSError) as problem:
-        if "--debug" in sys.argv:
+    except Exception as error:
+        if "--debug" in sys.argv or not _is_expected(error):
             raise
-        for one in problem.problems if isinstance(problem, Problems) else [problem]:
-            errors.print(f"error: {one}", markup=False)
-            errors.print(f"cure:  {_cure(one)}", markup=False)
-        sys.exit(2)
+        for one in error.problems if isinstance(error, Problems) else [error]:
+            errors.print(f"error: {one}")
+            errors.print(f"cure:  {_cure(one)}")
+        sys.exit(_exit_code(error))
 
 
-def _cure(problem: Exception) -> str:
-    match problem:
+def _is_expected(error: Exception) -> bool:
+    """Whether somebody outside of this program can set it right."""
+    if isinstance(error, Problem | Problems | OSError):
+        return True
+    from hello_tornado.sessions.errors import SessionError
+    from hello_tornado.settings import SettingsError
+
+    return isinstance(error, SettingsError | SessionError)
+
+
+def _exit_code(error: Exception) -> int:
+    from hello_tornado.sessions.errors import StoreError
+
+    if isinstance(error, StoreError) or _is_of_database(error.__cause__):
+        return UNREACHABLE
+    return error.exit_code if isinstance(error, Problem | Problems) else MISTAKEN
+
+
+def _is_of_database(cause: BaseException | None) -> bool:
+    """Whether a driver has failed; what has not been imported has raised nothing."""
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    return sqlalchemy is not None and isinstance(cause, sqlalchemy.DBAPIError)
+
+
+def _cure(error: Exception) -> str:
+    from hello_tornado.cures import cure_of
+    from hello_tornado.sessions.errors import ConfigurationError, StoreError
+    from hello_tornado.settings import SettingsError
+
+    match error:
         case Problem():
-            return problem.cure
+            return error.cure
         case SettingsError() | ConfigurationError():
-            return "settings.yaml of the project documents every setting"
+            return "for a file with every setting, run: python -m hello_tornado config init FILE"
         case StoreError():
-            return cure_of(problem)
+            return cure_of(error)
         case OSError():
             return "check that the path is there, and that you may read and write it"
         case _:

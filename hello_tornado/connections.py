@@ -1,39 +1,136 @@
-"""How many connections the server holds: fewer than the system has files for.
+"""The server's connections: fewer than the system has files for, and closed politely at the end.
 
 At the end of its files Tornado's accept would fail and be tried again at once, for ever, with a
 line in the log each time. Here the connection that has been idle for longest makes room instead.
 """
 
+import asyncio
 import resource
-from collections.abc import Callable, Collection
+import socket
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
 from tornado.iostream import IOStream
 
 RESERVED_FILES: Final = 64  # for the store, the log, templates and what Python opens
 MOST_FILES: Final = 65_536
 
 
-class BoundedServer(HTTPServer):
-    """An HTTP server that holds so many connections and no more."""
+class PoliteServer(HTTPServer):
+    """An HTTP server that holds so many connections and no more, and can drain them.
 
-    def limit(self, max_connections: int, busy: Callable[[], Collection[object]]) -> None:
-        """Set the limit; *busy* tells which connections wait for an answer, and are left alone."""
-        self._max_connections = max_connections
-        self._busy = busy
+    A connection is idle from its beginning, or from the end of a response, until the head of a
+    request has arrived.
+    """
+
+    _max_connections = MOST_FILES
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        """Tornado's constructor."""
+        super().initialize(*args, **kwargs)
         self._streams: dict[IOStream, None] = {}  # in the order of their arrival
+        self._idle: dict[object, IOStream] = {}
+        self._served: dict[object, IOStream] = {}
+        self._changed = asyncio.Event()
+
+    def limit(self, max_connections: int) -> None:
+        """Hold so many connections at most."""
+        self._max_connections = max_connections
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection on; when there are too many, let the oldest idle one go."""
         if len(self._streams) >= self._max_connections:
             self._streams = dict.fromkeys(one for one in self._streams if not one.closed())
         if len(self._streams) >= self._max_connections:
-            busy = self._busy()
+            busy = {one for key, one in self._served.items() if key not in self._idle}
             (next((one for one in self._streams if one not in busy), stream)).close()
         if not stream.closed():
             self._streams[stream] = None
             super().handle_stream(stream, address)
+
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        """Tornado's hook: a connection waits for its next request."""
+        stream: IOStream = server_conn.stream  # type: ignore[attr-defined]
+        if self.conn_params.no_keep_alive and server_conn in self._served:
+            stream.close()  # as the last response has said
+        if stream.closed():  # Tornado goes on to read what the client had sent by then
+            return HTTPMessageDelegate()
+        self._served[server_conn] = self._idle[server_conn] = stream
+        self._changed.set()
+        delegate = super().start_request(server_conn, request_conn)
+        return _Noticing(delegate, lambda: self._begin_request(server_conn))
+
+    def _begin_request(self, server_conn: object) -> None:
+        self._idle.pop(server_conn, None)
+
+    def on_close(self, server_conn: object) -> None:
+        """Tornado's hook: a connection is closed, or has become a WebSocket's."""
+        self._idle.pop(server_conn, None)
+        self._served.pop(server_conn, None)
+        self._changed.set()
+        super().on_close(server_conn)
+
+    async def drain(self) -> None:
+        """Accept no more, answer what has been received, and close each connection after that.
+
+        Responses say `Connection: close`; those of requests that had begun before get it from
+        their handlers.
+        """
+        self.conn_params.no_keep_alive = True
+        # The kernel may have accepted connections and received requests that we have yet to read.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.stop()
+        while self._served:
+            self._changed.clear()
+            self._close_idle()
+            await self._changed.wait()
+
+    def _close_idle(self) -> None:
+        for stream in [*self._idle.values()]:
+            if not _has_received(stream):
+                stream.close()
+
+
+class _Noticing(HTTPMessageDelegate):
+    """Passes a request on, and calls *begin* when its head is there."""
+
+    def __init__(self, delegate: HTTPMessageDelegate, begin: Callable[[], None]) -> None:
+        self._delegate = delegate
+        self._begin = begin
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        self._begin()
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()
+
+
+def _has_received(stream: IOStream) -> bool:
+    """Whether the kernel holds something that the client has sent and we have not read."""
+    try:
+        return bool(stream.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:  # nothing yet, or nobody there any more
+        return False
 
 
 def connections_allowed() -> int:

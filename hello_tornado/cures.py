@@ -15,7 +15,23 @@ CHECK_FILE = (
     "and that no other process keeps it locked"
 )
 CURES = {
-    r"password|denied|authenti|the user": (
+    r"binlog_format": "set binlog_format to ROW or MIXED on the server",
+    r"max_allowed_packet": "raise max_allowed_packet on the server, or lower session.max_bytes",
+    r"invalid connection option|unexpected keyword": "take the option out of store.url",
+    r"column .* does not exist|unknown column": (
+        "there is a table of this name that is not ours: name another database in store.url"
+    ),
+    r"read-only (transaction|option|mode)|READONLY|read only replica": (
+        "let store.url lead to the server that takes writes"
+    ),
+    r"too many (clients|connections)|connection slots|max number of clients": (
+        "allow more connections on the server, or start fewer processes"
+    ),
+    r"removed or replaced": "put the file back, or restart the server to begin with an empty one",
+    r"permission denied for|command denied": (
+        "let the user in store.url read and write the table sessions"
+    ),
+    r"password|denied|authenti|the user|role .* does not exist": (
         "set the user and the password in store.url; an @ in the password is written %40"
     ),
     r"ssl|tls|certificate": CHECK_TLS,

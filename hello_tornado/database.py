@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from hello_tornado.cures import cure_of
 from hello_tornado.problem import Problem
 from hello_tornado.sessions.stores import without_password
+from hello_tornado.sessions.stores.schema import FOLDING
 from hello_tornado.sessions.stores.sql_url import Target, blocking_target_of
 from hello_tornado.sessions.stores.sqlite import make_private_file, sqlite_engine
 from hello_tornado.sessions.stores.transactions import transaction as atomic
@@ -48,6 +49,7 @@ def connected(url: str) -> Iterator[Connection]:
     engine = _engine(blocking_target_of(url))
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            _check_binary_log(connection)
             yield connection
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -65,7 +67,20 @@ def _engine(target: Target) -> Engine:
         make_private_file(Path(str(target.url.database)))
         return sqlite_engine(target.url)
     arguments = {"connect_timeout": CONNECT_SECONDS, **target.arguments}
-    return create_engine(target.url, poolclass=NullPool, connect_args=arguments)
+    return create_engine(
+        target.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True
+    )
+
+
+def _check_binary_log(connection: Connection) -> None:
+    """A MariaDB that replicates statements takes no writes in READ COMMITTED."""
+    if connection.dialect.name not in FOLDING:
+        return
+    query = "SELECT @@log_bin, @@binlog_format"
+    has_log, log_format = connection.exec_driver_sql(query).one()
+    if has_log and log_format == "STATEMENT":
+        cause = "the server's binlog_format is STATEMENT, which takes no writes in READ COMMITTED"
+        raise Problem(cause, cure_of(cause))
 
 
 @contextmanager

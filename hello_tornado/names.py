@@ -1,10 +1,14 @@
 """Names of people: one form for each, so that nobody can pass for somebody else (RFC 8266)."""
 
+import unicodedata
 from typing import Final
 
 from precis_i18n import get_profile
 
 MAX_NAME: Final = 64
+# As it is given: 64 characters of four bytes. The rules for names cost the square of the length,
+# so the length is checked before them, without looking at a character.
+MAX_GIVEN_BYTES: Final = 4 * MAX_NAME
 ROUNDS: Final = 4  # RFC 8266, 2.1: applied until nothing changes, which is soon or never
 
 _as_shown: Final = get_profile("NicknameCasePreserved")
@@ -17,10 +21,14 @@ class BadName(ValueError):
 
 def shown_name(given: str) -> str:
     """The name as its owner writes it, but with single blanks and ordinary widths."""
-    if len(given) > 16 * MAX_NAME:  # before it costs anything
+    if len(given) > MAX_GIVEN_BYTES or len(given.encode(errors="replace")) > MAX_GIVEN_BYTES:
         raise _too_long(len(given))
     if not given.strip():
         raise BadName("Please enter a name.")
+    # One character can stand for eighteen; this step is cheap, and what follows is not.
+    length = len(" ".join(unicodedata.normalize("NFKC", given).split()))
+    if length > MAX_NAME:
+        raise _too_long(length)
     name = _stable(given, _as_shown)
     if len(name) > MAX_NAME:
         raise _too_long(len(name))

@@ -1,22 +1,23 @@
 """What would be dangerous where strangers can reach the server: all at once, with the cures."""
 
-import re
+import os
 import stat
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from hello_tornado.problem import Problem, Problems
-from hello_tornado.secret import cookie_secret, is_production
+from hello_tornado.secret import (
+    belongs_to_somebody_else,
+    cookie_secret,
+    is_production,
+    weakness_of,
+)
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.settings import Loaded, Settings
+from hello_tornado.transport_security import is_loopback, travels_unprotected
 
 Check = Callable[[], object]
-
-LOCAL_KINDS = {"memory", "sqlite", "unix"}
-TLS_KINDS = {"rediss", "valkeys"}
-TLS_OPTIONS = re.compile(r"true|1|yes|require|verify-ca|verify-full")
 
 
 def refuse_what_is_dangerous(loaded: Loaded, *, is_debugging: bool = False) -> None:
@@ -40,7 +41,9 @@ def collected(checks: list[Check]) -> list[Problem]:
         except Problem as problem:
             problems.append(problem)
         except ConfigurationError as error:
-            problems.append(Problem(str(error), "settings.yaml documents every setting"))
+            problems.append(
+                Problem(str(error), "see every setting: python -m hello_tornado config init FILE")
+            )
     return problems
 
 
@@ -60,17 +63,25 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
         yield Problem("scripts can read the cookie", "set cookie.http_only to true")
     yield from _open_login(loaded)
     urls = [url for url in (settings.store.url, settings.login.accounts_url) if url is not None]
-    if any(map(travels_in_the_clear, urls)) and not settings.store.allow_plaintext:
+    if any(map(travels_unprotected, urls)) and not settings.store.allow_plaintext:
         yield Problem(
-            "sessions or accounts travel to the store without TLS",
-            "use its TLS (see docs/stores.md), or set store.allow_plaintext to true",
+            "sessions or accounts travel to the store without TLS and a check of its certificate",
+            "use sslmode=verify-full (PostgreSQL), ssl=true (MariaDB) or rediss:// (Redis) in the "
+            "URL, or set store.allow_plaintext to true",
         )
+    if settings.server.metrics_token is not None:
+        token = settings.server.metrics_token.get_secret_value()
+        if (weakness := weakness_of(token)) is not None:
+            yield Problem(
+                f"server.metrics_token is too weak: {weakness}",
+                "make one with: python -m hello_tornado secret",
+            )
     yield from _files_of_others(settings)
 
 
 def open_to_strangers(loaded: Loaded) -> Iterator[Problem]:
     """What is wrong in development, too, as soon as other machines can reach the server."""
-    if not _is_loopback(loaded.settings.server.host):
+    if not is_loopback(loaded.settings.server.host):
         yield from _open_login(loaded)
 
 
@@ -82,35 +93,14 @@ def _open_login(loaded: Loaded) -> Iterator[Problem]:
         )
 
 
-def travels_in_the_clear(url: str) -> bool:
-    """Whether a store is asked over a network, without TLS."""
-    parts = urlsplit(url)
-    kind, _, detail = parts.scheme.partition("+")
-    if kind in LOCAL_KINDS | TLS_KINDS or detail == "unix":
-        return False
-    options = {name: values[-1].lower() for name, values in parse_qs(parts.query).items()}
-    if TLS_OPTIONS.fullmatch(options.get("sslmode", options.get("ssl", ""))) or "ssl_ca" in options:
-        return False
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    return not all(map(_is_here, hosts))
-
-
-def _is_here(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname
-    return name is None or _is_loopback(name)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return address == "localhost" or ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
 def _files_of_others(settings: Settings) -> Iterator[Problem]:
     for url in (settings.store.url, settings.login.accounts_url or ""):
         if not url.startswith("sqlite"):
             continue
         path = Path(urlsplit(url).path.removeprefix("/"))
-        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if not path.exists():
+            continue
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield Problem(f"{path} can be read by others", f"chmod 600 {path}")
+        if belongs_to_somebody_else(path):
+            yield Problem(f"{path} belongs to another user", f"chown {os.geteuid()} {path}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def resource(name: str) -> Path:
-    """The *migrations* or *templates*: packed in the wheel, or one floor up in a checkout."""
+    """Migrations, templates or settings.yaml: in the wheel, or beside the package in a checkout."""
     package = Path(str(files("hello_tornado")))
     packed = package / name
-    return packed if packed.is_dir() else package.parent / name
+    return packed if packed.exists() else package.parent / name

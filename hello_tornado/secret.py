@@ -1,5 +1,6 @@
 """The secret that signs the cookies: from the settings, or from a file that is made once."""
 
+import math
 import os
 import secrets
 import stat
@@ -13,6 +14,8 @@ from hello_tornado.settings import Settings
 
 MIN_LENGTH = 32
 MIN_DIFFERENT = 10  # different characters: 32 random ones have more, a repeated word has not
+MIN_BITS = 80  # as zxcvbn estimates them: 32 random digits have 106
+PART, JUDGED = 12, 120  # characters
 MAKE_ONE = "make one with: python -m hello_tornado secret --write"
 
 
@@ -42,6 +45,8 @@ def cookie_secret(settings: Settings) -> str | dict[int, str]:
                 f"{MAKE_ONE} {path}",
             )
         write_secret(path)
+    if is_production(settings) and belongs_to_somebody_else(path):
+        raise Problem(f"{path} belongs to another user", f"chown {os.geteuid()} {path}")
     return _checked(_read(path), str(path), settings)
 
 
@@ -77,12 +82,33 @@ def _read(path: Path) -> str:
 
 
 def _checked(secret: str, name: str, settings: Settings) -> str:
-    is_weak = len(secret) < MIN_LENGTH or len(set(secret)) < MIN_DIFFERENT
+    weakness = weakness_of(secret)
     is_refused = len(secret.encode(errors="replace")) < keyring.MIN_SECRET  # everywhere
-    if is_refused or (is_production(settings) and is_weak):
+    if is_refused or (is_production(settings) and weakness is not None):
         raise Problem(
-            f"{name} is too weak: {len(secret)} characters, {len(set(secret))} different ones; "
-            f"it takes {MIN_LENGTH} random ones",
+            f"{name} is too weak: {weakness}; it takes {MIN_LENGTH} random characters",
             f"{MAKE_ONE} FILE, and name it in cookie_secret_file",
         )
     return secret
+
+
+def weakness_of(secret: str) -> str | None:
+    """Why *secret* might be guessed, without a word of it; None when it looks random enough."""
+    if len(secret) < MIN_LENGTH or len(set(secret)) < MIN_DIFFERENT:
+        return f"{len(secret)} characters, {len(set(secret))} different ones"
+    if (secret + secret).find(secret, 1) < len(secret) or _bits(secret) < MIN_BITS:
+        return "it consists of words, sequences or repetitions"
+    return None
+
+
+def _bits(secret: str) -> float:
+    """How many bits it takes to guess *secret*, part by part: zxcvbn is slow for more at once."""
+    from zxcvbn import zxcvbn  # noqa: PLC0415 - it takes a while, and most commands need no secret
+
+    parts = {secret[start : start + PART] for start in range(0, min(len(secret), JUDGED), PART)}
+    return sum(math.log2(zxcvbn(part)["guesses"]) for part in parts)
+
+
+def belongs_to_somebody_else(path: Path) -> bool:
+    """Whether another user than this process's, or root, owns a file and so can read it."""
+    return path.stat().st_uid not in {0, os.geteuid()}

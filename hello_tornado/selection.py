@@ -59,3 +59,8 @@ class Selection:
 
 def _place(record: SessionRecord) -> tuple[int, SessionKey]:
     return record.expires_at, record.key
+
+
+async def count_expired(store: Store, now: int) -> int:
+    """How many sessions have expired and are not yet deleted."""
+    return await store.count() - await store.count(now)

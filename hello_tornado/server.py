@@ -10,15 +10,15 @@ from typing import Any
 
 from rich.console import Console
 from tornado import version as tornado_version
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from hello_tornado import __version__, event_loop, garbage, migrate
-from hello_tornado.app import store_name
-from hello_tornado.connections import BoundedServer, connections_allowed
+from hello_tornado.connections import PoliteServer, connections_allowed
 from hello_tornado.database import has_schema
-from hello_tornado.handlers.base import InFlight, words
+from hello_tornado.databases import store_name
+from hello_tornado.durations import words
+from hello_tornado.handlers.in_flight import InFlight
 from hello_tornado.problem import Problem
 from hello_tornado.secret import cookie_secret
 from hello_tornado.service import Service, prepare_schema
@@ -34,7 +34,7 @@ BODY_SECONDS = 15
 
 
 async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then let the requests in flight end.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then let the requests in flight end.
 
     With a *lifeline* (a socket's number) this is one of several processes: it shares the port, and
     stops when the other end of the lifeline is let go.
@@ -45,14 +45,14 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     sockets = _listen(settings, shared=lifeline is not None)
     service = Service(settings)
     app = service.application()
-    server = BoundedServer(
+    server = PoliteServer(
         app,
         max_header_size=MAX_HEADER_BYTES,
         max_body_size=MAX_BODY_BYTES,
         idle_connection_timeout=HEADER_SECONDS,
         body_timeout=BODY_SECONDS,
     )
-    server.limit(connections_allowed(), app.settings["in_flight"].streams)
+    server.limit(connections_allowed())
     try:
         await service.start()
         server.add_sockets(sockets)
@@ -120,7 +120,7 @@ def announce(
 def free_address(settings: Settings) -> tuple[str, int]:
     """Where several processes are to listen: nobody does yet, and port 0 has become a real one."""
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise Problem("this system lets no two processes share a port", "use --processes 1")
+        raise Problem("this system lets no two processes share a port", "set server.processes to 1")
     sockets = _listen(settings)
     try:
         host, port = sockets[0].getsockname()[:2]
@@ -138,7 +138,7 @@ def _listen(settings: Settings, *, shared: bool = False) -> list[socket.socket]:
         if error.errno == errno.EADDRINUSE:
             raise Problem(
                 f"{host}:{port} is already in use",
-                "use --port 0 for any free port, or set server.port",
+                "set server.port, or run: python -m hello_tornado serve --port 0",
             ) from error
         raise Problem(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
@@ -147,21 +147,27 @@ def _listen(settings: Settings, *, shared: bool = False) -> list[socket.socket]:
 
 
 def set_by_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; from now on they do nothing else."""
+    """An event that SIGTERM, SIGINT and SIGHUP set; from now on they do nothing else.
+
+    SIGHUP stays ignored in a server that was started with nohup.
+    """
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, stop.set)
     return stop
 
 
-async def _drain(server: HTTPServer, app: Application) -> None:
-    """Accept no more, wait for the requests in flight, then close sockets and what is left."""
-    server.stop()
+async def _drain(server: PoliteServer, app: Application) -> None:
+    """Accept no more, answer what has been received, and close every connection."""
     in_flight: InFlight = app.settings["in_flight"]
-    try:
-        await asyncio.wait_for(in_flight.none_left.wait(), DRAIN_SECONDS)
-    except TimeoutError:
-        logger.warning("%d requests did not end in %d s", len(in_flight), DRAIN_SECONDS)
+    in_flight.is_last = True
     for socket_handler in [*app.settings["sockets"]]:
         socket_handler.go_away()
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await server.drain()
+            await in_flight.none_left.wait()  # clients that have gone away wait for nothing
+    except TimeoutError:
+        logger.warning("%d requests did not end in %d s", len(in_flight), DRAIN_SECONDS)
     await server.close_all_connections()

@@ -7,10 +7,14 @@ from tornado.web import Application
 
 from hello_tornado import migrate
 from hello_tornado.accounts import Accounts
-from hello_tornado.app import accounts_url, database_urls, make_app, make_manager
+from hello_tornado.app import make_app
+from hello_tornado.databases import accounts_url, database_urls, upgrades_itself
+from hello_tornado.handlers.health import Remembered
+from hello_tornado.managers import make_manager
 from hello_tornado.secret import cookie_secret
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.event_log import EventLog
+from hello_tornado.sessions.events import Hook, Purged, SessionEvent
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.manager import system_clock
 from hello_tornado.sessions.metrics import SessionMetrics
@@ -27,7 +31,7 @@ class Service:
         self._settings = settings
         self.metrics = SessionMetrics()
         store = self.metrics.observed(open_store(settings.store.url))
-        hooks = [EventLog(system_clock), self.metrics]
+        hooks = [without_empty_purges(EventLog(system_clock)), self.metrics]
         self.manager = make_manager(settings, store, hooks=hooks)
         url = accounts_url(settings)
         self.accounts = None if url is None else Accounts.from_url(url)
@@ -43,7 +47,7 @@ class Service:
             self._settings,
             self.manager,
             cookie_secret=cookie_secret(self._settings),
-            check=self.check,
+            check=Remembered(self.check),
             accounts=self.accounts,
             metrics=self.metrics,
         )
@@ -73,12 +77,17 @@ class Service:
             await self.accounts.aclose()
 
 
+def without_empty_purges(hook: Hook) -> Hook:
+    """*hook*, which is not told that a purge has found nothing: that is so every few minutes."""
+
+    def told(event: SessionEvent) -> None:
+        if event != Purged(0):
+            hook(event)
+
+    return told
+
+
 def prepare_schema(settings: Settings) -> Path | None:
     """Upgrade SQLite's files; who has a database server decides when to upgrade it."""
     backups = [migrate.upgrade(url) for url in database_urls(settings) if upgrades_itself(url)]
     return next((backup for backup in backups if backup is not None), None)
-
-
-def upgrades_itself(url: str) -> bool:
-    """Whether the server brings the schema of this database up to date when it starts."""
-    return url.startswith("sqlite")

@@ -1,20 +1,13 @@
-"""`sessions list|show|revoke|stats`: every store's sessions, by handle and never by id or key."""
+"""`sessions list|show|export|revoke|stats`: sessions by handle, and never by id or key."""
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
-from rich.cells import cell_len, set_cell_size
 
-from hello_tornado.handlers.base import words
-from hello_tornado.problem import Problem
-from hello_tornado.selection import PAGE, Selection
-from hello_tornado.sessions import SessionManager
-from hello_tornado.sessions.lifetimes import MICROSECOND, datetime_of
-from hello_tornado.sessions.record import SessionRecord
-from hello_tornado.sessions.serializers import to_json
-from hello_tornado.settings import Settings, duration
+from hello_tornado.durations import duration, words
+from hello_tornado.problem import Missing, Problem
 from hello_tornado.terminal import (
     AsJson,
     SettingsFile,
@@ -26,6 +19,14 @@ from hello_tornado.terminal import (
     progress_bar,
     with_manager,
 )
+
+if TYPE_CHECKING:
+    from hello_tornado.selection import Selection
+    from hello_tornado.sessions import SessionManager
+    from hello_tornado.sessions.record import SessionRecord
+    from hello_tornado.settings import Settings
+
+Shown: TypeAlias = tuple[dict[str, Any], dict[str, Any]]  # facts, data
 
 COLUMNS = ("handle", "user", "created", "last used", "ends in", "bytes")
 
@@ -55,7 +56,9 @@ def list_sessions(
 ) -> None:
     """Living sessions, those that end soonest first."""
 
-    async def find(manager: SessionManager, _: Settings) -> tuple[int, list[SessionRecord]]:
+    async def find(manager: "SessionManager", _: "Settings") -> "tuple[int, list[SessionRecord]]":
+        from hello_tornado.selection import Selection
+
         start = None if after is None else await _record(manager, after)
         selection = Selection(manager.now(), user, older_than, idle_for)
         found: list[SessionRecord] = []
@@ -65,19 +68,21 @@ def list_sessions(
                 break
         return selection.now, found
 
+    from hello_tornado.exports import facts_of
+
     now, found = with_manager(settings, find)
     page, more = found[:limit], found[limit:]
     if as_json:
         print_json(
             {
-                "sessions": [_facts(record) for record in page],
+                "sessions": [facts_of(record) for record in page],
                 "after": page[-1].handle if more else None,
             }
         )
     else:
         _print_table(page, now)
         if more:
-            errors.print(f"there are more: add --after {page[-1].handle}", markup=False)
+            errors.print(f"there are more: add --after {page[-1].handle}")
 
 
 @session_commands.command()
@@ -89,21 +94,38 @@ def show(
 ) -> None:
     """One session: its facts, and the keys of its data."""
 
-    async def find(manager: SessionManager, _: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    async def find(manager: "SessionManager", _: "Settings") -> "Shown":
+        from hello_tornado.exports import facts_of
+        from hello_tornado.sessions.serializers import to_json
+
         record = await _record(manager, handle)
         session = await manager.find(handle)
         pairs = {} if session is None else dict(session)
-        return _facts(record), {key: to_json(value, key) for key, value in pairs.items()}
+        return facts_of(record), {key: to_json(value, key) for key, value in pairs.items()}
 
     facts, pairs = with_manager(settings, find)
     if as_json:
         print_json(facts | ({"data": pairs} if data else {"keys": list(pairs)}))
         return
     for name, value in facts.items():
-        console.print(f"{name:12}{printable(str(value))}", markup=False)
+        console.print(f"{name:12}{printable(str(value))}")
     for key, value in pairs.items():
         shown = f" = {value!a}" if data else ""
-        console.print(f"{'data':12}{printable(key)}{shown}", markup=False)
+        console.print(f"{'data':12}{printable(key)}{shown}")
+
+
+@session_commands.command()
+def export(
+    user: Annotated[str, typer.Option(help="Whose sessions.")], settings: SettingsFile = None
+) -> None:
+    """Everything that the sessions of one user hold, as JSON."""
+
+    async def find(manager: "SessionManager", _: "Settings") -> list[dict[str, Any]]:
+        from hello_tornado.exports import sessions_of
+
+        return await sessions_of(manager, user)
+
+    print_json({"user": user, "sessions": with_manager(settings, find)})
 
 
 @session_commands.command()
@@ -124,35 +146,46 @@ def revoke(
             "name handles, or choose by --user, --older-than and --idle-for, or say --all",
         )
 
-    async def end(manager: SessionManager, _: Settings) -> int:
+    async def end(manager: "SessionManager", _: "Settings") -> "int":
+        from hello_tornado.selection import Selection
+
         if handles:
             return await manager.revoke(*handles)
-        selection, count = Selection(manager.now(), user, older_than, idle_for), 0
-        with progress_bar() as progress:
-            task = progress.add_task("revoking", total=await manager.store.count(manager.now()))
-            batch: list[str] = []
-            async for record in selection.records(manager.store):
-                progress.advance(task)
-                batch.append(record.handle)
-                if len(batch) == PAGE:
-                    count += await manager.revoke(*batch)
-                    batch.clear()
-            return count + (await manager.revoke(*batch) if batch else 0)
+        return await _revoke(manager, Selection(manager.now(), user, older_than, idle_for))
 
     count = with_manager(settings, end)
     console.print(f"{counted(count, 'session')} revoked")
     if handles and count < len(set(handles)):
-        raise Problem(
+        raise Missing(
             f"{len(set(handles)) - count} of the handles belong to no session",
             "see: python -m hello_tornado sessions list",
         )
+
+
+async def _revoke(manager: "SessionManager", selection: "Selection") -> int:
+    """End the sessions of *selection*; returns how many."""
+    from hello_tornado.selection import PAGE
+
+    count = 0
+    with progress_bar() as progress:
+        task = progress.add_task("revoking", total=await manager.store.count(manager.now()))
+        batch: list[str] = []
+        async for record in selection.records(manager.store):
+            progress.advance(task)
+            batch.append(record.handle)
+            if len(batch) == PAGE:
+                count += await manager.revoke(*batch)
+                batch.clear()
+        return count + (await manager.revoke(*batch) if batch else 0)
 
 
 @session_commands.command()
 def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
     """How many sessions there are, whose, and how big."""
 
-    async def add_up(manager: SessionManager, _: Settings) -> dict[str, Any]:
+    async def add_up(manager: "SessionManager", _: "Settings") -> "dict[str, Any]":
+        from hello_tornado.selection import Selection, count_expired
+
         now, store = manager.now(), manager.store
         living = logged_in = size = biggest = 0
         users: set[str] = set()
@@ -171,7 +204,7 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
             "logged_in": logged_in,
             "anonymous": living - logged_in,
             "users": len(users),
-            "expired": await store.count() - await store.count(now),
+            "expired": await count_expired(store, now),
             "bytes": size,
             "biggest_bytes": biggest,
         }
@@ -184,7 +217,11 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
             console.print(f"{name.replace('_', ' '):15}{value:,}")
 
 
-def _print_table(records: Sequence[SessionRecord], now: int) -> None:
+def _print_table(records: "Sequence[SessionRecord]", now: int) -> None:
+    from rich.cells import cell_len, set_cell_size
+
+    from hello_tornado.sessions.lifetimes import MICROSECOND
+
     def ago(moment: int) -> str:
         return words((now - moment) * MICROSECOND)
 
@@ -205,25 +242,14 @@ def _print_table(records: Sequence[SessionRecord], now: int) -> None:
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (set_cell_size(text, width) for text, width in zip(row, widths, strict=True))
-        console.print("  ".join(cells).rstrip(), markup=False)
+        console.print("  ".join(cells).rstrip())
 
 
-async def _record(manager: SessionManager, handle: str) -> SessionRecord:
+async def _record(manager: "SessionManager", handle: str) -> "SessionRecord":
     found = await manager.store.find_by_handle([handle])
     if not found:
-        raise Problem(
+        raise Missing(
             f"no session has the handle {printable(handle)}",
             "see: python -m hello_tornado sessions list",
         )
     return found[0]
-
-
-def _facts(record: SessionRecord) -> dict[str, Any]:
-    return {
-        "handle": record.handle,
-        "user": record.user_id,
-        "created_at": datetime_of(record.created_at).isoformat(),
-        "accessed_at": datetime_of(record.accessed_at).isoformat(),
-        "expires_at": datetime_of(record.expires_at).isoformat(),
-        "bytes": len(record.data),
-    }

@@ -22,6 +22,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from hello_tornado.durations import UNITS, duration
+from hello_tornado.sessions.manager import MAX_BYTES
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.settings_file import Place, SettingsFile, read_settings_file
 
@@ -29,7 +31,6 @@ PREFIX: Final = "HELLO_TORNADO_"
 DEFAULT_FILE: Final = Path("settings.yaml")
 COMMAND_LINE: Final = "command line"
 DEFAULT: Final = "default"
-UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 LONGEST: Final = timedelta(days=36_500)  # far from the year 9999, where Python's dates end
 WORDS: Final = {"true": True, "false": False}
 
@@ -40,18 +41,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def duration(value: Any) -> timedelta:
-    """A time such as 30m, 12h or 7d; a bare number is seconds."""
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"(0|[1-9][0-9]{0,8})([smhd]?)", str(value))
-    if match is None:
-        raise ValueError(
-            "is no duration; write seconds, or a number with s, m, h or d, such as 30m"
-        )
-    return timedelta(seconds=int(match[1]) * UNITS[match[2] or "s"])
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -120,6 +109,14 @@ class Server(Group):
     metrics_token: SecretStr | None = None
 
 
+class HstsSettings(Group):
+    """Strict-Transport-Security, which browsers cannot be told to forget before its time."""
+
+    max_age: Duration | None = None
+    include_subdomains: Flag = False
+    preload: Flag = False
+
+
 class StoreSettings(Group):
     """Where sessions are kept."""
 
@@ -136,6 +133,13 @@ class SessionSettings(Group):
     unset: Literal["keep", "destroy"] = "keep"
     touch_interval: Duration = timedelta(seconds=60)
     max_sessions_per_user: Annotated[Count, Field(ge=1)] | None = None
+
+
+class AnonymousSettings(Group):
+    """What visitors who are not logged in may store."""
+
+    max_bytes: Annotated[Count, Field(ge=0, le=MAX_BYTES)] = 4096
+    sessions_per_minute: Annotated[Count, Field(ge=1, le=60_000)] = 30
 
 
 class CookieSettings(Group):
@@ -181,8 +185,10 @@ class Settings(Group):
     cookie_secret: Annotated[Secrets | None, BeforeValidator(_by_version)] = None
     cookie_secret_file: Path = Path("var/cookie_secret")
     server: Server = Server()
+    hsts: HstsSettings = HstsSettings()
     store: StoreSettings = StoreSettings()
     session: SessionSettings = SessionSettings()
+    anonymous: AnonymousSettings = AnonymousSettings()
     cookie: CookieSettings = CookieSettings()
     lifetimes: LifetimeSettings = LifetimeSettings()
     login: LoginSettings = LoginSettings()

@@ -37,12 +37,15 @@ ENOUGH_SECONDS = 10  # of life, after which the pause is short again
 
 
 async def supervise(loaded: Loaded, settings_file: Path | None, console: Console) -> int:
-    """Keep `server.processes` processes serving until SIGTERM or SIGINT; returns an exit code."""
+    """Keep `server.processes` processes serving until SIGTERM, SIGINT or SIGHUP.
+
+    Returns an exit code.
+    """
     settings, stop = loaded.settings, set_by_signals()
     if settings.store.url.startswith("memory:"):
         raise Problem(
             "processes cannot share a memory store: each would know only its own sessions",
-            "set store.url to sqlite:///var/sessions.db, or serve with --processes 1",
+            "set store.url to sqlite:///var/sessions.db, or server.processes to 1",
         )
     cookie_secret(settings)
     backup = prepare_schema(settings)

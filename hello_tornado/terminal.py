@@ -4,23 +4,24 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from hello_tornado import migrate
-from hello_tornado.app import database_urls, make_manager
-from hello_tornado.problem import Problem
-from hello_tornado.service import upgrades_itself
-from hello_tornado.sessions import SessionManager, open_store
-from hello_tornado.settings import Settings, load_settings
+from hello_tornado.problem import Missing, Problem
+
+if TYPE_CHECKING:  # a command imports what it needs when it runs: --help should not wait for it
+    from rich.progress import Progress
+
+    from hello_tornado.sessions import SessionManager
+    from hello_tornado.settings import Settings
 
 T = TypeVar("T")
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# Nothing that is printed is markup: a name may have brackets, and `:key:` is no emoji.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
@@ -29,20 +30,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def with_manager(
-    settings_file: Path | None, work: Callable[[SessionManager, Settings], Awaitable[T]]
+    settings_file: Path | None, work: "Callable[[SessionManager, Settings], Awaitable[T]]"
 ) -> T:
     """What *work* returns, done with the sessions of the store that the settings name."""
+    from hello_tornado.settings import load_settings
+
     settings = load_settings(settings_file).settings
     if settings.store.url.startswith("memory:"):
         raise Problem(
             "a memory store lives in the server's process, and no command can see into it",
             "set store.url to sqlite:///var/sessions.db, or to a server's",
         )
-    for url in database_urls(settings):
-        if not upgrades_itself(url):
-            migrate.state(url).check()
+    check_database(settings.store.url)
 
     async def run() -> T:
+        from hello_tornado.managers import make_manager
+        from hello_tornado.sessions import open_store
+
         manager = make_manager(settings, open_store(settings.store.url), hooks=())
         try:
             return await work(manager, settings)
@@ -50,6 +54,31 @@ def with_manager(
             await manager.aclose()
 
     return asyncio.run(run())
+
+
+def check_database(url: str) -> None:
+    """Raise unless the database of this URL is there, with the schema of this program.
+
+    Looking never makes one. SQLite's schema is brought up to date when the server starts.
+    """
+    from hello_tornado.database import has_schema
+
+    if not has_schema(url):
+        return
+    if url.startswith("sqlite"):
+        from hello_tornado.sessions.stores.sql_url import parse
+
+        path = Path(str(parse(url).database))
+        if not path.exists():
+            raise Missing(
+                f"there is no database {path}",
+                "set store.url to the one that is meant, or make it: "
+                "python -m hello_tornado db upgrade",
+            )
+        return
+    from hello_tornado import migrate
+
+    migrate.state(url).check()
 
 
 def print_json(value: Any) -> None:
@@ -62,8 +91,10 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def progress_bar() -> Progress:
+def progress_bar() -> "Progress":
     """A bar for people; it leaves nothing behind, and pipes see none of it."""
+    from rich.progress import Progress
+
     return Progress(console=errors, transient=True, disable=not errors.is_terminal)
 
 

@@ -1,19 +1,27 @@
 """How often passwords may be guessed: counted in the database, for all processes and restarts.
 
 Each bucket is one number, the moment at which it will be empty (a leaky bucket, GCRA): a guess
-moves it later by what a guess costs, and is refused when it is too far ahead. Nobody is kept out
-but who guesses: there is one bucket for a user *at an address*, and one for the address; a stranger
-elsewhere cannot lock anybody out. The buckets' names are hashes, so no address is stored.
+moves it later by what a guess costs, and is refused when it is too far ahead. The buckets' names
+are hashes, so no address is stored.
+
+A guess is counted for
+
+- each network that it comes from (see `networks`), the wider the more leniently,
+- the account, slowly, because an attacker may have many networks,
+- the account at this address.
+
+A device at which the user has logged in before has a bucket of its own instead of all these, so
+that guesses from elsewhere never lock it out.
 """
 
 import hashlib
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, case, delete, insert, update
 from sqlalchemy.exc import IntegrityError
 
+from hello_tornado.networks import networks_of
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.stores.sql_database import SqlDatabase
 from hello_tornado.tables import guesses
@@ -27,8 +35,24 @@ class Limit(NamedTuple):
 
 
 FOR_USER_AT_ADDRESS: Final = Limit(5, timedelta(minutes=1))
-FOR_ADDRESS: Final = Limit(30, timedelta(seconds=10))
+FOR_DEVICE: Final = FOR_USER_AT_ADDRESS
+# NIST SP 800-63B, 3.2.2: no more than 100 wrong guesses in a row at one account.
+FOR_ACCOUNT: Final = Limit(100, timedelta(minutes=5))
+# From the narrowest network to the widest: an address of IPv4 or a /64, a /56, a /48.
+FOR_NETWORKS: Final = (
+    Limit(30, timedelta(seconds=10)),
+    Limit(60, timedelta(seconds=5)),
+    Limit(120, timedelta(seconds=2.5)),
+)
 TRIES: Final = 3
+
+
+class Guess(NamedTuple):
+    """Which account is tried, and from where; *device* names one that the account knows."""
+
+    user_id: str
+    address: str
+    device: str | None = None
 
 
 class Bucket(NamedTuple):
@@ -36,6 +60,7 @@ class Bucket(NamedTuple):
 
     key: bytes
     limit: Limit
+    is_emptied: bool = False  # by a right guess; of the others it takes back only itself
 
     @property
     def cost(self) -> int:
@@ -49,36 +74,34 @@ class Throttle:
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
-    async def admit(self, user_id: str, address: str, now: int) -> timedelta | None:
+    async def admit(self, guess: Guess, now: int) -> timedelta | None:
         """Count one guess; None when it may be made, else how long to wait for the next.
 
         Counted before the password is looked at: guesses side by side count, too.
         """
-        buckets = _buckets(user_id, address)
-        waiting = await self._database.write(_count, buckets, now)
+        waiting = await self._database.write(_count, _buckets(guess), now)
         return None if waiting is None else waiting * MICROSECOND
 
-    async def forgive(self, user_id: str, address: str) -> None:
-        """The last guess was right, and whoever knows the password need not guess."""
-        mine, everybodys = _buckets(user_id, address)
-        await self._database.write(_forgive, mine, everybodys)
+    async def forgive(self, guess: Guess) -> None:
+        """Take the last guess back, because it was right."""
+        await self._database.write(_forgive, _buckets(guess))
 
 
-def _buckets(user_id: str, address: str) -> tuple[Bucket, Bucket]:
-    network = _network(address)
+def _buckets(guess: Guess) -> tuple[Bucket, ...]:
+    """The widest first: a guess that is refused there leaves no rows behind."""
+    if guess.device is not None:
+        key = _key("device", guess.user_id, guess.device)
+        return (Bucket(key, FOR_DEVICE, is_emptied=True),)
+    networks = networks_of(guess.address)
+    wide = [
+        Bucket(_key("address", network), limit)
+        for network, limit in zip(networks, FOR_NETWORKS, strict=False)
+    ]
     return (
-        Bucket(_key("user", user_id, network), FOR_USER_AT_ADDRESS),
-        Bucket(_key("address", network), FOR_ADDRESS),
+        *reversed(wide),
+        Bucket(_key("account", guess.user_id), FOR_ACCOUNT),
+        Bucket(_key("user", guess.user_id, networks[0]), FOR_USER_AT_ADDRESS, is_emptied=True),
     )
-
-
-def _network(address: str) -> str:
-    """An IPv6 subscriber has a whole /64 of addresses."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ip_network(f"{address}/64", strict=False))
 
 
 def _key(*parts: str) -> bytes:
@@ -117,7 +140,7 @@ def _pour(connection: Connection, bucket: Bucket, now: int) -> int | None:
 
 
 def _begin(connection: Connection, bucket: Bucket, now: int) -> bool:
-    """A new bucket; whoever begins one clears away those that are empty again."""
+    """Begin a new bucket, after clearing away those that are empty again."""
     connection.execute(delete(guesses).where(guesses.c.free_at <= now))
     try:
         connection.execute(insert(guesses).values(bucket=bucket.key, free_at=now + bucket.cost))
@@ -126,9 +149,12 @@ def _begin(connection: Connection, bucket: Bucket, now: int) -> bool:
     return True
 
 
-def _forgive(connection: Connection, mine: Bucket, everybodys: Bucket) -> None:
-    connection.execute(delete(guesses).where(guesses.c.bucket == mine.key))
-    _take_back(connection, everybodys)
+def _forgive(connection: Connection, buckets: tuple[Bucket, ...]) -> None:
+    for bucket in buckets:
+        if bucket.is_emptied:
+            connection.execute(delete(guesses).where(guesses.c.bucket == bucket.key))
+        else:
+            _take_back(connection, bucket)
 
 
 def _take_back(connection: Connection, bucket: Bucket) -> None:

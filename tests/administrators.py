@@ -24,6 +24,32 @@ class Postgresql:
             yield
             connection.rollback()
 
+    @contextmanager
+    def holding(self, key: bytes) -> Iterator[None]:
+        """Somebody else holds the row of *key*."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SELECT 1 FROM sessions WHERE key = %s FOR UPDATE", (key,))
+            yield
+            connection.rollback()
+
+    def connections(self) -> set[int]:
+        """The numbers of the connections to this database, but for our own."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute(
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return {number for (number,) in found}
+
+    def kill_waiting(self) -> int:
+        """End the connections that wait for a lock; returns how many."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return len(found.fetchall())
+
     def kill_connections(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
@@ -47,6 +73,39 @@ class Mariadb:
             password=str(url.password),
             database=url.database,
         )
+
+    @contextmanager
+    def holding(self, key: bytes) -> Iterator[None]:
+        """Somebody else holds the row of *key*."""
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM sessions WHERE `key` = %s FOR UPDATE", (key,))
+            yield
+            connection.rollback()
+
+    def connections(self) -> set[int]:
+        """The numbers of the connections to this database, but for our own."""
+        return {number for number, _ in self._processes()}
+
+    def kill_waiting(self) -> int:
+        """End the connections that wait for a lock; returns how many."""
+        waiting = [number for number, query in self._processes() if "FOR UPDATE" in str(query)]
+        with self.connected() as cursor:
+            for number in waiting:
+                cursor.execute(f"KILL {number}")
+        return len(waiting)
+
+    def _processes(self) -> list[tuple[int, str | None]]:
+        with self.connected() as cursor:
+            cursor.execute(
+                "SELECT id, info FROM information_schema.processlist "
+                "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+            )
+            return [*cursor.fetchall()]
+
+    @contextmanager
+    def connected(self) -> "Iterator[pymysql.cursors.Cursor]":
+        with self._connect() as connection, connection.cursor() as cursor:
+            yield cursor
 
     @contextmanager
     def locked(self) -> Iterator[None]:

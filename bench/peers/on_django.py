@@ -1,6 +1,7 @@
 """Django's sessions: `python on_django.py STORE PORT`, where STORE is a store's URL."""
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from sqlalchemy import make_url
 from wsgi import Gunicorn
@@ -36,6 +37,21 @@ def login(request: HttpRequest) -> HttpResponse:
     return HttpResponse("Hello Ada")
 
 
+def set_later(request: HttpRequest) -> HttpResponse:
+    time.sleep(int(request.GET["after"]) / 1_000)
+    request.session[request.GET["key"]] = 1
+    return HttpResponse("Hello Ada")
+
+
+def logout(request: HttpRequest) -> HttpResponse:
+    request.session.flush()
+    return HttpResponse("Goodbye")
+
+
+def session(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(dict(request.session))
+
+
 def sessions_but_where_bare(get_response: Answer) -> Answer:
     """The middleware that every page passes through, but the one to compare with."""
     with_sessions = SessionMiddleware(get_response)
@@ -44,7 +60,8 @@ def sessions_but_where_bare(get_response: Answer) -> Answer:
     )
 
 
-urlpatterns = [path(view.__name__, view) for view in (bare, read, write, login)]
+views = (bare, read, write, login, logout, session)
+urlpatterns = [path("set", set_later), *(path(view.__name__, view) for view in views)]
 
 
 def database(text: str) -> dict[str, Any]:

@@ -45,6 +45,19 @@ async function main(url, port) {
       response.send("Hello Ada");
     });
   });
+  app.get("/set", (request, response) => {
+    setTimeout(() => {
+      request.session[request.query.key] = 1;
+      response.send("Hello Ada");
+    }, Number(request.query.after));
+  });
+  app.get("/logout", (request, response, next) => {
+    request.session.destroy((error) => (error ? next(error) : response.send("Goodbye")));
+  });
+  app.get("/session", (request, response) => {
+    const { cookie, ...data } = request.session;
+    response.json(data);
+  });
   app.listen(Number(port), "127.0.0.1");
 }
 

@@ -1,9 +1,10 @@
 """Flask with Flask-Session: `python on_flask.py STORE PORT`, where STORE is a store's URL."""
 
 import sys
+import time
 from typing import Any
 
-from flask import Flask, current_app, session
+from flask import Flask, current_app, request, session
 from flask_session import Session
 from flask_sqlalchemy import SQLAlchemy
 from redis import Redis
@@ -29,6 +30,21 @@ def login() -> str:
     return GREETING
 
 
+def set_later() -> str:
+    time.sleep(request.args.get("after", type=int) / 1_000)
+    session[request.args["key"]] = 1
+    return GREETING
+
+
+def logout() -> str:
+    session.clear()
+    return "Goodbye"
+
+
+def show() -> dict[str, Any]:
+    return dict(session)
+
+
 def bare() -> Flask:
     app = Flask("bare")
     app.add_url_rule("/", view_func=lambda: GREETING, endpoint="bare")
@@ -49,6 +65,9 @@ def with_sessions(url: str) -> Flask:
     Session(app)
     for view in (read, write, login):
         app.add_url_rule(f"/{view.__name__}", view_func=view)
+    app.add_url_rule("/set", view_func=set_later)
+    app.add_url_rule("/logout", view_func=logout)
+    app.add_url_rule("/session", view_func=show)
     return app
 
 

@@ -1,12 +1,13 @@
 """Starlette with starsessions: `python on_starlette.py STORE PORT`, given a store's URL."""
 
+import asyncio
 import sys
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 from starsessions import InMemoryStore, SessionAutoloadMiddleware, SessionMiddleware
 from starsessions.session import regenerate_session_id
@@ -35,10 +36,32 @@ async def login(request: Request) -> PlainTextResponse:
     return PlainTextResponse("Hello Ada")
 
 
+async def set_later(request: Request) -> PlainTextResponse:
+    await asyncio.sleep(int(request.query_params["after"]) / 1_000)
+    request.session[request.query_params["key"]] = 1
+    return PlainTextResponse("Hello Ada")
+
+
+async def logout(request: Request) -> PlainTextResponse:
+    request.session.clear()
+    return PlainTextResponse("Goodbye")
+
+
+async def session(request: Request) -> JSONResponse:
+    return JSONResponse(dict(request.session))
+
+
 def application(url: str) -> Starlette:
     store: SessionStore = InMemoryStore() if url.startswith("memory:") else RedisStore(url)
     with_sessions = Starlette(
-        routes=[Route("/read", read), Route("/write", write), Route("/login", login)],
+        routes=[
+            Route("/read", read),
+            Route("/write", write),
+            Route("/login", login),
+            Route("/set", set_later),
+            Route("/logout", logout),
+            Route("/session", session),
+        ],
         middleware=[
             Middleware(SessionMiddleware, store=store, lifetime=3600, cookie_https_only=False),
             Middleware(SessionAutoloadMiddleware),

@@ -1,12 +1,15 @@
 """The key-value pairs of one's own session as JSON."""
 
 import json
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from tornado.web import HTTPError
 
+from hello_tornado.durations import words
 from hello_tornado.handlers.base import EXPLANATIONS, BaseHandler
+from hello_tornado.rates import Rate
 from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
 from hello_tornado.sessions.manager import MAX_BYTES
 from hello_tornado.sessions.serializers import to_json
@@ -14,12 +17,22 @@ from hello_tornado.sessions.serializers import to_json
 MAX_KEY: Final = 200
 
 
-class Refused(HTTPError):
-    """A request that cannot be carried out, with the reason for whoever sent it."""
+class AnonymousLimits(NamedTuple):
+    """What visitors who are not logged in may store."""
 
-    def __init__(self, status_code: int, message: str) -> None:
+    max_bytes: int
+    new_sessions: Rate
+
+
+class Refused(HTTPError):
+    """A request that cannot be carried out, with the reason for the client."""
+
+    def __init__(
+        self, status_code: int, message: str, retry_after: timedelta | None = None
+    ) -> None:
         super().__init__(status_code)
         self.message = message
+        self.retry_after = retry_after
 
 
 class SessionApiHandler(BaseHandler):
@@ -29,7 +42,18 @@ class SessionApiHandler(BaseHandler):
         """The session as it is."""
         self._write_session()
 
+    max_body_bytes = MAX_BYTES
+
+    def refuse_body(self) -> NoReturn:
+        """413."""
+        raise Refused(413, f"the body is larger than a session may be: {MAX_BYTES:,} bytes")
+
     async def _save_and_write(self) -> None:
+        try:
+            self._check_anonymous()
+        except Refused:
+            await self.reload_session()  # or what was refused would be stored with the answer
+            raise
         try:
             await self.save_session()
         except SessionTooLarge as error:
@@ -38,6 +62,24 @@ class SessionApiHandler(BaseHandler):
         if self.session.ended:
             raise Refused(409, "the session has ended meanwhile; nothing was stored")
         self._write_session()
+
+    def _check_anonymous(self) -> None:
+        """Refuse to store more than visitors who are not logged in may store."""
+        limits: AnonymousLimits = self.settings["anonymous"]
+        if self.session.user_id is not None or not self.session:
+            return
+        self._check_anonymous_size(len(json.dumps(to_json(dict(self.session), "data"))))
+        if self.session.is_new:
+            wait = limits.new_sessions.admit(self.address, self.session_manager.now())
+            if wait is not None:
+                message = f"too many new sessions from this address; try again in {words(wait)}"
+                raise Refused(429, message, wait)
+
+    def _check_anonymous_size(self, size: int) -> None:
+        limits: AnonymousLimits = self.settings["anonymous"]
+        if self.session.user_id is None and size > limits.max_bytes:
+            limit = f"{limits.max_bytes:,} bytes before a login, and this would be {size:,}"
+            raise Refused(413, f"a session holds at most {limit}")
 
     def _write_session(self) -> None:
         session = self.session
@@ -61,6 +103,8 @@ class SessionApiHandler(BaseHandler):
         message = EXPLANATIONS.get(status_code, HTTPStatus(status_code).phrase)
         if isinstance(error, Refused):
             message = error.message
+            if error.retry_after is not None:
+                self.set_header("Retry-After", int(error.retry_after.total_seconds()) + 1)
         self._write_json({"error": {"status": status_code, "message": message}})
 
     def _write_json(self, document: dict[str, Any]) -> None:
@@ -70,8 +114,7 @@ class SessionApiHandler(BaseHandler):
 
     def _body(self) -> Any:
         """The value in the request's body; `Refused` says what is wrong with it."""
-        if len(self.request.body) > MAX_BYTES:  # before it costs anything
-            raise Refused(413, f"the body is larger than a session may be: {MAX_BYTES:,} bytes")
+        self._check_anonymous_size(len(self.request.body))  # before it costs anything
         try:
             return json.loads(self.request.body.decode(), parse_constant=_refuse_constant)
         except UnicodeDecodeError as error:

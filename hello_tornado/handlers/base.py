@@ -3,25 +3,28 @@
 import asyncio
 import re
 from collections.abc import Awaitable
-from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, NoReturn
+from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
+from hello_tornado.bodies import TOO_LARGE
+from hello_tornado.durations import words
+from hello_tornado.handlers.text import isolated, shown
 from hello_tornado.sessions import SessionMixin
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-ONLY_HTTPS: Final = "max-age=31536000; includeSubDomains"
 # A path of this server: one slash, then printable ASCII; "//" and "/\\" would lead elsewhere, and
 # encoded control characters have no business in an address.
 LOCAL_PATH: Final = re.compile(
@@ -31,56 +34,60 @@ EXPLANATIONS: Final = {
     400: "The request could not be understood.",
     403: "You are not allowed to do this from here.",
     404: "There is nothing at this address.",
-    405: "This address does not answer to that kind of request.",
+    405: "There is nothing to see here: this address only accepts a form.",
+    413: "What was sent is larger than this page accepts. Nothing was changed.",
+    429: "There were too many requests from your network. Please try again in a minute.",
     500: "Something went wrong on our side, and it has been written down.",
-    503: "The session store does not answer. Nothing was changed; please try again in a moment.",
+    503: "We cannot reach your data at the moment. Nothing was changed; please try again soon.",
 }
 ENDINGS: Final = {
     "expired": "You were signed out because your session had expired.",
     "logged out": "You have signed out.",
-    "revoked": "You were signed out on another device.",
+    "revoked": "You were signed out from another device.",
     "ended": "Your session has ended.",
 }
-UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
-
-
-class InFlight:
-    """The requests that are begun and not yet answered."""
-
-    def __init__(self) -> None:
-        self._handlers: set[RequestHandler] = set()
-        self.none_left = asyncio.Event()
-        self.none_left.set()
-
-    def __len__(self) -> int:
-        return len(self._handlers)
-
-    def streams(self) -> set[object]:
-        """The connections that they came by."""
-        return {getattr(handler.request.connection, "stream", None) for handler in self._handlers}
-
-    def begin(self, handler: RequestHandler) -> None:
-        """*handler* has taken a request on."""
-        self._handlers.add(handler)
-        self.none_left.clear()
-
-    def end(self, handler: RequestHandler) -> None:
-        """*handler* has answered."""
-        self._handlers.discard(handler)
-        if not self._handlers:
-            self.none_left.set()
 
 
 class PlainHandler(RequestHandler):
     """Without a session: security headers on every answer, errors in one look, HEAD as GET."""
+
+    max_body_bytes = 0
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Refuse a body that is longer than `max_body_bytes`; nothing has kept it."""
+        if getattr(self.request, TOO_LARGE, False):
+            method = str(self.request.method).lower()
+            if getattr(type(self), method) is RequestHandler._unimplemented_method:
+                raise HTTPError(405)
+            self.refuse_body()
+        return None
+
+    def refuse_body(self) -> NoReturn:
+        """413."""
+        raise HTTPError(413)
 
     def set_default_headers(self) -> None:
         """Tornado's hook: called at the start, and again before an error page."""
         self.clear_header("Server")
         for name, value in SECURITY_HEADERS.items():
             self.set_header(name, value)
-        if self.settings["session_cookie"].is_https(self.request):
-            self.set_header("Strict-Transport-Security", ONLY_HTTPS)
+        if self.is_https and self.settings["hsts"] is not None:
+            self.set_header("Strict-Transport-Security", self.settings["hsts"])
+
+    def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
+        """Tornado's own; when the server stops, the client is told that no other answer follows."""
+        if self.settings["in_flight"].is_last and self.get_status() != 101:
+            self.set_header("Connection", "close")
+        return super().flush(include_footers)
+
+    def get_login_url(self) -> str:
+        """Where to log in, and to come back from if the address is not too long for that."""
+        login = super().get_login_url()
+        for back in (str(self.request.uri), self.request.path):
+            target = f"{login}?{urlencode({'next': back})}"
+            if LOCAL_PATH.fullmatch(back) and LOCAL_PATH.fullmatch(target):
+                return target
+        return f"{login}?"  # Tornado would add the address
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
         """Tornado's own, for paths of this server only."""
@@ -108,6 +115,11 @@ class PlainHandler(RequestHandler):
             "is_visitor_known": self.is_visitor_known,
             "words": words,
         }
+
+    @property
+    def is_https(self) -> bool:
+        """Whether the browser has sent this over https, as far as the settings let us know."""
+        return bool(self.settings["session_cookie"].is_https(self.request))
 
     @property
     def address(self) -> str:
@@ -140,7 +152,10 @@ class PlainHandler(RequestHandler):
 
 
 class BaseHandler(SessionMixin, PlainHandler):
-    """A page with a session."""
+    """A page with a session, whose forms are short."""
+
+    max_body_bytes = 16 * 1024
+    is_told = False
 
     def set_default_headers(self) -> None:
         """What a session has to do with is nobody else's to keep."""
@@ -154,11 +169,41 @@ class BaseHandler(SessionMixin, PlainHandler):
     async def prepare(self) -> None:
         """Count the request as in flight, and load its session."""
         self.settings["in_flight"].begin(self)
+        PlainHandler.prepare(self)  # before the session is loaded
         await super().prepare()
+
+    def _forbidden(self, reason: str) -> None:
+        """The library's hook: an event in the log says that this request is from elsewhere."""
+        super()._forbidden(reason)
+        self.is_told = True
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Tornado's hook; one line for one refusal."""
+        if not self.is_told:
+            super().log_exception(typ, value, tb)
 
     def on_finish(self) -> None:
         """The response is complete."""
         self.settings["in_flight"].end(self)
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """The name of the visitor, besides."""
+        return super().get_template_namespace() | {
+            "name": isolated(self.username),
+            "username": self.username,
+        }
+
+    @property
+    def username(self) -> str:
+        """The name that the visitor has logged in with, as a page can carry it; else ""."""
+        if self._session is None:
+            return ""
+        return shown(str(self.session.get("username", "")))
 
     @property
     def is_visitor_known(self) -> bool:
@@ -175,7 +220,9 @@ class BaseHandler(SessionMixin, PlainHandler):
 
 
 class NotFoundHandler(BaseHandler):
-    """Every address that nobody else answers to; asks the store nothing."""
+    """Every address that nobody else answers to; asks the store nothing, and reads no body."""
+
+    max_body_bytes = 0
 
     async def prepare(self) -> None:
         """404."""
@@ -185,22 +232,16 @@ class NotFoundHandler(BaseHandler):
 class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
     """The files of the pages."""
 
+    is_routine = True
+
     def head(self, path: str) -> Awaitable[None]:  # type: ignore[override]
         """Tornado's own, which reads no file for it."""
         return StaticFileHandler.head(self, path)
 
     def parse_url_path(self, url_path: str) -> str:
-        """A name of a file; there is none with NUL in it."""
+        """A name of a file; there is none with NUL in it, and the icon is an SVG."""
         if "\0" in url_path:
             raise HTTPError(404)
+        if url_path == "favicon.ico":
+            return "icon.svg"
         return super().parse_url_path(url_path)
-
-
-def words(duration: timedelta) -> str:
-    """A duration as a person says it, in its largest whole unit: "59 minutes"."""
-    seconds = max(0, int(duration.total_seconds()))
-    for unit, length in UNITS:
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-    return "less than a second"

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from hello_tornado.handlers.base import BaseHandler
+from hello_tornado.handlers.text import shown
 from hello_tornado.sessions.serializers import to_json
 
 
@@ -17,7 +18,6 @@ class HomeHandler(BaseHandler):
         self.render(
             "home.html",
             session=session,
-            username=shown(str(session.get("username", ""))),
             pairs=pairs,
             store_name=self.settings["store_name"],
         )
@@ -25,8 +25,3 @@ class HomeHandler(BaseHandler):
 
 def _json(key: str, value: Any) -> str:
     return json.dumps(to_json(value, key, escaped=False), ensure_ascii=False)
-
-
-def shown(text: str) -> str:
-    """*text* as a page can carry it: UTF-8 has no form for a lone surrogate."""
-    return text.encode(errors="backslashreplace").decode()

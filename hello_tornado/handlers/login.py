@@ -1,15 +1,22 @@
 """Logging in, by name alone or with a password, and out again."""
 
 from http import HTTPStatus
+from typing import Literal, TypeAlias
 
 from tornado.web import HTTPError
 
 from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
-from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler, words
+from hello_tornado.durations import words
+from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler
+from hello_tornado.handlers.known_device import known_device, remember_device
+from hello_tornado.handlers.text import shown
 from hello_tornado.names import MAX_NAME, BadName, shown_name, user_id_of
 from hello_tornado.passwords import PasswordsBusy
 
-WRONG = "This name and this password do not belong together."
+# What an error is about, and so what the page marks.
+Wrongness: TypeAlias = Literal["username", "form"] | None
+
+WRONG = "Wrong name or password."
 BUSY = "Many people are logging in at this moment. Please try again."
 
 
@@ -21,7 +28,7 @@ class LoginHandler(BaseHandler):
     def get(self) -> None:
         """The form."""
         target = local_path(self.get_query_argument("next", ""))
-        known = str(self.session.get("username", "")) if self.asks_for_password else ""
+        known = self.username if self.asks_for_password else ""
         self._show_form(known, target, None)
 
     def post(self) -> None:
@@ -30,7 +37,7 @@ class LoginHandler(BaseHandler):
         try:
             user_id, name = user_id_of(given), shown_name(given)
         except BadName as problem:
-            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem))
+            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem), "username")
             return
         self._welcome(user_id, name, target)
 
@@ -38,22 +45,33 @@ class LoginHandler(BaseHandler):
         name = self.decode_argument(raw_argument(self, "username"), "username")
         return name, local_path(self.get_body_argument("next", ""))
 
+    @property
+    def _is_to_be_remembered(self) -> bool:
+        """Whether the box is checked; else the login lasts as the settings say."""
+        return self.get_body_argument("remember", None) is not None
+
     def _welcome(self, user_id: str, name: str, target: str) -> None:
-        self.session.login(user_id)
+        self.session.login(user_id, remember=True if self._is_to_be_remembered else None)
         self.session["username"] = name
         self.redirect(target or "/", status=303)
 
-    def _refuse(self, given: str, target: str, status: HTTPStatus, error: str) -> None:
+    def _refuse(
+        self, given: str, target: str, status: HTTPStatus, error: str, wrong: Wrongness
+    ) -> None:
         self.set_status(status)
-        self._show_form(given[:MAX_NAME], target, error)
+        self._show_form(given[:MAX_NAME], target, error, wrong)
 
-    def _show_form(self, username: str, target: str, error: str | None) -> None:
+    def _show_form(
+        self, username: str, target: str, error: str | None, wrong: Wrongness = None
+    ) -> None:
         self.render(
             "login.html",
-            username=username,
+            username=shown(username),
             next=target,
             error=error,
+            wrong=wrong,
             asks_for_password=self.asks_for_password,
+            remember=self._is_to_be_remembered,
         )
 
 
@@ -70,12 +88,13 @@ class PasswordLoginHandler(LoginHandler):
         """Log in whose name and password these are; the same answer for everybody else."""
         given, target = self._given()
         try:
-            shown_name(given)
+            user_id = user_id_of(given)
         except BadName as problem:
-            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem))
+            self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem), "username")
             return
-        match await self._answer(given):
+        match await self._answer(given, known_device(self, user_id)):
             case Account() as account:
+                remember_device(self, account.user_id)
                 self._welcome(account.user_id, account.name, target)
                 await self.save_session()
                 if not await self._accounts.is_unchanged(account):  # disabled while we computed
@@ -83,16 +102,16 @@ class PasswordLoginHandler(LoginHandler):
             case Throttled(wait):
                 self.set_header("Retry-After", int(wait.total_seconds()) + 1)
                 error = f"Too many attempts. Please try again in {words(wait)}."
-                self._refuse(given, target, HTTPStatus.TOO_MANY_REQUESTS, error)
+                self._refuse(given, target, HTTPStatus.TOO_MANY_REQUESTS, error, None)
             case Wrong():
-                self._refuse(given, target, HTTPStatus.FORBIDDEN, WRONG)
+                self._refuse(given, target, HTTPStatus.FORBIDDEN, WRONG, "form")
             case None:
-                self._refuse(given, target, HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
+                self._refuse(given, target, HTTPStatus.SERVICE_UNAVAILABLE, BUSY, None)
 
-    async def _answer(self, name: str) -> Account | Throttled | Wrong | None:
+    async def _answer(self, name: str, device: str | None) -> Account | Throttled | Wrong | None:
         try:
             password = raw_argument(self, "password")
-            return await self._accounts.log_in(name, password, self.address)
+            return await self._accounts.log_in(name, password, self.address, device)
         except PasswordsBusy:
             return None
 

@@ -2,6 +2,7 @@
 
 import hmac
 import os
+import re
 from ipaddress import ip_address
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -13,16 +14,24 @@ from hello_tornado.handlers.base import PlainHandler
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.metrics import SessionMetrics
 
+# What proxies add, for one that nobody has named in server.proxies.
+FORWARDING = re.compile(r"X-|Forwarded$|Via$|True-Client-|Cf-|Fly-|Fastly-", re.IGNORECASE)
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where several processes put their numbers together
 
 
 class MetricsHandler(PlainHandler):
     """GET /metrics"""
 
-    def initialize(self, metrics: SessionMetrics, token: str | None) -> None:
-        """*metrics* are this process's; a *token* lets other machines in."""
+    is_routine = True
+
+    def initialize(self, metrics: SessionMetrics, token: str | None, is_proxied: bool) -> None:
+        """*metrics* are this process's; a *token* lets other machines in.
+
+        When the server *is_proxied*, everybody seems to be here, and only the token counts.
+        """
         self._metrics = metrics
         self._token = token
+        self._is_proxied = is_proxied
 
     async def get(self) -> None:
         """All numbers, those of the other processes included."""
@@ -39,8 +48,7 @@ class MetricsHandler(PlainHandler):
         given = self.request.headers.get("Authorization", "")
         if self._token is not None and given:
             return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
-        # Behind a proxy that nobody has named in server.proxies, everybody seems to be here.
-        if "X-Forwarded-For" in self.request.headers or "Forwarded" in self.request.headers:
+        if self._is_proxied or any(map(FORWARDING.match, self.request.headers)):
             return False
         try:
             return ip_address(self.address).is_loopback

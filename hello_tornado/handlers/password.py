@@ -5,7 +5,9 @@ from http import HTTPStatus
 from tornado.web import authenticated
 
 from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
-from hello_tornado.handlers.base import BaseHandler, words
+from hello_tornado.durations import words
+from hello_tornado.handlers.base import BaseHandler
+from hello_tornado.handlers.known_device import known_device
 from hello_tornado.handlers.login import BUSY, raw_argument
 from hello_tornado.passwords import PasswordsBusy
 
@@ -35,7 +37,9 @@ class PasswordHandler(BaseHandler):
 
     async def _change(self, current: bytes, new: bytes) -> None:
         user_id = str(self.session.user_id)
-        match await self._accounts.log_in(user_id, current, self.address):
+        # Whoever is logged in here has known the password: strangers' guesses do not count.
+        device = known_device(self, user_id) or self.session.handle
+        match await self._accounts.log_in(user_id, current, self.address, device):
             case Account() as account:
                 problem = await self._accounts.passwords.problem_with(new, account.name)
                 if problem is not None:

@@ -1,30 +1,36 @@
-"""The line by which an open page learns at once what becomes of its session."""
+"""The socket by which an open page learns at once what becomes of its session."""
 
+import asyncio
 from contextlib import suppress
+from typing import Any, Final
 
 from tornado.websocket import WebSocketClosedError
 
 from hello_tornado.handlers.base import PlainHandler
 from hello_tornado.sessions import WebSocketSessionMixin
 
-GOING_AWAY = 1001
+GOING_AWAY: Final = 1001
 
 
 class SocketHandler(WebSocketSessionMixin, PlainHandler):
-    """GET /ws"""
+    """GET /ws
 
-    def open(self) -> None:
+    A client that sends and never reads is not read either, because the answer to each message is
+    awaited; the next ping that it does not answer closes its socket.
+    """
+
+    async def open(self) -> None:
         """Say how the session stands."""
         self.settings["sockets"].add(self)
-        self._say()
+        await self._say()
 
-    def on_message(self, _message: str | bytes) -> None:
-        """Whoever says anything wants to hear it again."""
-        self._say()
+    async def on_message(self, _message: str | bytes) -> None:
+        """Say again how the session stands."""
+        await self._say()
 
     def on_session_change(self) -> None:
-        """Somebody has used the session: it will end later now."""
-        self._say()
+        """Say that the session ends later now, because somebody has used it."""
+        self._saying = asyncio.ensure_future(self._say())
 
     def on_close(self) -> None:
         """The other end is gone."""
@@ -34,14 +40,13 @@ class SocketHandler(WebSocketSessionMixin, PlainHandler):
         """The server stops: the page should come back soon, to the next one."""
         self.close(GOING_AWAY, "the server stops")
 
-    def _say(self) -> None:
+    async def _say(self) -> None:
         session = self.session
-        with suppress(WebSocketClosedError):
-            self.write_message(
-                {
-                    "handle": session.handle,
-                    "user": session.user_id,
-                    "expires_at": session.expires_at.isoformat(),
-                    "expires_in": int(session.expires_in.total_seconds()),
-                }
-            )
+        state: dict[str, Any] = {
+            "handle": session.handle,
+            "user": session.user_id,
+            "expires_at": session.expires_at.isoformat(),
+            "expires_in": int(session.expires_in.total_seconds()),
+        }
+        with suppress(WebSocketClosedError):  # the client has gone away meanwhile
+            await self.write_message(state)

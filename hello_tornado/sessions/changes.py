@@ -298,18 +298,15 @@ def _differences(
         if key not in after:
             yield key, Unset()
         elif key not in before:
-            yield key, _put(after[key])
+            yield key, put(after[key])
         elif (operation := difference(before[key], after[key])) is not None:
             yield key, operation
 
 
-def _put(value: Any) -> Operation:
+def put(value: Any) -> Operation:
     """*value*, where there was none: what others put there meanwhile is merged with a container."""
-    if type(value) not in CONTAINERS:
+    kind = next((kind for kind in (dict, list, set) if isinstance(value, kind)), None)
+    if kind is None:
         return Set(copy.deepcopy(value))
-    empty = type(value)()
-    filled = difference(empty, value)
-    return IfAbsent(empty) if filled is None else IfAbsent(empty).then(filled)
-
-
-CONTAINERS: Final = frozenset({dict, list, set})
+    filled = difference(kind(), kind(value))
+    return IfAbsent(kind()) if filled is None else IfAbsent(kind()).then(filled)

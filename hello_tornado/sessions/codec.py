@@ -9,6 +9,7 @@ from hello_tornado.sessions.committer import Commit, Committed
 from hello_tornado.sessions.document import (
     Document,
     drop_expired_keys,
+    drop_replaced_expiries,
     empty_document,
     lifetime_of,
 )
@@ -76,7 +77,9 @@ class Codec:
         accessed_at = max(now, current.accessed_at)
         renewal = commit.renewal or NO_RENEWAL
         created_at = accessed_at if renewal.restart else current.created_at
-        document = commit.changes.apply(self.document(current, now))
+        before = self.document(current, now)
+        document = commit.changes.apply(before)
+        drop_replaced_expiries(before, document, commit.changes)
         key = commit.renewed_to or current.key
         record = SessionRecord(
             key=key,
@@ -105,13 +108,15 @@ class Codec:
             later._replace(version=record.version + 1, data=self._cipher.open(record))
         )
 
-    def tombstone(self, key: SessionKey, tombstone: Tombstone, remembered: int) -> SessionRecord:
+    def tombstone(
+        self, key: SessionKey, tombstone: Tombstone, remembered: int, version: int
+    ) -> SessionRecord:
         """The record of the tombstone of what stood under *key*, *remembered* for microseconds."""
         ended_at = tombstone.ended_at - ERA
         record = SessionRecord(
             key=tombstone_key_of(key),
             handle=new_handle(),
-            version=1,
+            version=version,
             user_id=None,
             data=self._serializer.dumps(tombstone.document()),
             created_at=ended_at,

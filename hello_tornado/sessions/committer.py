@@ -17,6 +17,8 @@ from hello_tornado.sessions.gather import AGAIN, Again, Gather
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.renewal import Renewal
+from hello_tornado.sessions.stores import Store
+from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 MAX_CONFLICTS: Final = 100
 TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for one session"
@@ -81,14 +83,16 @@ class Committer:
 
     def __init__(
         self,
-        save: Callable[[Sequence[Swap]], Awaitable[Sequence[Outcome]]],
+        store: Store,
         rebuild: Rebuild,
         tombstone: Callable[[SessionRecord, SessionRecord], SessionRecord | None],
     ) -> None:
-        self._save = save
+        self._save = store.save
         self._rebuild = rebuild
         self._tombstone = tombstone
-        self._commits: Gather[SessionKey, Commit, Result] = Gather(self._store, Commit.then)
+        self._commits: Gather[SessionKey, Commit, Result] = Gather(
+            self._store, Commit.then, seconds=limit_of_store(store)
+        )
         self._standing: dict[SessionKey, Standing] = {}
 
     def commit(self, commit: Commit) -> Awaitable[Result]:
@@ -130,8 +134,8 @@ class Committer:
             old = commit.base
         try:
             wanted = self._rebuild(old, commit)
-            is_first_renewal = commit.renewed_to is not None and not conflicts
-            tombstone = self._tombstone(old, wanted.record) if is_first_renewal else None
+            is_renewed = commit.renewed_to is not None
+            tombstone = self._tombstone(old, wanted.record) if is_renewed else None
             return Attempt(old, wanted, conflicts, tombstone)
         except Exception as error:  # noqa: BLE001 - it goes to whoever made this commit
             return error

@@ -39,6 +39,10 @@ class CrossSiteMixin(RequestHandler):
         """
         raise NotImplementedError
 
+    def _may_set_xsrf_cookie(self) -> bool:
+        """Whether the response may bring a token in a cookie: not if it could replace a newer."""
+        raise NotImplementedError
+
     def _forbidden(self, reason: str) -> None:
         """Called before a request is refused for this reason."""
 
@@ -105,8 +109,8 @@ class CrossSiteMixin(RequestHandler):
             return super()._get_raw_xsrf_token()
         token = hashlib.sha256(b"xsrf token of " + self._xsrf_id.encode()).digest()
         # Without a version, Tornado sends its cookie: when the browser has another token in it.
-        version = 2 if self._xsrf_cookie_token() == token else None
-        return version, token, time.time()
+        is_there = not self._may_set_xsrf_cookie() or self._xsrf_cookie_token() == token
+        return 2 if is_there else None, token, time.time()
 
     def _check_cross_origin(self, check: Callable[[str], bool]) -> str | None:
         refusal = super()._check_cross_origin(check)

@@ -1,7 +1,9 @@
-"""Work that a response waits for before it leaves: begun once, by the first one to await it.
+"""Work that a response waits for before it leaves: the commit, and then the bytes.
 
-When nobody awaits it at once, it begins by itself in the next turn of the event loop, so that an
-unawaited `flush()` or `finish()` sends as soon as the session is stored.
+When the handler has come to its end, the work is done in the task of the request. When the handler
+goes on, or awaits the work itself, it runs in a task of its own: an unawaited `flush()` or
+`finish()` sends as soon as the session is stored, and a handler that is cancelled while it waits
+does not stop the commit halfway.
 """
 
 import asyncio
@@ -12,7 +14,10 @@ Arrival: TypeAlias = "asyncio.Future[None] | None"
 
 
 class Deferred:
-    """A step of a response, which follows *after* another one, if there is one."""
+    """A step of a response, taken once, and *after* another one if there is one.
+
+    An error is raised to those who await the step; if nobody does, *fail* is told.
+    """
 
     def __init__(
         self,
@@ -20,59 +25,57 @@ class Deferred:
         fail: Callable[[Exception], None],
         after: "Deferred | None" = None,
     ) -> None:
-        """*fail* is told what *step* raises where nobody awaits it."""
         self._step: Callable[[], Awaitable[Arrival]] | None = step
-        self._fail = fail
+        self._fail: Callable[[Exception], None] | None = fail
         self._after = after
         self._task: asyncio.Task[None] | None = None
+        self._waiting = 0
         loop = asyncio.get_running_loop()
         self._done: asyncio.Future[Arrival] = loop.create_future()
-        loop.call_soon(self._begin_in_background)
+        loop.call_soon(self._begin)
 
     @property
     def is_done(self) -> bool:
         """Whether the step has come to its end."""
         return self._done.done()
 
-    async def run(self) -> Arrival:
-        """Take the step, or wait for its end; returns Tornado's future of the bytes' arrival."""
-        if self._step is None:
-            return await asyncio.shield(self._done)
-        # Forgotten, for else it and its handler hold each other until the collector comes by.
-        step, self._step = self._step, None
-        after, self._after = self._after, None
-        try:
-            if after is not None:
-                await after.settle()
-            arrival = await step()
-        except BaseException as error:
-            self._end(error)
-            raise
-        self._done.set_result(arrival)
-        return arrival
-
     async def settle(self) -> None:
-        """Take the step, or wait for its end, and raise nothing."""
-        if self._step is not None:
-            try:
-                await self.run()
-            except Exception as error:  # noqa: BLE001 - it has an owner
-                self._fail(error)
+        """Take the step in the caller's task, or wait for its end; raises nothing."""
+        if self._step is not None and self._task is None:
+            await self._take()
         elif not self._done.done():
             await asyncio.wait([self._done])
 
-    def _begin_in_background(self) -> None:
-        if self._step is not None:
-            self._task = asyncio.ensure_future(self.settle())
+    def _begin(self) -> None:
+        """Take the step in a task, unless it is being taken already."""
+        if self._step is not None and self._task is None:
+            self._task = asyncio.ensure_future(self._take())
 
-    def _end(self, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            self._done.cancel()
-        else:
+    async def _take(self) -> None:
+        step, self._step = self._step, None
+        after, self._after = self._after, None
+        assert step is not None  # noqa: S101 - it is taken once
+        try:
+            if after is not None:
+                await after.settle()
+            self._done.set_result(await step())
+        except Exception as error:  # noqa: BLE001 - it has an owner
             self._done.set_exception(error)
-            self._done.exception()  # it is raised to the one who awaits the step, if anybody does
+            self._done.exception()  # it was looked at: nobody has to wait for it
+            if not self._waiting and self._fail is not None:
+                self._fail(error)
+        except BaseException:
+            self._done.cancel()
+            raise
+        finally:
+            self._fail = self._task = None  # or the handler would wait for the garbage collector
 
     def __await__(self) -> Generator[Any, None, None]:
-        arrival = yield from self.run().__await__()
+        self._waiting += 1
+        try:
+            self._begin()
+            arrival = yield from asyncio.shield(self._done).__await__()
+        finally:
+            self._waiting -= 1
         if arrival is not None:
             yield from arrival

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from hello_tornado.sessions.changes import Set, Unset, Update
 from hello_tornado.sessions.lifetimes import OwnLifetime
 
 Document: TypeAlias = dict[str, Any]
@@ -33,3 +34,24 @@ def drop_expired_keys(document: Document, now: int) -> None:
     for key in [key for key, expires_at in expiries.items() if expires_at <= now]:
         document["data"].pop(key, None)
         del expiries[key]
+
+
+def drop_replaced_expiries(before: Document, after: Document, changes: Update) -> None:
+    """Take out of *after* the times of keys that *changes* have set anew, or removed.
+
+    The request that made the changes may not have known of the time: another one has set it since.
+    """
+    expiries = before["meta"].get("expiries")
+    data, state = changes.operations.get("data"), changes.operations.get("meta")
+    if not expiries or not isinstance(data, Update):
+        return
+    given = state.operations.get("expiries") if isinstance(state, Update) else None
+    named = given.operations.keys() if isinstance(given, Update) else ()
+    replaced = [
+        key
+        for key in expiries.keys() & data.operations.keys() - set(named)
+        if isinstance(data.operations[key], Set | Unset)
+    ]
+    if replaced:
+        kept = {key: when for key, when in expiries.items() if key not in replaced}
+        after["meta"] = after["meta"] | {"expiries": kept}

@@ -13,7 +13,7 @@ from hello_tornado.sessions.errors import StoreError
 from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.lifetimes import MICROSECOND
-from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.record import Conflict, SessionRecord, Swap
 from hello_tornado.sessions.session import EndedReason
 from hello_tornado.sessions.stores import Announcing, Store
 from hello_tornado.sessions.tombstone import ERA, JUST_NOW, Tombstone, tombstone_key_of
@@ -45,12 +45,12 @@ class Endings:
 
         Unless the reason *is_told* afterwards, no tombstone is left.
         """
+        if is_told:  # first, so that nobody comes between who finds neither session nor reason
+            await self._leave_tombstones(records, reason)
         deleted = await self._store.delete([record.key for record in records])
         if not deleted:
             return 0
         ended = [record for record in records if record.key in deleted]
-        if is_told:
-            await self._leave_tombstones(ended, reason)
         if isinstance(self._store, Announcing):
             with suppress(StoreError):  # then the other processes see it when they look
                 await self._store.announce([record.handle for record in ended])
@@ -69,18 +69,34 @@ class Endings:
         """End the sessions with these handles, under whichever ids they stand by now."""
         return await self.end_found(lambda: self._store.find_by_handle(handles), reason)
 
-    async def _leave_tombstones(self, ended: Sequence[SessionRecord], reason: EndedReason) -> None:
+    async def _leave_tombstones(
+        self, records: Sequence[SessionRecord], reason: EndedReason
+    ) -> None:
         if not self._remembered or reason == "expired":
             return
         now = self._clock()
+        tombstones = [Tombstone(reason, record.handle, now) for record in records]
         swaps = [
-            Swap(None, self._tombstone(record, Tombstone(reason, record.handle, now)))
-            for record in ended
+            Swap(None, self._tombstone(record, tombstone))
+            for record, tombstone in zip(records, tombstones, strict=True)
         ]
         try:
-            await self._store.save(swaps)
+            outcomes = await self._store.save(swaps)
+            if renewals := [
+                Swap(
+                    outcome.current,
+                    self._tombstone(record, tombstone, outcome.current.version + 1),
+                )
+                for record, tombstone, outcome in zip(records, tombstones, outcomes, strict=True)
+                if isinstance(outcome, Conflict) and self._is_of_a_renewal(outcome.current)
+            ]:
+                await self._store.save(renewals)  # the session has ended since, or instead
         except StoreError as error:
             self._emit(TombstoneFailed(str(error)))  # the sessions are over all the same
+
+    def _is_of_a_renewal(self, record: SessionRecord) -> bool:
+        tombstone = self._codec.read_tombstone(record)
+        return tombstone is not None and tombstone.reason == "renewed"
 
     def renewal(self, old: SessionRecord, new: SessionRecord) -> SessionRecord | None:
         """The tombstone to be stored with a renewal: of the id of *old*, which *new* replaces."""
@@ -90,8 +106,10 @@ class Endings:
         tombstone = Tombstone("renewed", old.handle, self._clock(), goes_on)
         return self._tombstone(old, tombstone)
 
-    def _tombstone(self, ended: SessionRecord, tombstone: Tombstone) -> SessionRecord:
-        return self._codec.tombstone(ended.key, tombstone, self._remembered)
+    def _tombstone(
+        self, ended: SessionRecord, tombstone: Tombstone, version: int = 1
+    ) -> SessionRecord:
+        return self._codec.tombstone(ended.key, tombstone, self._remembered, version)
 
     async def forget(self, limit: int) -> int:
         """Delete up to *limit* tombstones that no longer count; returns how many there were."""

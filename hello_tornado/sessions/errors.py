@@ -11,6 +11,7 @@ SessionError
  ├─ SerializationError    a value that cannot be stored, or bytes that cannot be read
  ├─ SessionTooLarge       more data than `max_bytes`
  └─ StoreError            the store answered with an error
+     ├─ StoreMisconfigured  waiting does not help: no schema, no such database, a wrong option
      └─ StoreUnavailable  the store did not answer: 503, and whether it wrote is unknown
          ├─ StoreTimeout  it took too long, and whoever waits behind need not wait as long
          └─ SessionUnreadable  the store has the session, and its bytes cannot be read
@@ -71,6 +72,10 @@ class SessionTooLarge(SessionError):
 
 class StoreError(SessionError):
     """The store answered with an error; nothing of the call was written."""
+
+
+class StoreMisconfigured(StoreError):
+    """The store cannot be used as it is set up, however long one waits; the message says why."""
 
 
 class StoreUnavailable(StoreError):

@@ -5,28 +5,28 @@ thus share one query, one round trip, one fsync.
 """
 
 import asyncio
-import enum
+import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, islice
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.record import AGAIN, Again
+from hello_tornado.sessions.stores.deadlines import (
+    LIMIT_SECONDS,
+    deadline_of_call,
+    did_not_answer,
+    wait_anew,
+)
+
+__all__ = ["AGAIN", "Again", "Gather"]
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-Line: TypeAlias = list[tuple[Q, asyncio.Future[A]]]
-"""Questions, each with its future, in the order in which they came."""
-
-
-class Again(enum.Enum):
-    """The type of `AGAIN`: no answer yet, the question is to be put once more."""
-
-    AGAIN = enum.auto()
-
-
-AGAIN: Final = Again.AGAIN
+Line: TypeAlias = list[tuple[Q, asyncio.Future[A], float]]
+"""Questions, each with its future and its deadline, in the order in which they came."""
 
 Call = Callable[[Sequence[Q]], Awaitable[Sequence[A | Again | Exception]]]
 Fold = Callable[[Q, Q], Q | None]
@@ -56,41 +56,98 @@ class Gather(Generic[K, Q, A]):
     of its line, for the next call. When a call fails it is made again for each question alone, so
     that a bad one never fails its neighbours; not so after `StoreUnavailable`, when nobody knows
     what was written. A `StoreTimeout` fails those, too, who have been waiting behind it.
+
+    A question that has no answer *seconds* after it was asked fails with `StoreTimeout`, however
+    many were asked before it. One timer watches over all of them. Another event loop, as in the
+    next test or after a fork, finds nothing of what an earlier one has left.
     """
 
     def __init__(
-        self, call: Call[Q, A], fold: Fold[Q], *, lanes: int = 1, limit: int = 256
+        self,
+        call: Call[Q, A],
+        fold: Fold[Q],
+        *,
+        lanes: int = 1,
+        limit: int = 256,
+        seconds: float = LIMIT_SECONDS,
     ) -> None:
         self._call = call
         self._fold = fold
-        self._free_lanes = lanes
+        self._lanes = lanes
         self._limit = limit
+        self._seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._free_lanes = self._lanes
         self._lines: dict[K, Line[Q, A]] = {}
+        self._under_way: list[Sequence[Turn[K, Q, A]]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_look = math.inf
 
     def __call__(self, key: K, question: Q) -> asyncio.Future[A]:
         """The answer to *question*. Cancelling one caller leaves the others their answer."""
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._begin(loop)
+        future: asyncio.Future[A] = loop.create_future()
+        deadline = deadline_of_call(self._seconds)
         if key in self._lines:
-            self._lines[key].append((question, future))
+            self._lines[key].append((question, future, deadline))
         else:
-            self._lines[key] = [(question, future)]
+            self._lines[key] = [(question, future, deadline)]
+        if deadline < self._next_look:
+            self._look_at(deadline)
         if self._free_lanes:
             self._free_lanes -= 1
-            lane = asyncio.create_task(self._run_lane())
+            lane = loop.create_task(self._run_lane())
             self._running.add(lane)
             lane.add_done_callback(self._running.discard)
         return future
+
+    def _look_at(self, moment: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        assert self._loop is not None  # noqa: S101 - or nobody would have asked
+        self._next_look = moment
+        self._timer = self._loop.call_at(moment, self._look)
+
+    def _look(self) -> None:
+        """Fail those whose time is over, and look again when the next one's will be."""
+        assert self._loop is not None  # noqa: S101 - as above
+        now, self._timer, self._next_look = self._loop.time(), None, math.inf
+        for key, line in [*self._lines.items()]:
+            self._lines[key] = [asking for asking in line if asking[2] > now]
+            if not self._lines[key]:
+                del self._lines[key]
+            for _, future, deadline in line:
+                if deadline <= now:
+                    fail(future, did_not_answer())
+        waiting = [turn.line for turns in self._under_way for turn in turns]
+        soonest = math.inf
+        for _, future, deadline in chain(*waiting, *self._lines.values()):
+            if not future.done():
+                if deadline <= now:
+                    fail(future, did_not_answer())
+                else:
+                    soonest = min(soonest, deadline)
+        if soonest < math.inf:
+            self._look_at(soonest)
 
     def has_waiting(self, key: K) -> bool:
         """Whether somebody waits under *key* for the next call."""
         return key in self._lines
 
     async def _run_lane(self) -> None:
+        wait_anew()
         try:
             while self._lines:
                 turns = [self._turn_of(key) for key in [*islice(self._lines, self._limit)]]
+                self._under_way.append(turns)
                 await self._ask(turns)
+                self._under_way.remove(turns)
         finally:
             self._free_lanes += 1
 
@@ -114,11 +171,13 @@ class Gather(Generic[K, Q, A]):
             return
         for turn, answer in answered:
             if answer is AGAIN:
-                self._lines[turn.key] = turn.line + self._lines.get(turn.key, [])
+                line = [asking for asking in turn.line if not _is_failed(asking[1])]
+                if line := line + self._lines.get(turn.key, []):
+                    self._lines[turn.key] = line
             elif isinstance(answer, Exception):
                 await self._fail([turn], answer)
             else:
-                for _, future in turn.line:
+                for _, future, _ in turn.line:
                     if not future.done():
                         future.set_result(answer)
 
@@ -126,7 +185,7 @@ class Gather(Generic[K, Q, A]):
         """After an *error*: ask each turn alone, then each question of a turn that was folded."""
         if isinstance(error, StoreUnavailable) or not (len(turns) > 1 or turns[0].is_folded):
             behind = self._all_behind() if isinstance(error, StoreTimeout) else []
-            for _, future in chain(*(turn.line for turn in turns), *behind):
+            for _, future, _ in chain(*(turn.line for turn in turns), *behind):
                 fail(future, error)
         elif len(turns) > 1:
             for turn in turns:
@@ -146,3 +205,8 @@ def fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()
+
+
+def _is_failed(future: asyncio.Future[Any]) -> bool:
+    """Whether its time was over. What a caller wanted who was cancelled is still done."""
+    return future.done() and not future.cancelled()

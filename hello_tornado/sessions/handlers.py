@@ -1,6 +1,9 @@
 """A person's sessions on all devices, to look at and to end: pages for any application."""
 
 import re
+from base64 import b64encode
+from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,13 +12,18 @@ from tornado.template import Loader
 from tornado.web import HTTPError, RequestHandler, authenticated, url
 
 from hello_tornado.sessions import options
+from hello_tornado.sessions.lifetimes import datetime_of
 from hello_tornado.sessions.web import SessionMixin
 
-SHOWN: Final = 100
+SHOWN: Final = 20  # sessions on a page
 PAGES: Final = Loader(str(Path(__file__).parent))
+STYLE: Final = Path(__file__).with_name("devices.css").read_text(encoding="utf-8")
+_HASH: Final = b64encode(sha256(STYLE.encode()).digest()).decode()
 ONLY_FORMS: Final = (
-    "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
 )
+UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 class AccountHandler(SessionMixin, RequestHandler):
@@ -47,17 +55,26 @@ class DevicesHandler(AccountHandler):
 
     @authenticated
     async def get(self) -> None:
-        """This person's sessions, this device's first, then those used last."""
+        """This person's sessions, this device's first, then those used last; `?page=2` goes on."""
         sessions = await self.session_manager.sessions_of(self.user_id)
         mine = self.session.handle
         sessions = sorted(
             sessions, key=lambda one: (one.handle != mine, -one.accessed_at.timestamp())
         )
+        pages = max(1, -(-len(sessions) // SHOWN))
+        asked = self.get_query_argument("page", "1")
+        page_number = min(int(asked), pages) if re.fullmatch("[1-9][0-9]{0,5}", asked) else 1
+        start = (page_number - 1) * SHOWN
+        now = datetime_of(self.session_manager.now())
         namespace = {
-            "sessions": sessions[:SHOWN],
+            "sessions": sessions[start : start + SHOWN],
             "count": len(sessions),
+            "page": page_number,
+            "pages": pages,
             "this_handle": mine,
             "prefix": self.prefix,
+            "ago": lambda moment: ago(now - moment),
+            "exact": lambda moment: moment.strftime("%d %B %Y, %H:%M:%S %Z"),
         }
         self.set_header("Cache-Control", "no-store")
         if self.template is not None:
@@ -66,7 +83,7 @@ class DevicesHandler(AccountHandler):
         self.set_header("Content-Security-Policy", ONLY_FORMS)
         everywhere: dict[str, Any] = self.get_template_namespace()
         page = PAGES.load("devices.html")
-        namespace["flashes"] = self.session.flashes()
+        namespace |= {"flashes": self.session.flashes(), "style": STYLE}
         self.finish(page.generate(**everywhere | namespace))
 
 
@@ -115,6 +132,16 @@ class RevokeOthersHandler(AccountForm):
         self.redirect(f"{self.prefix}/sessions", status=303)
 
 
+def ago(duration: timedelta) -> str:
+    """How long ago something was, as a person says it: "3 hours ago"."""
+    seconds = int(duration.total_seconds())
+    for unit, length in UNITS:
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'s' * (count > 1)} ago"
+    return "just now"
+
+
 @options.checked(
     prefix=options.text(
         re.compile(r"(/[A-Za-z0-9._~-]+)*"), 'a path that begins with "/", such as /account'
@@ -132,8 +159,9 @@ def account_routes(
 
     With *base* the pages are built on a handler of yours, whose methods win: its `prepare()`,
     headers, error pages, or `may_end_sessions()`. With *template* they have your look; it gets
-    `sessions`, `count`, `this_handle` and `prefix`, as `devices.html` in this package does. Who is
-    not logged in is sent to the application's `login_url`.
+    `sessions` (those of one page), `count` (of all), `page`, `pages`, `this_handle`, `prefix`, and
+    the functions `ago` and `exact` for moments, as `devices.html` in this package does. Visitors
+    who are not logged in are sent to the application's `login_url`.
     """
     options = {"prefix": prefix, "template": template}
     routes: dict[str, type[RequestHandler]] = {

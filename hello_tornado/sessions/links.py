@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import SSLIOStream
-from tornado.netutil import is_valid_ip
 
 from hello_tornado.sessions.errors import ConfigurationError
 
@@ -34,20 +33,20 @@ def is_https(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[str,
 def address_of(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[str, ...]) -> str:
     """Whose request it is, by the same rules: an address, or "" where there is none."""
     if proxy is None:
-        return request.remote_ip or ""
+        return _shortest(request.remote_ip or "")
     connection: Any = request.connection
     peer = connection.context.address
     address = str(peer[0]) if isinstance(peer, tuple) else ""
     if not proxy or not _is_one_of(peer, proxies):
-        return address
+        return _shortest(address)
     # From the right: what our own proxies have added, up to the first that is none of them.
     for forwarded in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-        if not is_valid_ip(candidate := forwarded.strip()):
+        if not _is_address(candidate := forwarded.strip()):
             break
         address = candidate
         if not _is_one_of((address,), proxies):
             break
-    return address
+    return _shortest(address)
 
 
 @lru_cache(maxsize=64)
@@ -59,6 +58,23 @@ def networks(proxies: tuple[str, ...]) -> tuple[Network, ...]:
         raise ConfigurationError(
             f"proxies are addresses or networks such as 127.0.0.1 or 10.0.0.0/8: {error}"
         ) from None
+
+
+def _is_address(text: str) -> bool:
+    """Whether *text* is an address as RFC 4291 writes it; 127.1, 0x7f.1 and zones are none."""
+    try:
+        return "%" not in text and bool(ip_address(text).version)
+    except ValueError:
+        return False
+
+
+def _shortest(address: str) -> str:
+    """*address* without a zone, and as IPv4 when it is IPv4 written as IPv6 (::ffff:192.0.2.1)."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def _is_one_of(address: Any, proxies: tuple[str, ...]) -> bool:

@@ -171,7 +171,7 @@ class SessionManager:
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
         self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
-        self._committer = Committer(self.store.save, self._codec.rebuild, self._endings.renewal)
+        self._committer = Committer(self.store, self._codec.rebuild, self._endings.renewal)
         self._purgers: list[Purger] = []
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
@@ -185,16 +185,20 @@ class SessionManager:
         return self._session(None) if session_id is None else await self._open(key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
-        """The same session as it stands in the store now.
+        """The same session as it stands in the store now, under whichever id.
 
-        When it has ended, or has got another id, the answer is an ended session, which refuses
-        writes and knows the `ended_reason`. Of a session that was never stored, a new one.
+        When it has ended, the answer is an ended session, which refuses writes and knows the
+        `ended_reason`. Of a session that was never stored, a new one.
         """
-        if session.record is None:
+        record = session.record
+        if record is None:
             return self._session(None)
-        found = await self._open(session.record.key)
-        if found.is_new:
-            found.end(found.ended_reason)
+        found = await self._open(record.key)
+        if not found.is_new:
+            return found
+        if (successor := await self._successor_of(record)) is not None:
+            return self._readable(successor)
+        found.end(found.ended_reason)
         return found
 
     async def _open(self, key: SessionKey) -> Session:
@@ -203,8 +207,10 @@ class SessionManager:
             return self._readable(record, now)
         if record is None:
             return self._session_after(await self._tombstone_of(key), now)
+        session = self._session_after(None, now)
+        session.presented = (key,)  # for a logout: by another process's clock it may still live
         self.emit(Expired(record.handle, record.user_id))
-        return self._session_after(None, now)
+        return session
 
     async def _tombstone_of(self, key: SessionKey) -> Tombstone | None:
         return self._endings.read(await self._shared.load(tombstone_key_of(key)))
@@ -252,10 +258,13 @@ class SessionManager:
             return Keep()
         taken = session.take_draft(intent)
         try:
-            return await self._carry_out(intent, session, request)
+            action = await self._carry_out(intent, session, request)
         except BaseException:
             session.give_back(taken)
             raise
+        if isinstance(intent, Create | Change) and intent.logs_in:
+            await self._logged_in(session)
+        return action
 
     async def _carry_out(self, intent: Intent, session: Session, request: object) -> CookieAction:
         match intent:
@@ -520,22 +529,19 @@ class SessionManager:
             )
         return SessionId(given)
 
-    def _take_id(self, session: Session, request: object) -> SessionId:
-        session_id, session.next_id = self.draw_id(session, request), None
-        return session_id
-
     async def _create(
         self, session: Session, intent: Create, request: object, base: Document | None = None
     ) -> CookieAction:
         if base is None and session.tombstone is not None:
             base = await self._base_of_a_repeated_login(session, session.tombstone.handle)
         for _ in range(MAX_TRIES):
-            session_id = self._take_id(session, request)
+            session_id = self.draw_id(session, request)
             wanted = self._codec.create(key_of(session_id), intent.changes, base)
-            if isinstance(await self._shared.swap(Swap(None, wanted.record)), Saved):
+            outcome = await self._shared.swap(Swap(None, wanted.record))
+            session.next_id = None  # it is given out now, or taken
+            if isinstance(outcome, Saved):
                 session.rebase_on(*wanted)
                 self.emit(Created(wanted.record.handle, wanted.record.user_id))
-                await self._logged_in(session, intent)
                 return Issue(session_id)
         raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
 
@@ -557,13 +563,14 @@ class SessionManager:
         record, renewal = session.record, intent.renewal
         assert record is not None  # noqa: S101 - or the intent would be to create
         base: SessionRecord | None = record
-        while base is not None:
+        for _ in range(MAX_TRIES):
+            if base is None:
+                break
             action, result = await self._commit_to(base, session, intent.changes, renewal, request)
             if isinstance(result, Committed):
                 session.rebase_on(*result)
                 if renewal is not None:
                     self.emit(Renewed(result.record.handle, result.record.user_id))
-                await self._logged_in(session, intent)
                 return action
             # Another request has ended the session, or given it another id: the changes follow it,
             # but not to another user. If that was all that was wanted here, too, it is done.
@@ -590,9 +597,10 @@ class SessionManager:
         for _ in range(MAX_TRIES):
             commit = Commit(base, changes)
             if renewal is not None:
-                action = Issue(self._take_id(session, request))
+                action = Issue(self.draw_id(session, request))
                 commit = Commit(base, changes, key_of(action.session_id), renewal)
             result = await self._committer.commit(commit)
+            session.next_id = session.next_id if renewal is None else None
             if not isinstance(result, Conflict):
                 return action, result
         raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
@@ -607,9 +615,9 @@ class SessionManager:
         found = await self.store.find_by_handle([handle])
         return next((one for one in found if self.lifetimes.is_living(one, now)), None)
 
-    async def _logged_in(self, session: Session, intent: Create | Change) -> None:
+    async def _logged_in(self, session: Session) -> None:
         record = session.record
-        if not intent.logs_in or record is None or record.user_id is None:
+        if record is None or record.user_id is None:
             return
         self.emit(LoggedIn(record.handle, record.user_id))
         if self._max_sessions_per_user is not None:
@@ -635,9 +643,8 @@ class SessionManager:
     async def _end(self, session: Session) -> CookieAction:
         """End the session, under whichever id it is stored now, and all that were presented."""
         records = [] if session.record is None else [session.record]
-        for key in session.presented:
-            record = await self._live_record(key)
-            records += [] if record is None else [record]
+        others = await asyncio.gather(*map(self._shared.load, session.presented))
+        records += [record for record in others if record is not None]
         if records and await self._endings.end(records, "logged out") < len(records):
             await self._endings.end_by_handle([one.handle for one in records], "logged out")
         tombstone = session.tombstone

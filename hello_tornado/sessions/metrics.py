@@ -30,6 +30,7 @@ from hello_tornado.sessions.events import (
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Announcing, Store
+from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 T = TypeVar("T")
 
@@ -130,6 +131,7 @@ class _ObservedStore:
 
     def __init__(self, store: Store, metrics: SessionMetrics) -> None:
         self._store = store
+        self.limit_seconds = limit_of_store(store)
         self._timed, self._saved = metrics.timed, metrics.saved
 
     def __str__(self) -> str:

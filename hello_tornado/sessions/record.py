@@ -1,7 +1,9 @@
 """What a store keeps of a session, and the one verb by which it changes: compare and swap."""
 
+import enum
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from hello_tornado.sessions.ids import SessionKey
 
@@ -56,4 +58,28 @@ class Gone:
     """Nothing was written: the old record no longer exists, and is not to be made again."""
 
 
-Outcome: TypeAlias = Saved | Conflict | Gone
+class Again(enum.Enum):
+    """The type of `AGAIN`: nothing was written, for somebody else holds the row; ask once more."""
+
+    AGAIN = enum.auto()
+
+
+AGAIN: Final = Again.AGAIN
+
+Outcome: TypeAlias = Saved | Conflict | Gone | Again
+
+MAX_BATCH_BYTES: Final = 1024 * 1024
+
+
+def in_parts(swaps: Sequence[Swap], max_bytes: int = MAX_BATCH_BYTES) -> Iterator[Sequence[Swap]]:
+    """The *swaps* in parts that hold so much data at most: what a server takes at once is limited.
+
+    A record that is bigger alone is a part alone.
+    """
+    start, size = 0, 0
+    for place, (_, new) in enumerate(swaps):
+        size += len(new.data)
+        if size > max_bytes and place > start:
+            yield swaps[start:place]
+            start, size = place, len(new.data)
+    yield swaps[start:]

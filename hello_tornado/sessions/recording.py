@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from hello_tornado.sessions.changes import (
     ABSENT,
-    CONTAINERS,
     Append,
     IfAbsent,
     Increment,
@@ -16,6 +15,7 @@ from hello_tornado.sessions.changes import (
     Update,
     difference,
     is_count,
+    put,
     same,
 )
 from hello_tornado.sessions.serializers import Serializer
@@ -90,9 +90,13 @@ class RecordingDict(MutableMapping[str, Any]):
         if key in self._data and same(self[key], value):
             self._data[key] = value
             return
-        # An empty container begins something: it must not replace what others begin meanwhile.
-        begins = key not in self._data and type(value) in CONTAINERS and not value
-        self._put(key, value, IfAbsent(_copied(value)) if begins else Set(_copied(value)))
+        # A new dict or set begins something: it must not replace what others begin meanwhile. So
+        # does an empty list; one that is assigned with its elements is meant as a whole.
+        begins = key not in self._data and isinstance(value, dict | set | list)
+        if begins and (not value or not isinstance(value, list)):
+            self._put(key, value, put(value))
+        else:
+            self._put(key, value, Set(_copied(value)))
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The value of *key*, or else *default*, which is set unless another request was first."""
@@ -102,7 +106,7 @@ class RecordingDict(MutableMapping[str, Any]):
             self._put(key, default, IfAbsent(_copied(default)))
         return self[key]
 
-    def _put(self, key: str, value: Any, operation: Set | IfAbsent) -> None:
+    def _put(self, key: str, value: Any, operation: Operation) -> None:
         self._handed_out.pop(key, None)
         self._operate(key, operation)
         if isinstance(value, MUTABLE):

@@ -66,6 +66,7 @@ class Session(MetaDict):
         "_views",
         "ended",
         "ended_reason",
+        "generation",
         "keeps_alive",
         "next_id",
         "presented",
@@ -92,6 +93,7 @@ class Session(MetaDict):
         self.tombstone = tombstone  # of the session that the request asked for, if it ended now
         self.record = record
         self.ended = False
+        self.generation = 0  # grows with each login, logout and regenerate()
         self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
         self.keeps_alive = True  # to be read counts as use
         self.next_id: SessionId | None = None  # what it gets if it gets an id, drawn beforehand
@@ -177,7 +179,7 @@ class Session(MetaDict):
     def end(self, reason: EndedReason | None = None) -> None:
         """Note that the session is over in the store: it is empty and refuses writes."""
         self._empty()
-        self._draft = Draft()
+        self._draft = Draft(ends=self._draft.ends)  # a logout stays to be done
         self.ended, self.ended_reason = True, reason
 
     def become(self, other: "Session") -> None:
@@ -191,6 +193,7 @@ class Session(MetaDict):
         self._meta, self._user_id = other._meta, other._user_id
 
     def _empty(self) -> None:
+        self.generation += 1
         self._views.clear()
         self._rebase_data({})
         self._meta, self._user_id = {}, None
@@ -215,6 +218,7 @@ class Session(MetaDict):
         if remember is not None:
             self._remember(remember)
         self._user_id = user_id
+        self.generation += 1
         self._draft.user_id = Set(user_id)
         self._draft.logs_in = True
         self._draft.renewal = Renewal(restart=True) | self._draft.renewal

@@ -7,6 +7,7 @@ from hello_tornado.sessions.gather import Gather
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Store
+from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 Q = TypeVar("Q")
 
@@ -16,11 +17,16 @@ class SharedStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        seconds = limit_of_store(store)
         self._loads: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(
-            self._load_many, _once
+            self._load_many, _once, seconds=seconds
         )
-        self._saves: Gather[SessionKey, Swap, Outcome] = Gather(store.save, _in_turn)
-        self._touches: Gather[SessionKey, SessionRecord, None] = Gather(self._touch_many, _once)
+        self._saves: Gather[SessionKey, Swap, Outcome] = Gather(
+            store.save, _in_turn, seconds=seconds
+        )
+        self._touches: Gather[SessionKey, SessionRecord, None] = Gather(
+            self._touch_many, _once, seconds=seconds
+        )
 
     def load(self, key: SessionKey) -> Awaitable[SessionRecord | None]:
         """The record under *key*, expired or not."""

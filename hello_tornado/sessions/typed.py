@@ -13,7 +13,16 @@ from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from hello_tornado.sessions.changes import NO_CHANGES, IfAbsent, Set, Update, differences, same
+from hello_tornado.sessions.changes import (
+    NO_CHANGES,
+    IfAbsent,
+    Operation,
+    Set,
+    Update,
+    differences,
+    put,
+    same,
+)
 from hello_tornado.sessions.errors import SerializationError
 
 M = TypeVar("M")
@@ -57,10 +66,16 @@ class View(Generic[M]):
             {
                 key: operation
                 if key in self._stored_keys or key not in self._base
-                else IfAbsent(self._base[key]).then(operation)  # what is changed is a default
+                else self._put(key, operation, now[key])
                 for key, operation in changes.items()
             }
         )
+
+    def _put(self, key: str, operation: Operation, value: Any) -> Operation:
+        """What stores *value*, which *operation* has made of a default that is not stored."""
+        if isinstance(operation, Set):
+            return put(value)
+        return IfAbsent(self._base[key]).then(operation)
 
     def stamp(self) -> Update:
         """With changes goes the version of the class that made them."""

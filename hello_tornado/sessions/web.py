@@ -12,7 +12,6 @@ import enum
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
 
@@ -25,7 +24,7 @@ from hello_tornado.sessions.cookies import CookiePolicy
 from hello_tornado.sessions.cross_site import CrossSiteMixin
 from hello_tornado.sessions.deferred import Arrival, Deferred
 from hello_tornado.sessions.devices import Device
-from hello_tornado.sessions.draft import NOTHING, Create, Intent
+from hello_tornado.sessions.draft import NOTHING, Create, End, Intent, Update
 from hello_tornado.sessions.errors import (
     ConfigurationError,
     ReadOnly,
@@ -41,6 +40,7 @@ from hello_tornado.sessions.keyring import Keyring, SignedId
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
 from hello_tornado.sessions.session import Response, Session
+from hello_tornado.sessions.stores.deadlines import Wait
 from hello_tornado.sessions.transport import Reading, transport_of
 
 logger = logging.getLogger("hello_tornado.sessions")
@@ -57,8 +57,13 @@ class Phase(enum.Enum):
 
     LOADING = "loading"
     OPEN = "open"
+    FAILING = "failing"  # an error is answered instead: nothing is stored any more but a logout
+    FAILED = "failed"  # that is sent, or has failed, too
     SENDING = "sending"  # Tornado sends the end of the response: nothing is stored any more
-    FAILED = "failed"  # an error is sent instead, or nothing: nothing is stored any more
+
+
+STORING: Final = frozenset({Phase.OPEN, Phase.FAILING})
+FAILURES: Final = frozenset({Phase.FAILING, Phase.FAILED})
 
 
 class Due(NamedTuple):
@@ -69,6 +74,16 @@ class Due(NamedTuple):
 
     def __bool__(self) -> bool:
         return self.intent is not NOTHING or self.resigns
+
+    @property
+    def changes_cookie(self) -> bool:
+        """Whether the cookie will be another one, or none, when this is done."""
+        match self.intent:
+            case Create() | End():
+                return True
+            case Update(renewal=renewal):
+                return renewal is not None
+        return False
 
 
 class SessionMixin(CrossSiteMixin):
@@ -100,8 +115,9 @@ class SessionMixin(CrossSiteMixin):
     _signed: SignedId | None = None
     _cookie_action: CookieAction = Keep()
     _pending: Deferred | None = None
+    _due: Due | None = None
     _commits: asyncio.Lock | None = None
-    _known_user: tuple[str | None, Any] | None = None
+    _known_user: tuple[int, Any] | None = None
     _is_session_read = False
     _is_session_dropped = False
     _is_unavailable = False
@@ -115,8 +131,10 @@ class SessionMixin(CrossSiteMixin):
 
     async def prepare(self) -> None:
         """Load the session that the request's cookie names."""
+        self._wait = Wait()  # all that the request asks of the store shares one limit
         try:
-            self._session = await self._open_session()
+            with self._wait:
+                self._session = await self._open_session()
             self._session.keeps_alive = self.keeps_session_alive
             self._note_presented(self._session)
             if self.session_read_only:
@@ -172,16 +190,15 @@ class SessionMixin(CrossSiteMixin):
 
     @property
     def current_user(self) -> Any:
-        """Tornado's `current_user`; asked for anew once the session has become another user's."""
-        session, known = self._session, self._known_user
-        if known is None or (session is not None and known[0] != session.user_id):
-            self.current_user = self.get_current_user()
-            known = self._known_user
-        return None if known is None else known[1]
+        """Tornado's `current_user`; asked for anew after a login, a logout or a `regenerate()`."""
+        generation = 0 if self._session is None else self._session.generation
+        if self._known_user is None or self._known_user[0] != generation:
+            self._known_user = (generation, self.get_current_user())
+        return self._known_user[1]
 
     @current_user.setter
     def current_user(self, value: Any) -> None:
-        self._known_user = (None if self._session is None else self._session.user_id, value)
+        self._known_user = (0 if self._session is None else self._session.generation, value)
 
     def get_current_user(self) -> str | None:
         """The session's `user_id`, so that `current_user` and `@authenticated` work."""
@@ -197,9 +214,12 @@ class SessionMixin(CrossSiteMixin):
         return Device(user_agent, self._transport.address(self.request))
 
     async def save_session(self) -> None:
-        """Store the session now; what is changed afterwards is stored at the end, as usual."""
+        """Store the session now; what is changed afterwards is stored at the end, as usual.
+
+        When the waiting is cancelled, by a timeout say, the session is stored all the same.
+        """
         if self.session is not None:
-            await self._commit(is_explicit=True)
+            await asyncio.shield(self._commit(is_explicit=True))
 
     async def reload_session(self) -> None:
         """Forget what this request has changed, and read the session from the store again.
@@ -212,16 +232,18 @@ class SessionMixin(CrossSiteMixin):
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
         """Tornado's `finish()`, after the session is stored; may be awaited or not."""
-        if self._finished or self._phase is not Phase.OPEN:
+        if self._finished:
+            return super().finish(chunk)  # which says that it was called twice
+        if self._phase not in STORING:
             return self._send(chunk)
-        due = self._due_at_the_end()
-        if due is not None and not due:
+        self._due = self._due_at_the_end()
+        if self._due is not None and not self._due:
             return self._send(chunk)
         if chunk is not None:
             self.write(chunk)
         self._finished = True  # for the handler the request is over; Tornado has yet to send
         self._close_session()
-        return self._defer(partial(self._commit_then_finish, due))
+        return self._defer(self._commit_then_finish)
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
         """Tornado's `flush()`, after the session is stored; may be awaited or not."""
@@ -259,8 +281,10 @@ class SessionMixin(CrossSiteMixin):
         try:
             await super()._execute(transforms, *args, **kwargs)
         finally:
-            if self._pending is not None:
-                await self._pending.settle()
+            settled: Deferred | None = None
+            while self._pending not in (None, settled):  # a step that fails may leave another one
+                settled = self._pending
+                await settled.settle()
 
     def _defer(self, step: Callable[[], Awaitable[Arrival]]) -> "asyncio.Future[None]":
         self._pending = Deferred(step, self._fail, after=self._pending)
@@ -272,8 +296,7 @@ class SessionMixin(CrossSiteMixin):
         return is_flushing or (self._commits is not None and self._commits.locked())
 
     def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
-        if self._phase is not Phase.FAILED:
-            self._phase = Phase.SENDING
+        self._phase = Phase.FAILED if self._phase in FAILURES else Phase.SENDING
         self._close_session()
         return super().finish(chunk)
 
@@ -290,23 +313,29 @@ class SessionMixin(CrossSiteMixin):
 
     async def _commit_then_flush(self) -> "asyncio.Future[None]":
         await self._commit()
+        while self._decide().changes_cookie:  # the handler went on: it must leave with the headers
+            await self._commit()
         return self._flush_now()
 
-    async def _commit_then_finish(self, due: Due | None) -> "asyncio.Future[None] | None":
+    async def _commit_then_finish(self) -> "asyncio.Future[None] | None":
         try:
-            await self._commit(due)
+            await self._commit()
             self._finished = False
             return self._send(None)
         except Exception as error:  # noqa: BLE001 - it is handled as if the handler had raised it
             self._fail(error)
-        except BaseException:  # whoever awaited this was cancelled, but the client still waits
+        except BaseException:  # the request is cancelled, but the client still waits
             self._fail(HTTPError(500))
             raise
         return None
 
     def _fail(self, error: Exception) -> None:
         """Answer *error* as if the handler had raised it; what cannot be sent is cut off."""
-        self._phase, self._finished = Phase.FAILED, False
+        if self._finished and self._phase not in STORING:  # raised after the end, by on_finish()
+            self.log_exception(type(error), error, error.__traceback__)
+            return
+        self._phase = Phase.FAILED if self._phase in FAILURES else Phase.FAILING
+        self._finished = False
         try:
             if self._headers_written:  # the client must not take for whole what was not stored
                 self.log_exception(type(error), error, error.__traceback__)
@@ -324,14 +353,20 @@ class SessionMixin(CrossSiteMixin):
     def _presented_ids(self) -> list[SessionId]:
         return [signed.session_id for signed in self._read().signed]
 
+    def _may_set_xsrf_cookie(self) -> bool:
+        return self._session is None or self._session.tombstone is None
+
     def _living_id(self) -> SessionId | None:
         session = self._session
         return self._session_id if session is not None and not session.ended else None
 
     def _id_after_response(self, *, is_needed: bool) -> SessionId | None:
         session = self._session
-        is_settled = session is None or session.response is not Response.NOT_STARTED
-        if session is None or is_settled or session.ended or self._is_failing:
+        if session is None or session.tombstone or isinstance(session.refusal, StoreUnavailable):
+            presented = self._presented_ids()  # not loaded, or not to be replaced by another one
+            return presented[0] if len(presented) == 1 else self._session_id
+        is_settled = session.response is not Response.NOT_STARTED
+        if is_settled or session.ended or self._is_failing:
             return self._session_id
         self._is_session_read = True
         if session.renewal is not None or (
@@ -381,7 +416,8 @@ class SessionMixin(CrossSiteMixin):
 
     @property
     def _is_failing(self) -> bool:
-        return self._has_failed or self.get_status() >= 500
+        has_failed = self._has_failed or self._phase is Phase.FAILING
+        return has_failed or self.get_status() >= 500
 
     def _due_at_the_end(self) -> Due | None:
         """What is due; None while that is not certain: beside another commit, or if it raises."""
@@ -395,7 +431,7 @@ class SessionMixin(CrossSiteMixin):
     def _decide(self, *, is_explicit: bool = False) -> Due:
         """What is due now; of a request that fails, unless *is_explicit*, only a logout."""
         session, manager = self._session, self.session_manager
-        if session is None or self._phase is not Phase.OPEN:
+        if session is None or self._phase not in STORING:
             return Due(NOTHING)
         only_end = self._is_session_dropped or (self._is_failing and not is_explicit)
         if session.logs_in and not only_end and (device := self.session_device()) is not None:
@@ -413,20 +449,25 @@ class SessionMixin(CrossSiteMixin):
             self.session_manager.emit(SessionNotBegun(reason))
         return reason is None and (self._session is None or self._session.refusal is None)
 
-    async def _commit(self, due: Due | None = None, *, is_explicit: bool = False) -> None:
+    async def _commit(self, *, is_explicit: bool = False) -> None:
         if self._commits is None:
             self._commits = asyncio.Lock()
         async with self._commits:
-            due = self._decide(is_explicit=is_explicit) if due is None else due
+            decided, self._due = self._due, None  # by finish(), if no other commit came between
+            due = self._decide(is_explicit=is_explicit) if decided is None else decided
             if self._session is None or not due:
                 return
-            action = await self.session_manager.commit(self._session, self.request, due.intent)
-            if not isinstance(action, Keep):
-                self._cookie_action = action
-            elif due.resigns and self._signed is not None:
-                session_id = self._signed.session_id
-                if await self.session_manager.is_living(session_id):
-                    self._cookie_action = Issue(session_id)
+            with self._wait:
+                await self._carry_out(self._session, due)
+
+    async def _carry_out(self, session: Session, due: Due) -> None:
+        action = await self.session_manager.commit(session, self.request, due.intent)
+        if not isinstance(action, Keep):
+            self._cookie_action = action
+        elif due.resigns and self._signed is not None:
+            session_id = self._signed.session_id
+            if await self.session_manager.is_living(session_id):
+                self._cookie_action = Issue(session_id)
 
     def _is_resign_due(self, session: Session) -> bool:
         """Whether a browser with a living session needs its cookie anew, though the id is the same.

@@ -66,8 +66,8 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
             await accept(handler)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
-        """Tornado's `finish()`; what is refused, or is no socket, stores nothing but an end."""
-        self._has_failed = True
+        """Tornado's `finish()`; what is refused, or is no socket, stores nothing but a logout."""
+        self._has_failed = self._has_failed or self.get_status() >= 400
         return super().finish(chunk)
 
     def on_session_change(self) -> None:
@@ -79,11 +79,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
 
     @asynccontextmanager
     async def session_transaction(self) -> AsyncIterator[Session]:
-        """The session as it stands now, stored on leaving.
-
-        It refuses writes if it has ended, or has got another id: then this socket is about to be
-        closed.
-        """
+        """The session as it stands now, stored on leaving; one that refuses writes if it ended."""
         session = await self.session_manager.reload(self.session)
         keeps_alive = self.keeps_session_alive
         async with self.session_manager.committing(session, keeps_alive=keeps_alive):

@@ -1,12 +1,16 @@
 """What every answer carries (security.md 34 to 37, 42, 49 to 51, 68)."""
 
+import json
 import re
+from datetime import timedelta
 from typing import Any
+from urllib.parse import quote_plus
 
 from tornado.web import url
 from visiting import Visits
 
 from hello_tornado.handlers.base import BaseHandler
+from hello_tornado.settings import HstsSettings, Settings
 
 EVERYWHERE = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -15,8 +19,8 @@ EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
 }
 CSP = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -31,6 +35,8 @@ class Leaving(BaseHandler):
 
 
 class TestHeaders(Visits):
+    hsts: str | None = None
+
     def setUp(self) -> None:
         super().setUp()
         self._app.add_handlers(".*", [url("/broken", Broken), url("/leaving", Leaving)])
@@ -68,8 +74,7 @@ class TestHeaders(Visits):
 
     def test_34_over_https_browsers_are_told_to_stay_there(self) -> None:
         for kind, answer in self.answers(**{"X-Forwarded-Proto": "https"}).items():
-            found = answer.headers["Strict-Transport-Security"]
-            assert found == "max-age=31536000; includeSubDomains", kind
+            assert answer.headers.get("Strict-Transport-Security") == self.hsts, kind
 
     def get_httpserver_options(self) -> dict[str, Any]:
         return {"xheaders": True}
@@ -116,3 +121,30 @@ class TestHeaders(Visits):
             assert answer.code == 500, target
             assert "Location" not in answer.headers
         assert self.visit("/leaving?to=/user/login").headers["Location"] == "/user/login"
+
+    def test_41_what_is_too_long_to_come_back_to_is_no_error(self) -> None:
+        for query in ("a" * 3000, "%25" * 600, "x=%0a", "x=1"):
+            answer = self.visit(f"/user/sessions?{query}")
+            assert answer.code == 302, query
+            came_back = query == "x=1"
+            to = quote_plus(f"/user/sessions?{query}" if came_back else "/user/sessions")
+            assert answer.headers["Location"] == f"/user/login?next={to}"
+
+    def test_a_page_shows_any_text_that_a_session_may_hold(self) -> None:
+        self.log_in()
+        for text in ("\ud800", "\0", "\u202e", "\U0001f469\u200d\U0001f4bb", "<b>"):
+            assert self.visit("/api/session/username", "PUT", body=json.dumps(text)).code == 200
+            for path in ("/", "/user/sessions", "/user/login", "/nothing"):
+                assert self.visit(path).code in {200, 404}, (path, ascii(text))
+
+
+class TestHsts(TestHeaders):
+    settings = Settings(hsts=HstsSettings(max_age=timedelta(days=365), include_subdomains=True))
+    hsts = "max-age=31536000; includeSubDomains"
+
+
+class TestHstsWithPreload(TestHeaders):
+    settings = Settings(
+        hsts=HstsSettings(max_age=timedelta(days=730), include_subdomains=True, preload=True)
+    )
+    hsts = "max-age=63072000; includeSubDomains; preload"

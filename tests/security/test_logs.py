@@ -1,5 +1,6 @@
 """What the log tells, and what it never does (security.md 72 to 76, A26)."""
 
+import http.client
 import io
 import json
 import logging
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import run_command, running_server
+from running import received, run_command, running_server
 
 from hello_tornado.logs import JsonFormatter, PlainFormatter, WithoutCookies
 from hello_tornado.sessions import SessionManager, open_store
@@ -166,3 +167,19 @@ async def test_74_login_logout_renewal_revocation_and_expiry_are_events(clock: A
         *("Created", "LoggedIn", "Ended"),
         *("Created", "LoggedIn", "Expired"),
     ]
+
+
+def test_a_refusal_is_one_line_and_probes_leave_none(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        before = len(server.text)
+        for path in ("/healthz", "/readyz", "/metrics", "/favicon.ico", "/static/style.css"):
+            assert server.request("GET", path)[0] == 200
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("POST", "/user/logout", headers={"Origin": "https://evil.example"})
+        assert received(connection)[0] == 403
+        server.request("GET", "/last")
+        server.wait_for("GET /last")
+        lines = server.text[before:].splitlines()
+    assert len(lines) == 2
+    assert "RequestForbidden reason='origin'" in lines[0]
+    assert "404 GET /last" in lines[1]

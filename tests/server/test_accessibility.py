@@ -120,7 +120,7 @@ def test_the_pages_of_accounts(look_at: Any, tmp_path: Path) -> None:
         page.goto(f"{server.url}/user/login")
         judge(page, "password-login")
         log_in(page, server, "wrong")
-        expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+        expect(page.get_by_role("alert")).to_contain_text("Wrong name or password")
         judge(page, "password-login-refused")
         log_in(page, server, SECRET)
         expect(greeting(page)).to_have_text("Hello Ada")

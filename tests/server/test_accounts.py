@@ -1,24 +1,36 @@
 """Accounts on every database: who gets in, who does not, and how often one may guess."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from hello_tornado import migrate
+from hello_tornado import migrate, passwords
 from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
-from hello_tornado.passwords import HASHER, Passwords, PasswordsBusy, problem_with
+from hello_tornado.passwords import (
+    HASHER,
+    JUDGED,
+    MAX_BYTES,
+    MIN_LENGTH,
+    Passwords,
+    PasswordsBusy,
+    problem_with,
+)
 from hello_tornado.sessions.stores.sql_database import SqlDatabase
 from hello_tornado.tables import guesses, metadata, users
-from hello_tornado.throttle import FOR_ADDRESS, FOR_USER_AT_ADDRESS
+from hello_tornado.throttle import FOR_ACCOUNT, FOR_DEVICE, FOR_NETWORKS, FOR_USER_AT_ADDRESS
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SECRET = b"correct horse battery staple"
 HERE, THERE = "192.0.2.1", "198.51.100.1"
+FOR_ADDRESS, FOR_56, FOR_48 = FOR_NETWORKS
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
@@ -234,7 +246,7 @@ async def test_a_crowd_behind_one_address_logs_in_all_the_same(accounts: Account
 async def test_a_subscriber_of_ipv6_has_one_bucket(accounts: Accounts) -> None:
     for number in range(FOR_ADDRESS.burst):
         await accounts.log_in(f"user {number}", b"123456", f"2001:db8::{number:x}")
-    assert isinstance(await accounts.log_in("Ada", SECRET, "2001:db8::ffff"), Throttled)
+    assert isinstance(await accounts.log_in("Ada", SECRET, "2001:db8::ffff%eth0"), Throttled)
     assert await accounts.log_in("Ada", SECRET, "2001:db8:0:1::1") == Wrong()
 
 
@@ -242,10 +254,82 @@ async def test_a_subscriber_of_ipv6_has_one_bucket(accounts: Accounts) -> None:
 async def test_what_is_forgotten_is_cleared_away(accounts: Accounts, clock: Any) -> None:
     for number in range(20):
         await accounts.log_in(f"user {number}", b"123456", HERE)
-    assert await rows(accounts) == 21
+    assert await rows(accounts) == 41, "20 accounts, 20 accounts at this address, the address"
     clock.advance(hours=1)
     await accounts.log_in("Ada", b"123456", HERE)
-    assert await rows(accounts) == 2
+    assert await rows(accounts) == 3
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_refused_network_leaves_no_rows(accounts: Accounts) -> None:
+    for number in range(2 * FOR_ADDRESS.burst):
+        await accounts.log_in(f"user {number}", b"123456", HERE)
+    assert await rows(accounts) == 2 * FOR_ADDRESS.burst + 1
+
+
+async def guesses_before(
+    accounts: Accounts, most: int, attempt: Callable[[int], tuple[str, str]]
+) -> int:
+    """How many wrong passwords can be tried before the throttle refuses one."""
+    for number in range(most):
+        name, address = attempt(number)
+        if isinstance(await accounts.log_in(name, b"wrong", address), Throttled):
+            return number
+    return most
+
+
+@pytest.mark.parametrize("prefix", ["::ffff:", "64:ff9b::"], ids=["mapped", "NAT64"])
+@pytest.mark.gen_test
+async def test_an_ipv4_address_written_as_ipv6_is_that_address(
+    accounts: Accounts, prefix: str
+) -> None:
+    await accounts.add("Ada", SECRET)
+    for _ in range(FOR_USER_AT_ADDRESS.burst):
+        assert await accounts.log_in("Ada", b"wrong", prefix + HERE) == Wrong()
+    assert isinstance(await accounts.log_in("Ada", SECRET, HERE), Throttled)
+    assert isinstance(await accounts.log_in("Ada", SECRET, prefix + THERE), Account)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_wider_networks_of_ipv6_are_counted_more_leniently(accounts: Accounts) -> None:
+    within_64 = await guesses_before(accounts, 500, lambda n: (f"a {n}", f"2001:db8::{n:x}"))
+    within_56 = await guesses_before(accounts, 500, lambda n: (f"b {n}", f"2001:db9:0:{n:x}::1"))
+    within_48 = await guesses_before(accounts, 500, lambda n: (f"c {n}", f"2001:dba:0:{n:x}00::1"))
+    assert (within_64, within_56, within_48) == (FOR_ADDRESS.burst, FOR_56.burst, FOR_48.burst)
+    assert FOR_ADDRESS.burst < FOR_56.burst < FOR_48.burst
+    assert await accounts.log_in("Ada", b"wrong", "2001:dbb::1") == Wrong(), "another /48"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_attack_from_everywhere_is_stopped_and_a_known_device_gets_in(
+    accounts: Accounts,
+) -> None:
+    await accounts.add("Ada", SECRET)
+    count = await guesses_before(accounts, 300, lambda n: ("Ada", f"198.51.{n // 100}.{n % 100}"))
+    assert count == FOR_ACCOUNT.burst
+    assert isinstance(await accounts.log_in("Ada", SECRET, HERE), Throttled)
+    assert isinstance(await accounts.log_in("Ada", SECRET, HERE, "laptop"), Account)
+    assert await accounts.log_in("Bob", b"wrong", HERE) == Wrong(), "another account"
+
+
+@pytest.mark.gen_test
+async def test_a_known_device_has_no_more_guesses_than_others(accounts: Accounts) -> None:
+    await accounts.add("Ada", SECRET)
+    for _ in range(FOR_DEVICE.burst):
+        assert await accounts.log_in("Ada", b"wrong", HERE, "laptop") == Wrong()
+    assert isinstance(await accounts.log_in("Ada", SECRET, THERE, "laptop"), Throttled)
+    assert isinstance(await accounts.log_in("Ada", SECRET, HERE, "phone"), Account)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_right_guess_does_not_reset_the_account(accounts: Accounts) -> None:
+    """The attacker's guesses still count after the owner has logged in."""
+    await accounts.add("Ada", SECRET)
+    half = FOR_ACCOUNT.burst // 2
+    await guesses_before(accounts, half, lambda n: ("Ada", f"198.51.100.{n}"))
+    assert isinstance(await accounts.log_in("Ada", SECRET, HERE), Account)
+    rest = await guesses_before(accounts, 300, lambda n: ("Ada", f"203.0.113.{n}"))
+    assert rest == FOR_ACCOUNT.burst - half
 
 
 def test_hashes_meet_the_bar() -> None:
@@ -294,9 +378,36 @@ async def test_many_logins_leave_the_loop_free_and_too_many_are_told() -> None:
         (b"\xff" * 20, "UTF-8"),
         (b"x" * 1025, "at most 1,024"),
         (b"correct horse battery staple", None),
+        (b"password" * 8, "too easy"),
+        (b"a" * 30 + b"kjhiu3h4riuh", None),  # the end is strong
+        (b"Ada Lovelace and Countess", None),
         ("\u5bc6\u7801\u5f88\u957f\u4f46\u662f\u5f88\u597d\u8bb0".encode(), None),
     ],
 )
 def test_a_weak_password_is_refused_with_the_reason(password: bytes, why: str | None) -> None:
     problem = problem_with(password, "Ada Lovelace")
     assert (why is None and problem is None) or (why is not None and why in str(problem))
+
+
+def test_the_slowest_password_for_zxcvbn_is_judged_soon() -> None:
+    """64 characters that can each stand for several letters took six seconds."""
+    begun = time.process_time()
+    for password in ("4@8({[<69!|1|7$50+%2", "a4@b8c({[<g69i1!|l7|o0s$5t+7x%z2"):
+        assert problem_with((password * 4).encode()[:64], "Ada") is None
+    assert time.process_time() - begun < 1
+
+
+@given(st.text(min_size=MIN_LENGTH, max_size=64))
+def test_what_is_judged_is_never_longer_than_can_be_judged_soon(password: str) -> None:
+    assume(len(password.encode(errors="replace")) <= MAX_BYTES)
+    judged: list[str] = []
+
+    def note(text: str, _known: list[str]) -> dict[str, int]:
+        judged.append(text)
+        return {"guesses": 0}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "zxcvbn", note)
+        problem_with(password.encode(errors="replace"), "Ada")
+    assert judged
+    assert max(map(len, judged)) <= JUDGED

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from tornado.httpclient import HTTPResponse
 from visiting import Visits
 
 from hello_tornado.sessions import Store, open_store
+from hello_tornado.settings import Server, Settings
 
 
 class TestTheApi(Visits):
@@ -109,6 +111,7 @@ class TestTheApi(Visits):
         assert "Infinity" in self.refused(path, "PUT", b"-Infinity", 400)
 
     def test_what_cannot_be_stored_is_named(self) -> None:
+        self.log_in()
         path = "/api/session/x"
         assert "beyond 64 bits" in self.refused(path, "PUT", str(2**63), 400)
         assert "digits" in self.refused(path, "PUT", "9" * 5_000, 400)
@@ -136,13 +139,14 @@ class TestTheApi(Visits):
         assert "64 bits" in self.refused("/api/session/n/increment", "POST", b"", 400)
 
     def test_too_much_is_refused_with_the_size_and_the_biggest_keys(self) -> None:
+        self.log_in()
         self.put("small", 1)
         message = self.refused("/api/session/big", "PUT", json.dumps("x" * 70_000), 413)
         assert "larger than a session may be: 65,536 bytes" in message
         self.put("half", "x" * 40_000)
         message = self.refused("/api/session/big", "PUT", json.dumps("x" * 41_000), 413)
         assert "max_bytes is 65,536. The biggest keys, in bytes: 'big' (41," in message
-        assert self.put("half", 2)["data"] == {"small": 1, "half": 2}
+        assert self.put("half", 2)["data"] == {"username": "Ada", "small": 1, "half": 2}
 
     def test_a_method_that_is_not_there_is_a_405_in_json(self) -> None:
         for path, method in (
@@ -239,7 +243,8 @@ class TestTheApi(Visits):
             assert head.headers[name] == get.headers[name]
 
     def test_the_biggest_keys_come_first(self) -> None:
-        self.put("little", "x")
+        self.log_in()
+        self.put("little", "x" * 30)
         self.put("great", "x" * 30_000)
         message = self.refused("/api/session/greater", "PUT", json.dumps("x" * 40_000), 413)
         assert message.index("'greater'") < message.index("'great'") < message.index("'little'")
@@ -255,6 +260,65 @@ class TestTheApi(Visits):
         self.put("y", 2)
         assert self.cookie != old
         assert self.data() == {"y": 2}
+
+
+class TestAnonymous(Visits):
+    """What visitors who are not logged in may store."""
+
+    settings = Settings(anonymous={"max_bytes": 1000, "sessions_per_minute": 3})  # type: ignore[arg-type]
+
+    def put(self, key: str, size: int) -> HTTPResponse:
+        return self.visit(f"/api/session/{key}", "PUT", body=json.dumps("x" * size))
+
+    def begin(self, address: str = "") -> HTTPResponse:
+        self.cookie = None
+        return self.visit("/api/session/n", "PUT", body="1", **{"X-Forwarded-For": address})
+
+    def test_a_session_is_small_until_its_user_logs_in(self) -> None:
+        assert self.put("a", 900).code == 200
+        for key, size in (("b", 900), ("a", 1000), ("a", 60_000)):
+            refused = self.put(key, size)
+            assert refused.code == 413
+            assert b"at most 1,000 bytes before a login" in refused.body
+        assert self.visit("/api/session/n/increment", "POST").code == 200
+        assert self.data() == {"a": "x" * 900, "n": 1}
+        self.log_in()
+        assert self.put("b", 60_000).code == 200
+
+    def test_no_row_is_left_by_what_was_refused(self) -> None:
+        assert self.put("a", 1000).code == 413
+        assert self.store._store._records == {}
+        assert self.put("a", 600).code == 200
+        assert self.put("b", 600).code == 413
+        assert self.data() == {"a": "x" * 600}
+
+    def test_an_address_begins_so_many_sessions_a_minute(self) -> None:
+        assert [self.begin().code for _ in range(5)] == [200, 200, 200, 429, 429]
+        refused = self.begin()
+        assert refused.headers["Retry-After"] == "21"
+        assert b"too many new sessions" in refused.body
+        assert self.visit("/").code == 200, "a page begins none"
+        self.clock.advance(seconds=20)
+        assert [self.begin().code for _ in range(2)] == [200, 429]
+        assert len(self.store._store._records) == 4
+
+    def test_a_session_that_has_begun_and_logins_are_not_counted(self) -> None:
+        for _ in range(10):
+            assert self.put("a", 10).code == 200
+        for _ in range(10):
+            self.cookie = None
+            assert self.log_in().code == 303
+
+
+class TestAnonymousBehindAProxy(TestAnonymous):
+    settings = TestAnonymous.settings.model_copy(update={"server": Server(proxies=("127.0.0.1",))})
+
+    def test_addresses_are_counted_apart_and_wide_networks_more_leniently(self) -> None:
+        for address in ("192.0.2.1", "192.0.2.2"):
+            assert [self.begin(address).code for _ in range(4)] == [200, 200, 200, 429]
+        assert self.begin("::ffff:192.0.2.1").code == 429
+        codes = [self.begin(f"2001:db8:0:{n:x}::1").code for n in range(20)]
+        assert codes == [200] * 6 + [429] * 14, "they are all of one /56"
 
 
 class TestTheApiOnSqlite(TestTheApi):

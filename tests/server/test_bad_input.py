@@ -62,6 +62,7 @@ class Strangers:
         self.visit("/user/logout", "POST")
         for cookie in (before_login, before_logout):
             self.assert_anonymous(cookie)
+        self.clock.advance(minutes=1)  # until then it may belong to a request that was under way
         for path, method, body in (("x", "PUT", b"1"), ("n/increment", "POST", b"")):
             self.cookie = None
             self.visit(f"/api/session/{path}", method, body=body, Cookie=before_logout)

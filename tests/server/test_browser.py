@@ -1,5 +1,6 @@
 """What a person sees and does, in Debian's Chromium."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,14 @@ def test_the_keyboard_is_enough(chromium: Browser, server: Server, java_script: 
         expect(page.get_by_label("Your name")).to_be_focused()
         page.keyboard.type("Ada")
         page.keyboard.press("Tab")
+        expect(page.get_by_label("Keep me logged in on this device")).to_be_focused()
+        page.keyboard.press("Space")
+        page.keyboard.press("Tab")
         expect(page.get_by_role("main").get_by_role("button", name="Log in")).to_be_focused()
         page.keyboard.press("Enter")
         expect(greeting(page)).to_have_text("Hello Ada")
+        month = cookie_of(page.context)["expires"] - time.time()
+        assert 30 * 86_400 < month < 31 * 86_400
         for _ in range(4):
             page.keyboard.press("Tab")
         expect(page.get_by_role("button", name="Log out")).to_be_focused()
@@ -121,7 +127,7 @@ def test_a_browser_keeps_its_cookie_until_it_was_told_why_the_session_ended(
     ):
         log_in(page, server, "Ada")
         expect(greeting(page)).to_have_text("Hello Ada")
-        lasts = cookie_of(page.context)["expires"] - page.evaluate("Date.now()") / 1000
+        lasts = cookie_of(page.context)["expires"] - time.time()
         assert 3590 < lasts < 3605
         page.wait_for_timeout(2500)  # each request would be a use
         page.reload()

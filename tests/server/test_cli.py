@@ -1,11 +1,16 @@
 """The command line: what it does, and one line of cause and one of cure for what it cannot do."""
 
+import json
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from running import run_command
+from running import clean_environment, run_command
+
+from hello_tornado import __version__
 
 
 def printed(directory: Path, *arguments: str, **environment: str) -> str:
@@ -15,10 +20,10 @@ def printed(directory: Path, *arguments: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def failed(directory: Path, *arguments: str, **environment: str) -> list[str]:
+def failed(directory: Path, *arguments: str, code: int = 2, **environment: str) -> list[str]:
     """The cause and the cure of a command that has to fail."""
     done = run_command(directory, *arguments, **environment)
-    assert (done.returncode, done.stdout) == (2, ""), done.stdout
+    assert (done.returncode, done.stdout) == (code, ""), done.stdout
     lines = done.stderr.strip().splitlines()
     assert [line[:7] for line in lines] == ["error: ", "cure:  "], done.stderr
     return [line[7:] for line in lines]
@@ -51,7 +56,7 @@ def test_a_schema_of_the_future_is_refused_everywhere(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / "var/sessions.db").write_text("This is a text, and quite a long one. " * 9)
-    cause, cure = failed(tmp_path, "serve", "--port", "0")
+    cause, cure = failed(tmp_path, "serve", "--port", "0", code=3)
     assert "sqlite:///var/sessions.db failed: file is not a database" in cause
     assert "SQLite" in cure
 
@@ -64,6 +69,7 @@ def test_a_store_without_a_schema_says_so(tmp_path: Path) -> None:
 
 
 def test_purge_tells_how_many(tmp_path: Path) -> None:
+    printed(tmp_path, "db", "upgrade")
     assert printed(tmp_path, "purge") == "0 expired sessions deleted"
 
 
@@ -194,3 +200,91 @@ def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_port_beyond_all_ports_is_named_with_its_origin(tmp_path: Path) -> None:
     cause, _ = failed(tmp_path, "serve", "--port", "65536")
     assert cause.startswith("command line: server.port: 65536 should be less than")
+
+
+READING = [
+    ("sessions", "list"),
+    ("sessions", "show", "a-handle"),
+    ("sessions", "stats"),
+    ("sessions", "export", "--user", "Ada"),
+    ("sessions", "revoke", "--all"),
+    ("purge", "--dry-run"),
+    ("user", "list"),
+]
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_a_command_makes_no_database(tmp_path: Path, command: tuple[str, ...]) -> None:
+    password = {"HELLO_TORNADO_LOGIN__MODE": "password"}
+    cause, cure = failed(tmp_path, *command, code=4, **password)
+    assert cause == "there is no database var/sessions.db"
+    assert "store.url" in cure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert printed(tmp_path, "--version") == f"hello_tornado {__version__}"
+
+
+def test_a_store_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    for url in ("redis://127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none"):
+        failed(tmp_path, "sessions", "list", code=3, HELLO_TORNADO_STORE__URL=url)
+
+
+def test_settings_are_written_with_what_they_mean_and_are_the_defaults(tmp_path: Path) -> None:
+    before = printed(tmp_path, "config", "show")
+    printed(tmp_path, "config", "init")
+    assert "# Every setting" in (tmp_path / "settings.yaml").read_text()
+    after = json.loads(printed(tmp_path, "config", "show", "--json"))
+    for line in before.splitlines():
+        name, value = line.split()[:2]
+        assert str(after[name]["value"]).split()[:1] == [value], name
+    assert "already" in failed(tmp_path, "config", "init")[0]
+    assert "config init" in failed(tmp_path, "config", "check", HELLO_TORNADO_NONSENSE="1")[1]
+
+
+# What a module may import at once: what takes long is imported where it is needed.
+HEAVY = {
+    "alembic",
+    "argon2",
+    "hello_tornado.migrate",
+    "hello_tornado.server",
+    "precis_i18n",
+    "prometheus_client",
+    "pydantic",
+    "redis",
+    "sqlalchemy",
+    "tornado",
+    "yaml",
+    "zxcvbn",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [("hello_tornado.cli", HEAVY), ("hello_tornado.sessions", HEAVY - {"tornado"})],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(module: str, heavy: set[str]) -> None:
+    program = f"import sys, {module}; print(*({heavy!r} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_a_listing_of_a_sqlite_store_imports_no_alembic(tmp_path: Path) -> None:
+    printed(tmp_path, "db", "upgrade")
+    program = (
+        "import sys; from hello_tornado import cli\n"
+        "sys.argv = ['x', 'sessions', 'list', '--json']\n"
+        "try: cli.main()\nexcept SystemExit: print(*({'alembic', 'argon2'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {"sessions": [], "after": None}

@@ -1,10 +1,13 @@
 """One person, one name."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hello_tornado.names import MAX_NAME, BadName, shown_name, user_id_of
+from hello_tornado import names
+from hello_tornado.names import MAX_GIVEN_BYTES, MAX_NAME, BadName, shown_name, user_id_of
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,7 @@ def test_what_looks_alike_is_one_person(given: str, shown: str, user_id: str) ->
         ("a" * 65, "at most 64 characters; this one has 65"),
         ("a" * 10_000, "at most 64 characters; this one has 10000"),
         ("\ufdfa" * 10, "at most 64 characters"),  # one character that becomes eighteen
+        ("\u0660" * 1024, "at most 64 characters"),  # its rules cost the square of the length
         ("a\0b", "control or invisible"),
         ("a\r\nb", "control or invisible"),
         ("\u202eevil", "control or invisible"),  # right to left from here
@@ -62,3 +66,19 @@ def test_a_name_has_one_form_for_ever(text: str) -> None:
     assert user_id_of(shown_name(text)) == user_id
     assert user_id_of(f"  {text} ") == user_id
     assert 0 < len(user_id) <= 255
+
+
+@given(st.text(min_size=MAX_NAME, max_size=2048))
+def test_no_rule_is_asked_about_more_than_a_name(text: str) -> None:
+    """The rules of PRECIS cost the square of the length: 1,024 digits took a quarter second."""
+    asked: list[str] = []
+
+    class Noting:
+        def enforce(self, name: str) -> str:
+            asked.append(name)
+            return name
+
+    with pytest.MonkeyPatch.context() as patch, suppress(BadName):
+        patch.setattr(names, "_as_shown", Noting())
+        shown_name(text)
+    assert all(len(name.encode(errors="replace")) <= MAX_GIVEN_BYTES for name in asked)

@@ -289,3 +289,20 @@ class TestEveryAnswer(Visits):
         assert "Hello Ada" in self.page()
         self.cookie = old
         assert "Hello Ada" not in self.page()
+
+
+class TestNamesOnPages(Visits):
+    def test_a_name_from_right_to_left_turns_nothing_around_it(self) -> None:
+        self.log_in("\u05d0\u05d3\u05d4 1")
+        assert "<h1>Hello \u2068\u05d0\u05d3\u05d4 1\u2069</h1>" in self.page()
+        assert "Where \u2068\u05d0\u05d3\u05d4 1\u2069 is signed in." in self.page("/user/sessions")
+
+    def test_a_page_that_is_not_there_has_the_way_home_and_to_the_account(self) -> None:
+        page = self.visit("/nowhere").body.decode()
+        for path in ("/", "/user/sessions"):
+            assert f'href="{path}"' in page
+
+    def test_a_name_that_cannot_be_marks_the_name(self) -> None:
+        page = self.log_in("").body.decode()
+        assert 'aria-invalid="true"' in page
+        assert 'id="username-error"' in page

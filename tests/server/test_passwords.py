@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 from tornado.httpclient import HTTPResponse
 from visiting import Visits
 
-from hello_tornado.accounts import Account, Accounts
+from hello_tornado.accounts import Account, Accounts, Wrong
 from hello_tornado.passwords import Passwords, PasswordsBusy
 from hello_tornado.sessions.stores.sql_database import SqlDatabase
 from hello_tornado.signed_out import SignedOut
@@ -65,6 +65,37 @@ class TestLogin(WithPasswords):
         assert (response.code, response.headers["Location"]) == (303, "/user/sessions")
         assert "<h1>Hello Ada</h1>" in self.page()
         assert self.rows("ada") == 1
+
+    def test_an_error_marks_what_is_wrong(self) -> None:
+        """A wrong name and a wrong password are one mistake; too many attempts are none."""
+        wrong = self.enter(password="wrong").body.decode()
+        assert 'aria-describedby="form-error"' in wrong
+        assert "Wrong name or password." in wrong
+        for _ in range(5):
+            late = self.enter(password="wrong")
+        assert late.code == 429
+        text = late.body.decode()
+        assert "Too many attempts" in text
+        assert 'aria-describedby="form-error"' not in text
+        assert "aria-invalid" not in wrong + text
+
+    def test_a_known_device_gets_in_while_its_account_is_attacked(self) -> None:
+        assert self.accounts is not None
+        self.enter()
+        assert self.device is not None
+        for n in range(100):
+            wrong = self.accounts.log_in("Ada", b"wrong", f"198.51.100.{n}")
+            assert self.run_now(wrong) == Wrong()
+        self.cookie = None
+        assert self.enter().code == 429, "a new device"
+        for device, name, code in (
+            (self.device, "Ada", 303),
+            (self.device[:-1], "Ada", 429),
+            (self.device, "Bob", 303),  # whose account nobody attacks
+        ):
+            form = {"username": name, "password": SECRET}
+            answer = self.visit("/user/login", "POST", form, Cookie=device)
+            assert answer.code == code, (device, name)
 
     def test_every_wrong_login_gets_the_same_answer_and_no_row(self) -> None:
         assert self.accounts is not None

@@ -234,7 +234,7 @@ def test_a_port_that_is_taken_is_named_with_the_cure(tmp_path: Path) -> None:
         second = run_command(tmp_path, "serve", "--port", port)
     assert second.returncode == 2
     assert f"error: 127.0.0.1:{port} is already in use" in second.stderr
-    assert "cure:  use --port 0" in second.stderr
+    assert "cure:  set server.port, or run: python -m hello_tornado serve --port 0" in second.stderr
     assert "Traceback" not in second.stderr
 
 

@@ -31,7 +31,7 @@ def let_all_answer(server: Server, count: int = COUNT) -> set[int]:
     """Ask until so many processes have answered."""
     before = len(server.text)
     while True:
-        assert server.request("GET", "/healthz")[0] == 200
+        assert server.request("GET", "/user/login")[0] == 200
         found = re.findall(r"\[(\d+)\] INFO tornado.access", server.text[before:])
         if len(set(found)) == count:
             return {int(number) for number in found}
@@ -97,9 +97,9 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-def failed(directory: Path, *arguments: str, **environment: str) -> str:
+def failed(directory: Path, *arguments: str, code: int = 2, **environment: str) -> str:
     done = run_command(directory, "serve", *arguments, **environment)
-    assert done.returncode == 2, done
+    assert done.returncode == code, done
     assert done.stderr.count("error: ") == 1, "once, and not once for each process"
     return done.stderr
 
@@ -112,7 +112,9 @@ def test_a_memory_store_cannot_be_shared(tmp_path: Path) -> None:
 
 def test_what_keeps_a_server_from_starting_is_said_once(tmp_path: Path) -> None:
     settings = {"HELLO_TORNADO_STORE__URL": "redis://127.0.0.1:1"}
-    assert "start the store" in failed(tmp_path, "--port", "0", "--processes", "3", **settings)
+    assert "start the store" in failed(
+        tmp_path, "--port", "0", "--processes", "3", code=3, **settings
+    )
 
 
 def test_a_port_that_others_share_is_taken(server: Server, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_sessions_are_revoked_by_handle_or_by_choice(url: str, command: Command)
     bob, old, rest = session("Bob"), session("Eve", begun=2 * DAY), session()
     save(url, one, two, bob, old, rest)
     assert "1 session revoked" in command("sessions", "revoke", one.handle)
-    text = command("sessions", "revoke", one.handle, two.handle, code=2)
+    text = command("sessions", "revoke", one.handle, two.handle, code=4)
     assert "1 session revoked" in text
     assert "1 of the handles belong to no session" in text
     assert "1 session revoked" in command("sessions", "revoke", "--user", "Bob")
@@ -164,7 +164,7 @@ def test_sessions_are_revoked_by_handle_or_by_choice(url: str, command: Command)
 
 def test_an_unknown_handle_is_said_to_be_one(command: Command) -> None:
     for arguments in (("show", "nobody"), ("list", "--after", "nobody"), ("revoke", "nobody")):
-        text = command("sessions", *arguments, code=2)
+        text = command("sessions", *arguments, code=4)
         assert "error: " in text
         assert "sessions list" in text
 
@@ -249,3 +249,30 @@ def test_a_memory_store_cannot_be_seen_from_outside(tmp_path: Path) -> None:
         done = run_command(tmp_path, *arguments, HELLO_TORNADO_STORE__URL="memory://")
         assert done.returncode == 2
         assert "no command can see into it" in done.stderr
+
+
+def test_notes_of_ended_sessions_are_no_expired_sessions(url: str, command: Command) -> None:
+    """A tombstone says why a session has ended, and expires as it is made."""
+    now = time.time_ns() // 1000
+    note = make_record(created_at=now, accessed_at=now, expires_at=now)
+    save(url, session("Ada"), session("Bob", used=HOUR, ends=-MINUTE), note)
+    assert json.loads(command("sessions", "stats", "--json"))["expired"] == 1
+    assert "1 expired session would be deleted" in command("purge", "--dry-run")
+    assert "1 expired session deleted" in command("purge")
+    assert json.loads(command("sessions", "stats", "--json"))["expired"] == 0
+
+
+def test_the_sessions_of_a_user_are_exported(url: str, command: Command) -> None:
+    save(url, session("ada", cart=["apple"]), session("ada", n=1), session("bob", secret=1))
+    for name in ("ada", "Ada"):
+        exported = json.loads(command("sessions", "export", "--user", name))["sessions"]
+        assert sorted(map(str, (one["data"] for one in exported))) == [
+            "{'cart': ['apple']}",
+            "{'n': 1}",
+        ]
+
+
+def test_names_are_printed_to_the_letter(url: str, command: Command) -> None:
+    for name in (":key:", "[red]Ada[/red]"):
+        save(url, session(name))
+        assert name in command("sessions", "list")

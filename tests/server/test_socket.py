@@ -1,7 +1,13 @@
 """/ws, as a client sees it."""
 
 import json
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
 
+import pytest
+from running import Server, running_server
 from tornado.httpclient import HTTPRequest
 from tornado.testing import gen_test
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -65,3 +71,55 @@ class TestSocket(Visits):
         assert after == before
         for connection in connections:
             connection.close()
+
+
+TEXT_FRAME = b"\x81\x81\0\0\0\0a"
+PING_FRAME = b"\x89\xfd\0\0\0\0" + 125 * b"a"
+CLOSE_FRAME = b"\x88\x80\0\0\0\0"
+
+
+def shaken_hands(server: Server, cookie: str) -> socket.socket:
+    """A connection on which a WebSocket has been asked for, and nothing read."""
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    lines = [f"{name}: {value}" for name, value in (HANDSHAKE | {"Cookie": cookie}).items()]
+    client.sendall("\r\n".join(["GET /ws HTTP/1.1", "Host: localhost", *lines, "", ""]).encode())
+    return client
+
+
+def test_a_client_that_closes_at_once_leaves_no_traceback(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        cookie = server.log_in("Ada")
+        for sent in (b"", CLOSE_FRAME, 50 * TEXT_FRAME):
+            for linger in (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)):  # the second resets
+                for _ in range(10):
+                    client = shaken_hands(server, cookie)
+                    client.sendall(sent)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    client.close()
+        assert "Hello Ada" in server.request("GET", "/", cookie=cookie)[2]
+        server.stop()
+        assert "Traceback" not in server.text
+        assert "ERROR" not in server.text
+
+
+def memory_of(server: Server) -> int:
+    pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
+    return int(pages) * 4096
+
+
+@pytest.mark.parametrize("frame", [TEXT_FRAME, PING_FRAME], ids=["texts", "pings"])
+def test_a_client_that_never_reads_holds_no_memory(tmp_path: Path, frame: bytes) -> None:
+    """400,000 answers of at least 127 bytes would be 50 MB."""
+    with running_server(tmp_path) as server:
+        cookie = server.log_in("Ada")
+        before = memory_of(server)
+        client = shaken_hands(server, cookie)
+        with suppress(TimeoutError):  # the server reads no more
+            for _ in range(400):
+                client.sendall(1000 * frame)
+        assert server.request("GET", "/", cookie=cookie)[0] == 200
+        assert memory_of(server) - before < 4 * 2**20
+        client.close()
+        server.stop()
+        assert "Traceback" not in server.text

@@ -131,6 +131,8 @@ def test_a_redis_that_cannot_be_used_is_named_with_its_cure(
         ("valkey://db", "valkey://db"),
         ("redis+cluster://ada:hush@a:1,b:2", "redis+cluster://ada:***@a:1,b:2"),
         ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
+        ("sqlite:///var/a@b.db?timeout=2", "sqlite:///var/a%40b.db"),
     ],
 )
 def test_a_store_says_where_it_leads_without_the_password(url: str, shown: str) -> None:
@@ -145,6 +147,17 @@ def test_a_store_says_where_it_leads_without_the_password(url: str, shown: str) 
         ("postgresql://ada:hush@db:port/app", "the store's URL is none"),
         ("postgresql+nothing://db/app", "cannot be used: Can't load plugin"),
         ("sqlite://", "sqlite:// needs a file"),
+        ("sqlite://var/x.db", "sqlite:///var/x.db"),
+        ("postgresql://ada:hu@sh@db/app", "Percent-encode the password"),
+        ("mariadb://ada:hu@sh@db/app", "Percent-encode the password"),
+        ("redis://:p/hush@db/0", "Percent-encode the password"),
+        ("redis://:p?hush@db/0", "Percent-encode the password"),
+        ("redis://:p#hush@db/0", "Percent-encode the password"),
+        ("redis+cluster://ada:hu@sh@a:1,b:2", "Percent-encode the password"),
+        ("postgresql://ada:p/hush@db/app", "Percent-encode the password"),
+        ("redis://db?timeout=soon", "timeout=3"),
+        ("sqlite:///x.db?timeout=0", "timeout=3"),
+        ("mariadb://db/app?timeout=-1", "timeout=3"),
         ("memory://x", "takes no path"),
     ],
 )
@@ -176,3 +189,18 @@ def test_a_missing_driver_is_named_with_what_to_install(
     with pytest.raises(ConfigurationError) as caught:
         open_store(url)
     assert str(caught.value).endswith(cure)
+
+
+@pytest.mark.parametrize(
+    ("cause", "cure"),
+    [
+        ("cannot execute UPDATE in a read-only transaction", "takes writes"),
+        ("READONLY You can't write against a read only replica.", "takes writes"),
+        ("FATAL: sorry, too many clients already", "fewer processes"),
+        ('column "handle" of relation "sessions" does not exist', "not ours"),
+        ("the server's binlog_format is STATEMENT", "ROW or MIXED"),
+        ('invalid connection option "colour"', "out of store.url"),
+    ],
+)
+def test_each_refusal_has_its_cure(cause: str, cure: str) -> None:
+    assert cure in cure_of(cause)

@@ -14,7 +14,7 @@ PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 "
     "(KHTML, like Gecko) Version/19.1 Mobile/15E148 Safari/604.1"
 )
-ELSEWHERE = "You were signed out on another device."
+ELSEWHERE = "You were signed out from another device."
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_all_others_are_ended(devices: tuple[Page, Page], server: Server) -> Non
     desk, phone = devices
     devices_page(phone, server)
     phone.get_by_role("button", name="Sign out all other devices").click()
-    expect(phone.get_by_role("main")).to_contain_text("You are signed in nowhere else.")
+    expect(phone.get_by_role("main")).to_contain_text("You are not signed in anywhere else.")
     expect(desk.get_by_role("alert")).to_contain_text(ELSEWHERE)
     phone.reload()
     expect(phone.get_by_role("listitem")).to_have_count(1)

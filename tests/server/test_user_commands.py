@@ -95,9 +95,9 @@ def test_a_user_from_the_first_day_to_the_last(tmp_path: Path, environment: dict
 
 
 def test_mistakes_have_a_cause_and_a_cure(tmp_path: Path) -> None:
-    def refused(*arguments: str, password: str = SECRET, **environment: str) -> str:
+    def refused(*arguments: str, password: str = SECRET, code: int = 2, **environment: str) -> str:
         done = user(tmp_path, PASSWORD_MODE | environment, *arguments, password=password)
-        assert done.returncode == 2, done
+        assert done.returncode == code, done
         cause, cure = done.stderr.splitlines()
         assert cause.startswith("error: ")
         assert cure.startswith("cure:  ")
@@ -107,10 +107,32 @@ def test_mistakes_have_a_cause_and_a_cure(tmp_path: Path) -> None:
     assert user(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin").returncode == 0
     assert "already" in refused("add", " ada", "--password-stdin")
     assert "too easy" in refused("add", "Bob", "--password-stdin", password="qwertyuiop")
-    assert "no user Bob" in refused("disable", "Bob")
+    assert "no user Bob" in refused("disable", "Bob", code=4)
     assert "invisible" in refused("add", "\u202eevil", "--password-stdin")
     assert "login.mode is open" in refused("list", HELLO_TORNADO_LOGIN__MODE="open")
     assert "need a SQL database" in refused("list", HELLO_TORNADO_STORE__URL="memory://")
+
+
+def test_a_user_is_exported_and_deleted_with_their_sessions(tmp_path: Path) -> None:
+    def run(*arguments: str, code: int = 0) -> str:
+        done = user(tmp_path, PASSWORD_MODE, *arguments)
+        assert done.returncode == code, done
+        return done.stdout
+
+    run("add", "Ada", "--password-stdin")
+    with running_server(tmp_path, **PASSWORD_MODE) as server:
+        cookie = enter(server)[1]
+        exported = json.loads(run("export", "ada"))
+        assert exported["account"]["name"] == "Ada"
+        (session,) = exported["sessions"]
+        assert session["data"] == {"username": "Ada"}
+        assert session["device"]["address"] == "127.0.0.1"
+        assert "argon2" not in json.dumps(exported)
+        assert "1 session ended" in run("delete", "ADA")
+        assert "Hello Ada" not in server.request("GET", "/", cookie=cookie)[2]
+        assert enter(server)[0] == 403
+    for command in ("export", "delete", "disable"):
+        run(command, "Ada", code=4)
 
 
 def test_a_password_is_typed_twice_and_never_shown(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
 
 from hello_tornado.accounts import Accounts
-from hello_tornado.app import make_app, make_manager
+from hello_tornado.app import make_app
+from hello_tornado.managers import make_manager
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
@@ -93,6 +94,7 @@ class Visits(AsyncHTTPTestCase):
         self.store = WatchedStore(self.make_store())
         self.manager = make_manager(self.settings, self.store, clock=self.clock)
         self.cookie: str | None = None
+        self.device: str | None = None  # a second cookie, which only logins with a password set
 
         async def check() -> None:
             await self.store.load([SessionKey(bytes(32))])
@@ -135,7 +137,10 @@ class Visits(AsyncHTTPTestCase):
             path, method=method, body=body, headers=headers, follow_redirects=False
         )
         for cookie in response.headers.get_list("Set-Cookie"):
-            self.cookie = None if "Max-Age=0" in cookie else cookie.partition(";")[0]
+            if cookie.startswith("known-device="):
+                self.device = cookie.partition(";")[0]
+            else:
+                self.cookie = None if "Max-Age=0" in cookie else cookie.partition(";")[0]
         return response
 
     def page(self, path: str = "/") -> str:

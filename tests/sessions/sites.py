@@ -96,7 +96,7 @@ class Site:
         return jar
 
 
-Routes = Sequence[tuple[str, type[RequestHandler]]]
+Routes = Sequence[Any]
 
 
 @asynccontextmanager

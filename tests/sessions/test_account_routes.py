@@ -1,8 +1,10 @@
 """The pages of one's sessions, in an application that is not ours."""
 
 import re
+from base64 import b64encode
+from hashlib import sha256
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from tornado.httpclient import HTTPResponse
@@ -197,8 +199,31 @@ class TestAccountPages(AccountPages):
             self.log_in()
         page = self.page(mine)
         assert page.count("<h2>") == SHOWN
-        assert page.index("(this device)") < 1000
-        assert "And 5 more." in page
+        assert page.index("(this device)") < page.index("</h2>"), "the first"
+        assert page.index("Sign out all other devices") < page.index("<h2>")
+        assert f"Page 1 of 2, {SHOWN + 5} devices" in page
+        rest = self.visit("/account/sessions?page=2", mine).body.decode()
+        assert rest.count("<h2>") == 5
+        assert not set(re.findall("sessions/([^/]+)/revoke", page)) & set(
+            re.findall("sessions/([^/]+)/revoke", rest)
+        )
+        for odd in ("0", "-1", "99999999999", "x", "\u0661", ""):
+            answer = self.visit(f"/account/sessions?page={quote(odd)}", mine)
+            assert answer.code == 200, odd
+
+    def test_times_are_relative_with_the_exact_one_as_title(self) -> None:
+        mine = self.log_in()
+        for ago, told in ((59, "just now"), (60, "1 minute ago"), (1800, "31 minutes ago")):
+            self.clock.advance(seconds=ago)
+            other = self.page(self.log_in())
+            assert f">{told}</time>" in other
+        assert re.search(r'title="\d\d \w+ \d{4}, [\d:]{8} UTC"', self.page(mine))
+
+    def test_the_policy_allows_the_style_of_the_page_and_nothing_else(self) -> None:
+        answer = self.visit("/account/sessions", self.log_in())
+        (style,) = re.findall("<style>(.*?)</style>", answer.body.decode(), re.DOTALL)
+        digest = b64encode(sha256(style.encode()).digest()).decode()
+        assert f"style-src 'sha256-{digest}';" in answer.headers["Content-Security-Policy"]
 
 
 class TestXsrf(AccountPages):

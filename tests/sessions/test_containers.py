@@ -1,6 +1,7 @@
 """Containers in a session merge: those that are new, that grow, and that are gone."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,24 @@ def by_get(session: Session, number: int) -> None:
     cart[f"k{number}"] = number
 
 
+def by_assigning_what_get_gave(session: Session, number: int) -> None:
+    cart = session.get("cart", {})
+    cart[f"k{number}"] = number
+    session["cart"] = cart
+
+
+def to_a_counter(session: Session, number: int) -> None:
+    if "cart" not in session:
+        session["cart"] = Counter()
+    session["cart"][f"k{number}"] = number
+
+
+def inside_what_was_assigned(session: Session, number: int) -> None:
+    if "cart" not in session:
+        session["cart"] = {"items": []}
+    session["cart"]["items"].append(number)
+
+
 def one_level_deeper(session: Session, number: int) -> None:
     session.setdefault("shop", {}).setdefault("cart", {})[f"k{number}"] = number
 
@@ -61,12 +80,15 @@ def to_a_set(session: Session, number: int) -> None:
 class Cart:
     lines: dict[str, int] = field(default_factory=dict)
     log: list[int] = field(default_factory=list)
+    more: dict[str, int] | None = None
 
 
 def by_a_class(session: Session, number: int) -> None:
     cart = session.typed(Cart)
     cart.lines[f"k{number}"] = number
     cart.log.append(number)
+    cart.more = cart.more or {}
+    cart.more[f"k{number}"] = number
 
 
 NUMBERS = list(range(REQUESTS))
@@ -79,12 +101,15 @@ KEYED = {f"k{number}": number for number in NUMBERS}
         (by_setdefault, {"cart": KEYED}),
         (by_asking_first, {"cart": KEYED}),
         (by_get, {"cart": KEYED}),
+        (by_assigning_what_get_gave, {"cart": KEYED}),
+        (to_a_counter, {"cart": KEYED}),
+        (inside_what_was_assigned, {"cart": {"items": NUMBERS}}),
         (one_level_deeper, {"shop": {"cart": KEYED}}),
         (two_levels_deeper, {"shop": {"open": True, "carts": {"mine": NUMBERS}}}),
         (to_a_list, {"list": NUMBERS}),
         (to_a_list_asked_first, {"list": NUMBERS}),
         (to_a_set, {"set": set(NUMBERS)}),
-        (by_a_class, {"lines": KEYED, "log": NUMBERS}),
+        (by_a_class, {"lines": KEYED, "log": NUMBERS, "more": KEYED}),
     ],
 )
 def test_the_first_adds_of_parallel_requests_are_all_kept(
@@ -220,6 +245,20 @@ def test_what_has_run_out_meanwhile_does_not_come_back(
         await any_store.aclose()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.gen_test
+async def test_a_key_that_is_set_again_beside_its_time_does_not_run_out(clock: Any) -> None:
+    manager = clock_manager(MemoryStore(), clock)
+    session_id = await begun(manager, code=1, old=1)
+    timing, setting = await manager.open(session_id), await manager.open(session_id)
+    timing.expire("code", 10)
+    timing.expire("old", 10)
+    setting["code"] = 2
+    await manager.commit(timing)
+    await manager.commit(setting)
+    clock.advance(seconds=11)
+    assert dict(await manager.open(session_id)) == {"code": 2}
 
 
 KEYS = st.sampled_from("abc")

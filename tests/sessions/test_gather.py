@@ -188,3 +188,54 @@ async def test_an_answer_may_be_an_error_or_again() -> None:
     assert (results[0], results[2]) == (2, 4)
     assert isinstance(results[1], ZeroDivisionError)
     assert batches == [[1, -1, 2], [1]]
+
+
+async def test_no_question_waits_longer_than_its_limit_however_slow_the_calls_before_it() -> None:
+    call = Doubler()
+    call.may_answer.clear()
+    gather = Gather[int, int, int](call, once, seconds=0.2)
+    started = asyncio.get_running_loop().time()
+    answers = await asked(gather, 1, 2)
+    assert [type(answer) for answer in answers] == [StoreTimeout] * 2
+    with pytest.raises(StoreTimeout):
+        await gather(3, 3)
+    assert asyncio.get_running_loop().time() - started < 0.8
+    call.may_answer.set()
+    assert await gather(4, 4) == 8
+    assert call.batches == [[1, 2], [4]], "whoever was told that it is too late is not asked for"
+
+
+async def test_a_question_whose_time_is_over_is_not_put_again() -> None:
+    batches: list[list[int]] = []
+
+    async def call(numbers: Sequence[int]) -> list[Again]:
+        batches.append(list(numbers))
+        await asyncio.sleep(0.05)
+        return [AGAIN for _ in numbers]
+
+    gather = Gather[int, int, int](call, once, seconds=0.2)
+    with pytest.raises(StoreTimeout):
+        await gather(1, 1)
+    await asyncio.sleep(0.1)
+    asked_until_then = len(batches)
+    await asyncio.sleep(0.2)
+    assert len(batches) == asked_until_then
+    assert not gather.has_waiting(1)
+
+
+def test_another_event_loop_finds_nothing_of_the_last_one() -> None:
+    call = Doubler()
+    gather = Gather[int, int, int](call, once)
+
+    async def left_in_the_middle() -> None:
+        call.may_answer = asyncio.Event()
+        gather(1, 1)
+        gather(2, 2)
+
+    async def asked_anew() -> int:
+        call.may_answer.set()
+        return await gather(3, 3)
+
+    asyncio.run(left_in_the_middle())
+    assert asyncio.run(asked_anew()) == 6
+    assert call.batches[-1] == [3]

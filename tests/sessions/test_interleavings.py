@@ -17,6 +17,8 @@ from hello_tornado.sessions.testing import NOW
 
 MakeStore = Callable[[], Store]
 
+pytestmark = pytest.mark.timeout(240)  # there are hundreds of schedules, each on a real store
+
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -12,6 +13,7 @@ from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import CookiePolicy, SessionManager, SessionMixin
 from hello_tornado.sessions.events import SessionEvent, SessionNotBegun
+from hello_tornado.sessions.links import address_of
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 
@@ -166,3 +168,28 @@ async def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Any) -> None:
     writer.close()
     server.stop()
     await server.close_all_connections()
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("203.0.113.1", "203.0.113.1"),
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("203.0.113.1, ::ffff:127.0.0.1", "203.0.113.1"),
+        ("127.1", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("1", "127.0.0.1"),
+        ("\xb2", "127.0.0.1"),
+        ("fe80::1%eth0", "127.0.0.1"),
+        ("203.0.113.1, 127.1", "127.0.0.1"),
+        ("", "127.0.0.1"),
+        ("a" * 300, "127.0.0.1"),
+    ],
+)
+def test_an_address_has_one_form_and_what_is_none_is_ignored(forwarded: str, address: str) -> None:
+    request: Any = SimpleNamespace(
+        headers={"X-Forwarded-For": forwarded},
+        connection=SimpleNamespace(context=SimpleNamespace(address=("::ffff:127.0.0.1", 1, 0, 0))),
+    )
+    assert address_of(request, True, ("127.0.0.1",)) == address

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from sites import Jar, Site, site
 from tornado.web import RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, Store
+from hello_tornado.sessions.actions import Issue, Keep
+from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import CommitDropped
 from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.sessions.stores.memory import MemoryStore
@@ -264,6 +267,79 @@ def test_a_form_can_be_sent_with_the_cookie_of_a_session_that_has_ended() -> Non
     asyncio.run(scenario())
 
 
+class Refused(First):
+    """Shows its form on the page of an error, too."""
+
+    def write_error(self, _status: int, **_kwargs: Any) -> None:
+        self.finish(self.xsrf_form_html())
+
+
+def test_the_form_on_the_page_of_a_refusal_can_be_sent() -> None:
+    async def scenario() -> None:
+        routes = [*FORMS, ("/refused/(.*)", Refused)]
+        async with site(MemoryStore(), routes, settings=XSRF) as here:
+            jar = Jar()
+            token = token_in(await here.ask(jar, "/form/write"))
+            await here.ask(jar, "/form/login", "POST", f"_xsrf={token}")
+            del jar["_xsrf"]
+            refused = await here.ask(jar, "/refused/count", "POST")
+            assert refused.code == 403
+            answer = await here.ask(jar, "/form/count", "POST", f"_xsrf={token_in(refused)}")
+            assert answer.code == 200
+
+    asyncio.run(scenario())
+
+
+def test_a_late_request_does_not_replace_the_token_of_a_login() -> None:
+    async def scenario() -> None:
+        async with site(MemoryStore(), [*FORMS, *ROUTES], settings=XSRF) as here:
+            jar = Jar()
+            await here.ask(jar, "/count")
+            old = jar.copy()
+            token = token_in(await here.ask(jar, "/form/write"))
+            await here.ask(jar, "/form/login", "POST", f"_xsrf={token}")
+            late = await here.ask(old, "/form/write", take=False)
+            assert "Set-Cookie" not in late.headers
+            again = await here.ask(old, "/form/login", "POST", f"_xsrf={token_in(late)}")
+            assert again.code == 200
+
+    asyncio.run(scenario())
+
+
+class AwayOnce(MemoryStore):
+    is_away = False
+
+    async def save(self, swaps: Any, /) -> Any:
+        if self.is_away:
+            self.is_away = False
+            raise StoreUnavailable("away")
+        return await super().save(swaps)
+
+
+class Persistent(SessionMixin, RequestHandler):
+    async def get(self) -> None:
+        self.session["n"] = 1
+        form = self.xsrf_form_html()
+        with suppress(StoreUnavailable):
+            await self.save_session()
+        self.write(form)
+
+    def post(self) -> None:
+        self.write("fine")
+
+
+def test_a_form_works_though_the_first_save_has_failed() -> None:
+    async def scenario() -> None:
+        store = AwayOnce()
+        async with site(store, [("/", Persistent)], settings=XSRF) as here:
+            jar = Jar()
+            store.is_away = True
+            token = token_in(await here.ask(jar, "/"))
+            assert (await here.ask(jar, "/", "POST", f"_xsrf={token}")).body == b"fine"
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("deed", ["login", "logout"])
 def test_a_double_click_shows_no_error(deed: str) -> None:
     async def scenario() -> None:
@@ -319,3 +395,29 @@ async def test_a_session_that_another_process_clears_is_announced() -> None:
     assert await manager.clear() == 1
     assert announced == [session.handle]
     assert await manager.store.count() == 0
+
+
+@pytest.mark.gen_test
+async def test_a_login_behind_a_conflict_leaves_a_tombstone() -> None:
+    store = MemoryStore()
+    here, elsewhere = (SessionManager(store, hooks=[]) for _ in range(2))
+    session = await here.open(None)
+    session["n"] = 0
+    begun = await here.commit(session)
+    assert isinstance(begun, Issue)
+    for _ in range(3):
+        counting, login, other = [
+            await manager.open(begun.session_id) for manager in (here, here, elsewhere)
+        ]
+        counting.increment("n")
+        login.increment("n")
+        login.renew()
+        other.increment("n")
+        await elsewhere.commit(other)
+        _, renewed = await asyncio.gather(here.commit(counting), here.commit(login))
+        assert isinstance(renewed, Issue)
+        late = await here.open(begun.session_id)
+        late["late"] = 1
+        assert await here.commit(late) == Keep(), "it begins no session"
+        begun = renewed
+    assert (await here.open(begun.session_id))["n"] == 9

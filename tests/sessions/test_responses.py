@@ -220,24 +220,6 @@ def test_a_stream_that_fails_discards_what_came_after_its_first_part() -> None:
     asyncio.run(scenario())
 
 
-class Timed(SessionMixin, RequestHandler):
-    """Is cancelled while its session is being stored."""
-
-    async def get(self) -> None:
-        self.session["n"] = 1
-        async with asyncio.timeout(0):
-            await self.finish("done")
-
-
-def test_a_request_that_is_cancelled_during_its_commit_is_answered() -> None:
-    async def scenario() -> None:
-        async with site(SlowStore(), [("/", Timed)]) as here:
-            stream = await TCPClient().connect("127.0.0.1", here.port)
-            assert (await end_of(stream, "/")).startswith("HTTP/1.1 500")
-
-    asyncio.run(scenario())
-
-
 class Events(SessionMixin, RequestHandler):
     """Server-sent events in the style that most people write: nobody awaits flush()."""
 
@@ -418,5 +400,67 @@ def test_a_current_user_that_was_assigned_stays() -> None:
         async with site(MemoryStore(), [("/", OwnUser)]) as here:
             response = await here.ask(await here.logged_in(), "/")
             assert response.body == b"user object of ada"
+
+    asyncio.run(scenario())
+
+
+class ProgrammedUser(SessionMixin, RequestHandler):
+    """An application whose users may come with a key instead of a session."""
+
+    async def prepare(self) -> None:
+        self.current_user = "robot"
+        await super().prepare()
+
+    def get(self) -> None:
+        self.session["n"] = 1
+        self.write(str(self.current_user))
+
+
+def test_a_current_user_that_was_assigned_before_the_load_stays() -> None:
+    async def scenario() -> None:
+        async with site(MemoryStore(), [("/", ProgrammedUser)]) as here:
+            for jar in (await here.logged_in(), Jar()):
+                assert (await here.ask(jar, "/")).body == b"robot"
+
+    asyncio.run(scenario())
+
+
+class Loud(SessionMixin, RequestHandler):
+    def get(self) -> None:
+        self.session["n"] = 1
+        self.write("x" * 4_000_000)
+
+    def on_finish(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_response_that_is_sent_stays_whole_though_on_finish_raises() -> None:
+    async def scenario() -> None:
+        async with site(SlowStore(), [("/", Loud)]) as here:
+            response = await here.ask(Jar(), "/")
+            assert (response.code, len(response.body)) == (200, 4_000_000)
+
+    asyncio.run(scenario())
+
+
+class PageAndSocket(WebSocketSessionMixin):
+    """A handler that answers requests which are no sockets by itself."""
+
+    login_required = False
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        if "Upgrade" in self.request.headers:
+            await super().get(*args, **kwargs)
+        else:
+            self.session["n"] = 1
+            self.finish("a page")
+
+
+def test_a_page_in_a_socket_handler_is_stored() -> None:
+    async def scenario() -> None:
+        async with site(MemoryStore(), [("/", PageAndSocket)]) as here:
+            jar = Jar()
+            assert (await here.ask(jar, "/")).body == b"a page"
+            assert await here.data(jar) == {"n": 1}
 
     asyncio.run(scenario())

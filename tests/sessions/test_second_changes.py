@@ -1,7 +1,9 @@
 """A second change in a request is a change like the first: after a save, a flush, a failure."""
 
 import asyncio
+import gc
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -14,7 +16,7 @@ from hello_tornado.sessions import Session, SessionManager, SessionMixin, Store
 from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, StoreUnavailable
 from hello_tornado.sessions.events import Ended
-from hello_tornado.sessions.record import Outcome, Swap
+from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 BEFORE = [
@@ -393,3 +395,264 @@ async def test_a_destroyed_session_refuses_writes_before_and_after_its_commit(cl
             session["b"] = 2
         await manager.commit(session)
     assert not session.modified
+
+
+class Twice(SessionMixin, RequestHandler):
+    """Completes its response a second time while the first one waits for a save."""
+
+    async def get(self) -> None:
+        self.session.increment("n")
+        saving = asyncio.ensure_future(self.save_session())
+        await asyncio.sleep(0)
+        self.session.increment("n")
+        self.finish("once")
+        with pytest.raises(RuntimeError, match="finish\\(\\) called twice"):
+            self.finish("twice")
+        await saving
+
+
+def test_a_second_finish_loses_nothing_of_the_first() -> None:
+    async def scenario() -> None:
+        async with site(Failing(), [("/", Twice)]) as here:
+            jar = Jar()
+            assert (await here.ask(jar, "/")).body == b"once"
+            assert await here.data(jar) == {"n": 2}
+
+    asyncio.run(scenario())
+
+
+class Impatient(SessionMixin, RequestHandler):
+    """Stops waiting for its save, in each way of waiting, and goes on."""
+
+    async def get(self, way: str) -> None:
+        self.session.increment("n")
+        waiting = {"save": self.save_session, "flush": self.flush, "finish": self.finish}[way]
+        with pytest.raises(TimeoutError):
+            await self.at_most_now(waiting)
+        if way != "finish":
+            self.session.increment("m")
+
+    async def at_most_now(self, waiting: Callable[[], Any]) -> None:
+        async with asyncio.timeout(0):
+            await waiting()
+
+
+@pytest.mark.parametrize("way", ["save", "flush", "finish"])
+def test_a_save_that_nobody_waits_for_any_more_is_made_once(way: str) -> None:
+    async def scenario() -> None:
+        async with site(Failing(), [("/(save|flush|finish)", Impatient)]) as here:
+            jar = await here.logged_in()
+            for count in (1, 2):
+                assert (await here.ask(jar, f"/{way}")).code == 200
+                expected = {"n": count} | ({} if way == "finish" else {"m": count})
+                assert await here.data(jar) == expected
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_is_stored_is_stored_once_though_the_limit_cannot_be_kept() -> None:
+    class Forgetful(MemoryStore):
+        is_down = False
+
+        async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+            if self.is_down:
+                raise StoreUnavailable("away")
+            return await super().find_by_user(user_id)
+
+    store = Forgetful()
+    manager = SessionManager(store, hooks=[], max_sessions_per_user=1)
+    session = await manager.open(None)
+    session.increment("n")
+    await manager.commit(session)
+    session.increment("n")
+    session.login("ada")
+    store.is_down = True
+    with pytest.raises(StoreUnavailable):
+        await manager.commit(session)
+    store.is_down = False
+    assert not session.modified
+    (stored,) = await manager.sessions_of("ada")
+    assert dict(stored) == {"n": 2}
+
+
+class DuringFlush(SessionMixin, RequestHandler):
+    """Gets another id while an unawaited flush() is being stored."""
+
+    async def get(self, deed: str) -> None:
+        self.session["n"] = 1
+        self.write("first")
+        self.flush()
+        await asyncio.sleep(0)
+        match deed:
+            case "login":
+                self.session.login("bob")
+            case "renew":
+                self.session.renew()
+            case "regenerate":
+                self.session.regenerate()
+            case "destroy":
+                self.session.destroy()
+        self.write("second")
+
+
+@pytest.mark.parametrize(
+    ("deed", "user"), [("login", "bob"), ("renew", "ada"), ("regenerate", None), ("destroy", None)]
+)
+def test_a_new_id_during_a_flush_leaves_with_its_headers(deed: str, user: str | None) -> None:
+    async def scenario() -> None:
+        async with site(Failing(), [("/(.*)/during", DuringFlush)]) as here:
+            jar = await here.logged_in()
+            old = jar.copy()
+            response = await here.ask(jar, f"/{deed}/during")
+            assert (response.code, "Set-Cookie" in response.headers) == (200, True)
+            assert await here.user(jar) == user
+            assert await here.user(old) is None
+
+    asyncio.run(scenario())
+
+
+class AfterFinish(SessionMixin, RequestHandler):
+    async def get(self, way: str) -> None:
+        self.session.increment("n")
+        self.session.append("log", "x")
+        match way:
+            case "then":
+                self.finish("done")
+                await self.save_session()
+            case "beside":
+                await asyncio.gather(self.save_session(), self.answer())
+            case "inside":
+                saving = asyncio.ensure_future(self.save_session())
+                await asyncio.sleep(0)
+                self.finish("done")
+                await saving
+
+    async def answer(self) -> None:
+        await self.finish("done")
+
+
+@pytest.mark.parametrize("way", ["then", "beside", "inside"])
+def test_a_save_beside_finish_stores_once(way: str) -> None:
+    async def scenario() -> None:
+        async with site(Failing(), [("/(.*)/finish", AfterFinish)]) as here:
+            for jar in (Jar(), await here.logged_in()):
+                before = await here.manager.length()
+                assert (await here.ask(jar, f"/{way}/finish")).body == b"done"
+                assert await here.data(jar) == {"n": 1, "log": ["x"]}
+                assert await here.manager.length() <= before + 1
+
+    asyncio.run(scenario())
+
+
+class FailingThenEnding(SessionMixin, RequestHandler):
+    async def get(self) -> None:
+        self.session["n"] = 1
+        self.write("first")
+        self.settings["store"].failures = ["before"]
+        self.flush()
+        await asyncio.sleep(0)
+        self.session.destroy()
+        await asyncio.sleep(0.1)
+
+
+class EndingThenCancelled(SessionMixin, RequestHandler):
+    async def get(self, way: str) -> None:
+        self.session.destroy()
+        self.write("over")
+        if way == "behind a flush":
+            self.flush()
+        async with asyncio.timeout(0):
+            await self.finish()
+
+
+@pytest.mark.parametrize(
+    "path", ["/failing", "/cancelled/at-once", "/cancelled/behind%20a%20flush"]
+)
+def test_a_logout_is_final_though_what_was_under_way_fails(path: str) -> None:
+    async def scenario() -> None:
+        store = Failing()
+        routes: list[Any] = [
+            ("/failing", FailingThenEnding),
+            ("/cancelled/(.*)", EndingThenCancelled),
+        ]
+        async with site(store, routes, settings={"store": store}) as here:
+            jar = await here.logged_in()
+            assert (await here.ask(jar.copy(), path)).code in {200, 500, 503}
+            assert await here.user(jar) is None
+
+    asyncio.run(scenario())
+
+
+class Reloading(SessionMixin, RequestHandler):
+    async def get(self) -> None:
+        same = self.session
+        self.settings["may_renew"].set()
+        await self.settings["renewed"].wait()
+        await self.reload_session()
+        assert self.session is same
+        self.session["after"] = self.session.user_id
+
+
+class Renewing(SessionMixin, RequestHandler):
+    async def get(self) -> None:
+        await self.settings["may_renew"].wait()
+        self.session.renew()
+        await self.save_session()
+        self.settings["renewed"].set()
+
+
+def test_a_session_is_reloaded_under_the_id_that_it_has_now(any_store: Store) -> None:
+    async def scenario() -> None:
+        settings = {"may_renew": asyncio.Event(), "renewed": asyncio.Event()}
+        routes: list[Any] = [("/reload", Reloading), ("/renew", Renewing)]
+        async with site(any_store, routes, settings=settings) as here:
+            jar = await here.logged_in()
+            renewing = asyncio.ensure_future(here.ask(jar, "/renew"))
+            reloading = await here.ask(jar.copy(), "/reload")
+            await renewing
+            assert reloading.code == 200
+            assert await here.data(jar) == {"after": "ada"}
+
+    asyncio.run(scenario())
+
+
+class Remembered(SessionMixin, RequestHandler):
+    """Notes which handlers are still alive."""
+
+    def initialize(self, alive: weakref.WeakSet[RequestHandler]) -> None:
+        alive.add(self)
+
+    async def get(self, way: str) -> None:
+        self.session.increment("n")
+        match way:
+            case "flush":
+                self.write("first")
+                await self.flush()
+            case "unawaited":
+                self.finish("done")
+                await asyncio.sleep(0.01)
+            case "awaited":
+                await self.finish("done")
+            case "saved":
+                await self.save_session()
+            case "logout":
+                self.session.destroy()
+
+
+@pytest.mark.parametrize("way", ["plain", "flush", "unawaited", "awaited", "saved", "logout"])
+def test_a_handler_is_freed_without_the_garbage_collector(way: str) -> None:
+    async def scenario() -> None:
+        alive: weakref.WeakSet[RequestHandler] = weakref.WeakSet()
+        async with site(MemoryStore(), [("/(.*)/", Remembered, {"alive": alive})]) as here:
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(5):
+                    await here.ask(Jar(), f"/{way}/")
+                    await asyncio.sleep(0.01)
+                assert len(alive) <= 1
+            finally:
+                gc.enable()
+
+    asyncio.run(scenario())

@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
-from urllib.parse import urlsplit
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
@@ -39,7 +38,10 @@ class Store(Protocol):
         """The records under these keys, expired or not; what is not there is left out."""
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        """One outcome for each swap, in order. All keys of one call are distinct."""
+        """One outcome for each swap, in order. All keys of one call are distinct.
+
+        A store that keeps others waiting for a row may answer `AGAIN` for it, and save the rest.
+        """
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
         """Write `accessed_at` and `expires_at` where key and version stand; never backwards."""
@@ -62,6 +64,7 @@ class Store(Protocol):
     async def purge(self, now: int, limit: int, /) -> int:
         """Delete up to *limit* records with `0 < expires_at <= now`; returns how many.
 
+        A store that has a clock deletes nothing that lives by that: the caller's may be wrong.
         A process that finds another one at it may leave it to that one, and return 0.
         """
 
@@ -92,7 +95,8 @@ def open_store(url: str) -> Store:
     Opening does no I/O; the store connects on first use. Other packages add schemes by an entry
     point in the group `hello_tornado.stores`: scheme = a callable that takes the URL.
     """
-    scheme = urlsplit(url).scheme.partition("+")[0]
+    check_is_encoded(url)
+    scheme = url.partition(":")[0].partition("+")[0].lower() if ":" in url else ""
     known = {point.name: point for point in entry_points(group=GROUP)}
     if scheme not in known:
         raise ConfigurationError(
@@ -111,6 +115,20 @@ def open_store(url: str) -> Store:
     return store
 
 
+def check_is_encoded(url: str) -> None:
+    """Refuse a URL whose password would be taken for a part of the host or of the path.
+
+    There is one @ at most, and it stands before the first of the characters / ? #.
+    """
+    parts = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)
+    authority, rest = parts[0], "".join(parts[1:])
+    if authority.count("@") > 1 or (authority and "@" in rest):
+        raise ConfigurationError(
+            "the store's URL has an @ in a place where none can be. Percent-encode the password: "
+            "write @ as %40, / as %2F, ? as %3F, # as %23 and : as %3A"
+        )
+
+
 def as_store(given: Store | str) -> Store:
     """A store as it is, or the one that a URL names."""
     if isinstance(given, str):
@@ -123,5 +141,5 @@ def as_store(given: Store | str) -> Store:
 
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
-    without = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    without = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"([?&][^=&]*pass[^=&]*)=[^&]*", r"\1=***", without, flags=re.IGNORECASE)

@@ -9,7 +9,6 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.stores.held import HeldLanes
 from hello_tornado.sessions.stores.sql import SqlStore
 
 CHANNEL: Final = "hello_tornado_sessions"
@@ -25,10 +24,8 @@ class PostgresqlStore(SqlStore):
 
     async def announcements(self) -> AsyncGenerator[Collection[str]]:
         """What is announced from now on."""
-        lanes = self._database.lanes
-        assert isinstance(lanes, HeldLanes)  # noqa: S101 - as of every PostgreSQL
         try:
-            async with lanes.connect() as connection:
+            async with self._database.connect() as connection:
                 raw = await connection.get_raw_connection()
                 async with aclosing(_payloads(raw.driver_connection)) as payloads:
                     async for payload in payloads:

@@ -173,16 +173,16 @@ end
 
 function verbs.purge(args)
   local now, limit = unpack(args)
+  -- The caller's clock may be wrong: nothing is deleted that lives by ours.
+  local seconds, microseconds = unpack(redis.call('TIME'))
+  now = math.min(tonumber(now), tonumber(seconds) * 1000000 + tonumber(microseconds))
+  now = string.format('%.0f', now)
   local expired = redis.call('ZRANGEBYSCORE', EXPIRIES, '(0', now, 'LIMIT', 0, limit)
   for _, key in ipairs(expired) do
     local record = read(key)
     if record then forget(key, record) else redis.call('ZREM', EXPIRIES, key) end
   end
   return #expired
-end
-
-function verbs.memory()
-  return redis.call('INFO', 'memory')
 end
 
 local verb = table.remove(ARGV, 1)

@@ -8,7 +8,8 @@
 | `redis+cluster://`, `rediss+cluster://` | a cluster, by some of its nodes: `host:6379,host:6380` |
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
@@ -18,35 +19,42 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.stores import check_is_encoded
+from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, limit_of
 
-LIMIT_SECONDS = 3
-CONNECTIONS = 5  # one listens, and each of the others carries a batch: few, so that they are big
 PORT = 6379
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
-OPTIONS = ("db", "prefix", "wait_replicas", *TLS_OPTIONS)
+OPTIONS = ("db", "prefix", "timeout", "wait_replicas", *TLS_OPTIONS)
 SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss"}
 
 
 class Target(NamedTuple):
-    """A client, the prefix of every name, and how many replicas a delete waits for."""
+    """What makes clients, the prefix of every name, and what else the URL says.
 
-    client: Redis | RedisCluster
+    A delete waits for so many *replicas*; a call may take *limit* seconds.
+    """
+
+    connect: Callable[[], Redis | RedisCluster]
     prefix: str
     replicas: int
+    limit: float
 
 
 def target_of(text: str) -> Target:
     """What a URL leads to, not yet connected; `ConfigurationError` says what is wrong with it."""
+    check_is_encoded(text)
     parts = urlsplit(text)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     _check(parts, options)
     prefix = options.pop("prefix", "hello_tornado")
     replicas = int(options.pop("wait_replicas", "0"))
+    limit = limit_of(options.pop("timeout", str(LIMIT_SECONDS)))
+    connect = partial(_client, parts._replace(query=urlencode(options)), limit)
     try:
-        client = _client(parts._replace(query=urlencode(options)))
+        connect()
     except ValueError as error:  # such as a port that is no number
         raise ConfigurationError(f"the Redis URL cannot be used: {error}") from None
-    return Target(client, prefix, replicas)
+    return Target(connect, prefix, replicas, limit)
 
 
 def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
@@ -65,12 +73,12 @@ def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
             raise ConfigurationError(f"a Redis URL has {value!r} where a number belongs")
 
 
-def _client(parts: SplitResult) -> Redis | RedisCluster:
+def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
     """Our limits, and no second try of its own: a write that was tried twice may be done twice."""
     scheme, _, kind = parts.scheme.partition("+")
     limits: dict[str, Any] = {
-        "socket_connect_timeout": LIMIT_SECONDS,
-        "socket_timeout": LIMIT_SECONDS,
+        "socket_connect_timeout": limit,
+        "socket_timeout": limit,
         "retry": Retry(NoBackoff(), 0),
     }
     if "unix" in (scheme, kind):
@@ -83,7 +91,5 @@ def _client(parts: SplitResult) -> Redis | RedisCluster:
         return RedisCluster.from_url(url, startup_nodes=others, **limits)
     else:
         url = parts._replace(scheme=SCHEMES[scheme]).geturl()
-    pool = BlockingConnectionPool.from_url(
-        url, max_connections=CONNECTIONS, timeout=LIMIT_SECONDS, **limits
-    )
+    pool = BlockingConnectionPool.from_url(url, max_connections=1, timeout=limit, **limits)
     return Redis.from_pool(pool)

@@ -13,10 +13,13 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    BindParameter,
     Connection,
     Integer,
     LargeBinary,
+    Select,
     Text,
+    TextClause,
     bindparam,
     insert,
     select,
@@ -24,24 +27,34 @@ from sqlalchemy import (
 )
 
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
-from hello_tornado.sessions.stores.schema import FOLDING, sessions
+from hello_tornado.sessions.record import (
+    AGAIN,
+    Conflict,
+    Gone,
+    Outcome,
+    Saved,
+    SessionRecord,
+    Swap,
+)
+from hello_tornado.sessions.stores.schema import FOLDING, by_key, sessions
 from hello_tornado.sessions.stores.statements import load
 from hello_tornado.sessions.stores.transactions import transaction
 
 COLUMNS = SessionRecord._fields  # a record is a row: schema.py has the same names in this order
 
-LOCK_VERSIONS = (
-    select(sessions.c.key, sessions.c.version)
-    .where(sessions.c.key.in_(bindparam("keys", expanding=True)))
-    .with_for_update()
+VERSIONS = by_key(
+    select(sessions.c.key, sessions.c.version).where(
+        sessions.c.key.in_(bindparam("keys", expanding=True))
+    )
 )
+LOCK_VERSIONS = VERSIONS.with_for_update()
+LOCK_FREE_VERSIONS = VERSIONS.with_for_update(skip_locked=True)
 CREATE = insert(sessions)
 SAVE = (  # for SQLite's own driver, which takes rows as they are
     f"UPDATE sessions SET {', '.join(f'{name} = ?' for name in COLUMNS)} "  # noqa: S608
     "WHERE key = ? AND version = ?"
 )
-AT_ONCE = text("""
+SAVE_AT_ONCE = """
     WITH new AS (
         SELECT * FROM unnest(
             :old_key, :old_version, :key, :handle, :version, :user_id, :data,
@@ -57,7 +70,7 @@ AT_ONCE = text("""
         FROM new WHERE old_key IS NULL
     ), standing AS (
         SELECT sessions.key FROM sessions JOIN new ON sessions.key = new.old_key
-        ORDER BY sessions.key FOR UPDATE OF sessions
+        ORDER BY sessions.key FOR UPDATE OF sessions {wait}
     )
     UPDATE sessions SET
         key = new.key, handle = new.handle, version = new.version, user_id = new.user_id,
@@ -66,7 +79,8 @@ AT_ONCE = text("""
     FROM new JOIN standing ON standing.key = new.old_key
     WHERE sessions.key = standing.key AND sessions.version = new.old_version
     RETURNING new.old_key
-""").bindparams(
+"""
+PARAMETERS: tuple[BindParameter[Any], ...] = (
     *(bindparam(name, type_=ARRAY(LargeBinary)) for name in ("old_key", "key", "data")),
     *(bindparam(name, type_=ARRAY(Text)) for name in ("handle", "user_id")),
     *(bindparam(name, type_=ARRAY(Integer)) for name in ("old_version", "version")),
@@ -75,27 +89,51 @@ AT_ONCE = text("""
         for name in ("created_at", "accessed_at", "expires_at")
     ),
 )
+AT_ONCE = text(SAVE_AT_ONCE.format(wait="")).bindparams(*PARAMETERS)
+FREE_AT_ONCE = text(SAVE_AT_ONCE.format(wait="SKIP LOCKED")).bindparams(*PARAMETERS)
 
 
 def save(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
     """One outcome for each swap; `IntegrityError`, and nothing done, when a new key is taken."""
     if connection.dialect.name == "postgresql":
-        return _save_at_once(connection, swaps)
+        return _save_at_once(connection, swaps, AT_ONCE)
     try:
         _save_all(connection, swaps)
     except _SomeLost:
         with transaction(connection):
-            return _save_those_that_stand(connection, swaps)
+            return _save_those_that_stand(connection, swaps, LOCK_VERSIONS)
     return [Saved()] * len(swaps)
 
 
-def _save_at_once(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+def save_free(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+    """The same; `AGAIN` for those rows that somebody holds, and nobody waits for them."""
+    if connection.dialect.name == "postgresql":
+        outcomes = _save_at_once(connection, swaps, FREE_AT_ONCE)
+    else:
+        with transaction(connection):
+            outcomes = _save_those_that_stand(connection, swaps, LOCK_FREE_VERSIONS)
+    return [
+        # It lost, and yet what it was made from still stands: it did not get the lock.
+        AGAIN
+        if isinstance(outcome, Conflict) and old is not None and _stands(old, outcome.current)
+        else outcome
+        for (old, _), outcome in zip(swaps, outcomes, strict=True)
+    ]
+
+
+def _stands(old: SessionRecord, current: SessionRecord) -> bool:
+    return current.key == old.key and current.version == old.version
+
+
+def _save_at_once(
+    connection: Connection, swaps: Sequence[Swap], statement: TextClause
+) -> Sequence[Outcome]:
     values: dict[str, list[Any]] = {
         name: [new[place] for _, new in swaps] for place, name in enumerate(COLUMNS)
     }
     values["old_key"] = [old and old.key for old, _ in swaps]
     values["old_version"] = [old and old.version for old, _ in swaps]
-    saved = {bytes(key) for key in connection.execute(AT_ONCE, values).scalars()}
+    saved = {bytes(key) for key in connection.execute(statement, values).scalars()}
     losers = [old.key for old, _ in swaps if old is not None and old.key not in saved]
     return _outcomes(swaps, losers, load(connection, losers) if losers else {})
 
@@ -108,9 +146,11 @@ def _save_all(connection: Connection, swaps: Sequence[Swap]) -> None:
         _create(connection, swaps)
 
 
-def _save_those_that_stand(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+def _save_those_that_stand(
+    connection: Connection, swaps: Sequence[Swap], lock: Select[Any]
+) -> Sequence[Outcome]:
     changes = [(old, new) for old, new in swaps if old is not None]
-    rows = connection.execute(LOCK_VERSIONS, {"keys": sorted(old.key for old, _ in changes)})
+    rows = connection.execute(lock, {"keys": sorted(old.key for old, _ in changes)})
     standing = {bytes(key): version for key, version in rows}
     if winners := [(old, new) for old, new in changes if standing.get(old.key) == old.version]:
         _update(connection, winners)

@@ -1,41 +1,40 @@
 """A SQL database as we use one: functions of a connection, run where they block nobody."""
 
+import asyncio
+import random
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, MetaData
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-)
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hello_tornado.sessions.errors import (
-    ConfigurationError,
-    StoreError,
-    StoreTimeout,
-    StoreUnavailable,
-)
+from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.stores import without_password
-from hello_tornado.sessions.stores.held import HeldLanes
+from hello_tornado.sessions.stores.connections import Connections
+from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, Wait
+from hello_tornado.sessions.stores.failures import Taken, TakenBack
+from hello_tornado.sessions.stores.sql_server import SqlServer
 from hello_tornado.sessions.stores.sql_url import target_of
-from hello_tornado.sessions.stores.sqlite import SqliteLanes
+from hello_tornado.sessions.stores.sqlite import SqliteThreads
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+PAUSE_SECONDS = 0.02  # on average, before a transaction that was taken back is repeated
 
-class Lanes(Protocol):
-    """How a kind of database is driven: where functions of a connection run."""
+__all__ = ["SqlDatabase", "Taken"]
+
+
+class Runner(Protocol):
+    """Where functions of a connection run; their errors are a `StoreError` there already."""
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """The result of *function* on a connection in AUTOCOMMIT."""
 
-    async def survey(
+    async def scan(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """The same on another connection, so that no `read` waits for what takes its time."""
@@ -49,16 +48,24 @@ class Lanes(Protocol):
         """Close every connection."""
 
 
-class Taken(StoreError):
-    """A constraint was broken: as good as always, a key that was to be new stands already."""
-
-
 class SqlDatabase:
     """One database; `from_url` opens it. What goes wrong is a `StoreError`."""
 
-    def __init__(self, lanes: Lanes, name: str) -> None:
-        self.lanes = lanes
+    def __init__(
+        self,
+        runner: Runner,
+        name: str,
+        *,
+        limit: float = LIMIT_SECONDS,
+        server: SqlServer | None = None,
+    ) -> None:
+        self.limit_seconds = limit
+        self._runner = runner
         self._name = name
+        self._server = server
+        self.read = runner.read
+        self.scan = runner.scan
+        self.write = runner.write
 
     def __str__(self) -> str:
         return self._name
@@ -71,53 +78,37 @@ class SqlDatabase:
         """
         target = target_of(text)
         name = without_password(target.url.render_as_string())
+        if target.url.get_backend_name() == "sqlite":
+            threads = SqliteThreads(target.url, metadata, target.limit)
+            return cls(threads, name, limit=target.limit)
         try:
-            if target.url.get_backend_name() == "sqlite":
-                return cls(SqliteLanes(target.url, metadata), name)
-            return cls(HeldLanes(target), name)
+            server = SqlServer(target)
         except ArgumentError as error:
             raise ConfigurationError(f"the store's URL cannot be used: {error}") from None
+        connections = Connections(server, target.limit)
+        return cls(connections, name, limit=target.limit, server=server)
 
-    async def read(
+    async def transact(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function*, which only reads."""
-        return await self._answer(self.lanes.read, function, *args, **kwargs)
+        """The result of *function*, which is one transaction.
 
-    async def survey(
-        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """The result of *function*, which reads a lot; nobody else waits for it."""
-        return await self._answer(self.lanes.survey, function, *args, **kwargs)
+        It is repeated, as long as the time allows, when the database has taken it back.
+        """
+        wait = Wait()
+        while True:
+            try:
+                with wait:
+                    return await self.write(function, *args, **kwargs)
+            except TakenBack:
+                with wait:
+                    await asyncio.sleep(2 * PAUSE_SECONDS * random.random())  # noqa: S311
 
-    async def write(
-        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """The result of *function*, which may write."""
-        return await self._answer(self.lanes.write, function, *args, **kwargs)
+    def connect(self) -> AsyncConnection:
+        """A connection of the caller's own: `async with database.connect() as connection`."""
+        assert self._server is not None  # noqa: S101 - SQLite is not asked for one
+        return self._server.connect()
 
     async def aclose(self) -> None:
         """Close the connections, and the threads they live in."""
-        await self.lanes.aclose()
-
-    async def _answer(
-        self, lane: Callable[..., Any], function: Callable[..., R], *args: Any, **kwargs: Any
-    ) -> R:
-        try:
-            result: R = await lane(function, *args, **kwargs)
-        except IntegrityError as error:
-            raise Taken(f"the session store refused: {_cause(error)}") from error
-        except TimeoutError as error:
-            raise StoreTimeout("the session store failed: it did not answer in time") from error
-        except (OperationalError, InterfaceError, OSError) as error:
-            kind = StoreTimeout if "database is locked" in str(error) else StoreUnavailable
-            raise kind(f"the session store failed: {_cause(error)}") from error
-        except DBAPIError as error:
-            unknown = StoreUnavailable if error.connection_invalidated else StoreError
-            raise unknown(f"the session store failed: {_cause(error)}") from error
-        return result
-
-
-def _cause(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return str(cause).strip().partition("\n")[0]
+        await self._runner.aclose()

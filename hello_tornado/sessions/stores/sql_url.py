@@ -8,32 +8,43 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.stores import check_is_encoded
+from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, limit_of
 
 ON_THE_LOOP = {"postgresql": "psycopg", "mysql": "asyncmy", "mariadb": "asyncmy"}
 IN_A_THREAD = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
-READ_COMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+# The drivers put values into the statement, escaped with backslashes. A server whose own sql_mode
+# holds NO_BACKSLASH_ESCAPES would read such a value as SQL. MariaDB and MySQL name the isolation
+# level differently; each reads only the comments that are meant for it.
+MARIADB_SETTINGS = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00' "
+    "/*M! , tx_isolation = 'READ-COMMITTED' */ "
+    "/*!80000 , transaction_isolation = 'READ-COMMITTED' */"
+)
 YES = {"true", "1", "yes"}
 
 
 class Target(NamedTuple):
-    """A URL as SQLAlchemy takes it, and what its driver is told besides."""
+    """A URL as SQLAlchemy takes it, what its driver is told besides, and a call's seconds."""
 
     url: URL
     arguments: Mapping[str, Any]
+    limit: float = LIMIT_SECONDS
 
 
 def target_of(text: str) -> Target:
     """What a URL leads to from an event loop; a driver that it names is used."""
-    url = parse(text)
+    url, limit = _without_timeout(parse(text))
     driver = ON_THE_LOOP.get(url.drivername)
-    return _with_arguments(
+    target = _with_arguments(
         url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
     )
+    return target._replace(limit=limit)
 
 
 def blocking_target_of(text: str) -> Target:
     """The same database for a thread that waits, as upgrades do."""
-    url = parse(text)
+    url, _ = _without_timeout(parse(text))
     name = url.get_backend_name()
     if name not in IN_A_THREAD:
         return Target(url, {})
@@ -45,6 +56,7 @@ def blocking_target_of(text: str) -> Target:
 
 def parse(text: str) -> URL:
     """The parts of a URL; `ConfigurationError` when it is none, or SQLite's without a file."""
+    check_is_encoded(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -54,12 +66,24 @@ def parse(text: str) -> URL:
         ) from None
     if url.drivername == "postgres":
         return url.set(drivername="postgresql")
+    if url.get_backend_name() == "sqlite" and url.host:
+        raise ConfigurationError(
+            "a SQLite URL has three slashes before a relative path, and four before an absolute "
+            f"one: sqlite:///{url.host}/{url.database or 'sessions.db'}"
+        )
     if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
         raise ConfigurationError(
             "sqlite:// needs a file: sqlite:///var/sessions.db; "
             "for sessions that end with the process use memory://"
         )
     return url
+
+
+def _without_timeout(url: URL) -> tuple[URL, float]:
+    text = url.query.get("timeout")
+    if text is None:
+        return url, LIMIT_SECONDS
+    return url.difference_update_query(["timeout"]), limit_of(str(text))
 
 
 def _with_arguments(url: URL) -> Target:
@@ -69,11 +93,15 @@ def _with_arguments(url: URL) -> Target:
     certificate has to be one that the system trusts, and to name the host. psycopg would write
     arrays as text, which takes it twice as long for keys.
     """
+    arguments: dict[str, Any]
     if url.get_driver_name() == "psycopg":
-        return Target(url, {"context": _arrays_in_binary()})
+        arguments = {"context": _arrays_in_binary()}
+        if "client_encoding" not in url.query:
+            arguments["client_encoding"] = "UTF8"
+        return Target(url, arguments)
     if url.get_backend_name() not in {"mysql", "mariadb"}:
         return Target(url, {})
-    arguments: dict[str, Any] = {"init_command": READ_COMMITTED}
+    arguments = {"init_command": MARIADB_SETTINGS}
     if str(url.query.get("ssl", "")).lower() in YES:
         arguments["ssl"] = ssl.create_default_context()
         url = url.difference_update_query(["ssl"])

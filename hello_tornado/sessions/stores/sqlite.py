@@ -1,57 +1,70 @@
-"""How SQLite is driven: threads that read, survey and write, each with its own connection.
+"""How SQLite is driven: threads that read, scan and write, each with its own connection.
 
 SQLite has one writer at a time, so one thread with group commit loses nothing; and no statement
-ever runs on the event loop, where a cold page or a lock would hold up every request.
+ever runs on the event loop, where a cold page or a lock would hold up every request. A thread that
+hangs cannot be ended. Its callers leave it behind in time, and what they asked for and was not
+begun is never done.
 """
 
 import asyncio
+import logging
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, MetaData, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, MetaData, NullPool, create_engine, event, inspect
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
+from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.stores.deadlines import (
+    LIMIT_SECONDS,
+    Breaker,
+    deadline_of_call,
+    did_not_answer,
+)
+from hello_tornado.sessions.stores.failures import HARMLESS
+from hello_tornado.sessions.stores.sql_errors import judge
 from hello_tornado.sessions.stores.transactions import transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
+FileIdentity: TypeAlias = tuple[int, int]
 
-BUSY_SECONDS = 3
-BUSY_PAUSE_SECONDS = 0.01
+BUSY_PAUSE_SECONDS: Final = 0.01
+
+logger = logging.getLogger("hello_tornado.sessions")
 
 
-class SqliteLanes:
-    """Runs functions of a connection in the reader's, the surveyor's or the writer's thread.
+class SqliteThreads:
+    """Runs functions of a connection in the reader's, the scanner's or the writer's thread.
 
     The file, its directory (mode 0700) and its tables are made when they are missing.
     """
 
-    def __init__(self, url: URL, metadata: MetaData) -> None:
-        self._url = url
-        self._metadata = metadata
-        self._reader = _Lane(self._connect)
-        self._surveyor = _Lane(self._connect)
-        self._writer = _Lane(self._connect_and_create)
+    def __init__(self, url: URL, metadata: MetaData, limit: float = LIMIT_SECONDS) -> None:
+        self._limit = limit
+        database = _Database(url, metadata, limit)
+        self._reader, self._scanner, self._writer = (_Thread(database, limit) for _ in range(3))
+        close_before_a_fork(self)
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """The result of *function* on the reading connection."""
-        await self._writer.connected()  # which makes the tables
         return await self._reader.run(function, *args, **kwargs)
 
-    async def survey(
+    async def scan(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """The result of *function*, which takes its time, on a connection beside that one."""
-        await self._writer.connected()
-        return await self._surveyor.run(function, *args, **kwargs)
+        return await self._scanner.run(function, *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -59,80 +72,174 @@ class SqliteLanes:
         """The result of *function* on the writing connection."""
         return await self._writer.run(function, *args, **kwargs)
 
+    def close(self) -> None:
+        """Close all connections and end their threads; waits for them as long as for a call."""
+        threads = (self._reader, self._scanner, self._writer)
+        wait([closing for thread in threads for closing in thread.close()], self._limit)
+
     async def aclose(self) -> None:
-        """Close all connections and end their threads."""
-        for lane in (self._reader, self._surveyor, self._writer):
-            await lane.aclose()
+        """The same, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
 
-    def _connect(self) -> Connection:
-        return sqlite_engine(self._url).connect().execution_options(isolation_level="AUTOCOMMIT")
 
-    def _connect_and_create(self) -> Connection:
-        make_private_file(Path(str(self._url.database)))
-        connection = self._connect()
-        with transaction(connection):
-            self._metadata.create_all(connection)
+def close_before_a_fork(threads: SqliteThreads) -> None:
+    """SQLite's locks belong to a process: a child must find no connection that it did not open."""
+    reference = weakref.ref(threads)
+
+    def close() -> None:
+        if (living := reference()) is not None:
+            living.close()
+
+    os.register_at_fork(before=close)
+
+
+class _Database:
+    """One file, as connections to it are opened."""
+
+    def __init__(self, url: URL, metadata: MetaData, limit: float) -> None:
+        self.path = Path(str(url.database))
+        self._metadata = metadata
+        self._engine = sqlite_engine(url, limit)
+        self._may_be_made = True
+
+    def open(self) -> Connection:
+        """A connection in AUTOCOMMIT, to a file that has the tables."""
+        if self._may_be_made:
+            make_private_file(self.path)
+        elif not self.path.exists():
+            raise self.missing()
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            if not self._metadata.tables.keys() <= {*inspect(connection).get_table_names()}:
+                with transaction(connection):
+                    self._metadata.create_all(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._may_be_made = False
         return connection
 
+    def identity(self) -> FileIdentity | None:
+        """Which file stands at the path now, if any."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
-class _Lane:
+    def missing(self) -> StoreUnavailable:
+        """The error while no file stands there. Making a new one would hide what was lost."""
+        return StoreUnavailable(
+            f"the session store failed: the file {self.path} was removed or replaced while it was "
+            "in use; put it back, or restart the server to begin with an empty one"
+        )
+
+
+class _Thread:
     """One thread with one connection, opened when it is first needed."""
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
-        self._connect = connect
-        self._connection: Connection | None = None
-        self._thread: ThreadPoolExecutor | None = None
-
-    async def connected(self) -> None:
-        """Return when there is a connection."""
-        if self._connection is None:
-            await self.run(lambda _connection: None)
+    def __init__(self, database: _Database, limit: float) -> None:
+        self._database = database
+        self._breaker = Breaker(limit, time.monotonic)
+        self._worker: _Worker | None = None
 
     async def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-        """The result of *function* with the connection."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessions-sqlite")
+        """The result of *function* with the connection; `StoreTimeout` when it takes too long."""
+        limit, loop = self._breaker.admit(), asyncio.get_running_loop()
+        deadline, began = deadline_of_call(limit), loop.time()
+        worker = self._worker
+        if worker is None:
+            worker = self._worker = _Worker(self._database)
+        try:
+            async with asyncio.timeout_at(deadline):
+                call = partial(worker.call, function, *args, **kwargs)
+                result: R = await loop.run_in_executor(worker.executor, call)
+        except TimeoutError:
+            self._breaker.timed_out(loop.time() - began)
+            raise did_not_answer() from None
+        except Exception as error:  # noqa: BLE001 - judge() says what it is
+            judged = judge(error)
+            if isinstance(judged, StoreTimeout):  # SQLite itself has waited for a lock
+                self._breaker.timed_out(loop.time() - began)
+            raise judged from judged.__cause__
+        self._breaker.answered()
+        return result
 
-        def call() -> R:
-            if self._connection is None:
-                self._connection = self._connect()
-            return function(self._connection, *args, **kwargs)
+    def close(self) -> list[Future[None]]:
+        """Let the connection be closed where it was opened, and the thread end afterwards."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return []
+        closing = worker.executor.submit(worker.let_go)
+        worker.executor.shutdown(wait=False)
+        return [closing]
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-    async def aclose(self) -> None:
-        """Close the connection where it was opened, then end the thread."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
+class _Worker:
+    """What lives in a thread: a connection, and the file that it is to."""
 
-        def close() -> None:
-            connection, self._connection = self._connection, None
-            if connection is not None:
+    def __init__(self, database: _Database) -> None:
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="sessions-sqlite")
+        self._database = database
+        self._connection: Connection | None = None
+        self._file: FileIdentity | None = None
+
+    def call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """The result of *function*, if the file is still the one that was opened."""
+        connection = self._opened()
+        try:
+            result = function(connection, *args, **kwargs)
+        except Exception as error:
+            if not isinstance(judge(error), HARMLESS):
+                self.let_go()
+            raise
+        if not self._is_at_its_place():
+            raise self._database.missing()
+        return result
+
+    def _opened(self) -> Connection:
+        if self._connection is None or not self._is_at_its_place():
+            self._connection = self._database.open()
+            self._file = self._database.identity()
+        return self._connection
+
+    def _is_at_its_place(self) -> bool:
+        """Whether the file still has its name; if not, what is written to it would be lost."""
+        if self._database.identity() == self._file:
+            return True
+        self.let_go()
+        logger.error("The file %s was removed or replaced while it was in use", self._database.path)
+        return False
+
+    def let_go(self) -> None:
+        """Close the connection, in whatever state it is."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.invalidate()
+            with suppress(Exception):
                 connection.close()
-                connection.engine.dispose()
-
-        await asyncio.get_running_loop().run_in_executor(thread, close)
-        thread.shutdown()
 
 
-def sqlite_engine(url: URL) -> Engine:
+def sqlite_engine(url: URL, limit: float = LIMIT_SECONDS) -> Engine:
     """An engine whose connections use WAL, wait for a fsync at each commit, and wait for locks."""
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        url, poolclass=NullPool, connect_args={"timeout": limit}, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _record: object) -> None:
         cursor = connection.cursor()
-        _switch_to_wal(cursor)
+        _switch_to_wal(cursor, limit)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.close()
 
     return engine
 
 
-def _switch_to_wal(cursor: DBAPICursor) -> None:
+def _switch_to_wal(cursor: DBAPICursor, limit: float) -> None:
     """For this statement SQLite itself does not wait, when another process starts beside us."""
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + limit
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")

@@ -3,6 +3,7 @@
 What writes does so in a transaction of its own.
 """
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,12 +18,13 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    text,
     update,
 )
 
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import SessionRecord
-from hello_tornado.sessions.stores.schema import sessions
+from hello_tornado.sessions.stores.schema import FOLDING, by_key, sessions
 from hello_tornado.sessions.stores.transactions import transaction
 
 PURGE_LOCK = 7_403_117_052  # any number, as long as every process takes the same
@@ -41,12 +43,13 @@ TOUCH = (
     )
     .values(accessed_at=bindparam("new_accessed_at"), expires_at=bindparam("new_expires_at"))
 )
-LOCK_KEYS = (
-    select(sessions.c.key)
-    .where(sessions.c.key.in_(bindparam("keys", expanding=True)))
-    .with_for_update()
-)
+KEYS = select(sessions.c.key).where(sessions.c.key.in_(bindparam("keys", expanding=True)))
+LOCK_KEYS = by_key(KEYS).with_for_update()
+LOCK_FREE_KEYS = by_key(KEYS).with_for_update(skip_locked=True)
 DELETE = delete(sessions).where(sessions.c.key.in_(bindparam("keys", expanding=True)))
+DELETE_BY_KEY = text(  # the same, as MariaDB has to be told
+    "DELETE sessions FROM sessions FORCE INDEX (PRIMARY) WHERE `key` IN :keys"
+).bindparams(bindparam("keys", expanding=True))
 FIND_BY_USER = (
     select(sessions)
     .where(sessions.c.user_id == bindparam("user_id"))
@@ -68,10 +71,7 @@ EXPIRED = (
     .where(sessions.c.expires_at > 0, sessions.c.expires_at <= bindparam("now"))
     .order_by(sessions.c.expires_at)
     .limit(bindparam("limit"))
-)
-PURGE = delete(sessions).where(
-    sessions.c.key.in_(bindparam("keys", expanding=True)),
-    sessions.c.expires_at <= bindparam("now"),
+    .with_for_update(skip_locked=True)
 )
 
 BEFORE_ALL = (-(2**63), SessionKey(b""))
@@ -94,12 +94,21 @@ def touch(connection: Connection, records: Iterable[SessionRecord]) -> None:
             connection.execute(TOUCH, [_old(record) | _times(record) for record in ordered])
 
 
+def touch_free(connection: Connection, records: Collection[SessionRecord]) -> None:
+    """The same, without those rows that somebody holds: whoever writes one sets its times, too."""
+    with transaction(connection):
+        keys = {"keys": sorted(record.key for record in records)}
+        free = {bytes(key) for key in connection.execute(LOCK_FREE_KEYS, keys).scalars()}
+        if rows := [_old(record) | _times(record) for record in records if record.key in free]:
+            connection.execute(TOUCH, rows)
+
+
 def remove(connection: Connection, keys: Collection[SessionKey]) -> Collection[SessionKey]:
     """Delete records; returns the keys of those that were there."""
     with transaction(connection):
         there = connection.execute(LOCK_KEYS, {"keys": sorted(keys)}).scalars().all()
         if there:
-            connection.execute(DELETE, {"keys": there})
+            _delete(connection, there)
     return {SessionKey(bytes(key)) for key in there}
 
 
@@ -144,18 +153,38 @@ def _alone(connection: Connection) -> Iterator[bool]:
         case "mysql" | "mariadb":
             name = f"CONCAT('{PURGE_LOCK} ', DATABASE())"
             is_alone = connection.exec_driver_sql(f"SELECT GET_LOCK({name}, 0)").scalar_one() == 1
-            yield is_alone
-            if is_alone:
-                connection.exec_driver_sql(f"SELECT RELEASE_LOCK({name})")
+            try:
+                yield is_alone
+            finally:
+                if is_alone:  # else it would be held as long as the connection
+                    connection.exec_driver_sql(f"SELECT RELEASE_LOCK({name})")
         case _:
             yield True
 
 
 def _purge(connection: Connection, now: int, limit: int) -> int:
+    now = min(now, _clock(connection))
     expired = connection.execute(EXPIRED, {"now": now, "limit": limit}).scalars().all()
     if not expired:
         return 0
-    return connection.execute(PURGE, {"keys": expired, "now": now}).rowcount
+    return _delete(connection, expired)  # which we hold: nobody has touched them meanwhile
+
+
+def _delete(connection: Connection, keys: Sequence[Any]) -> int:
+    statement = DELETE_BY_KEY if connection.dialect.name in FOLDING else DELETE
+    return connection.execute(statement, {"keys": keys}).rowcount
+
+
+def _clock(connection: Connection) -> int:
+    """The moment now, as the database knows it: no process may purge by a clock of its own."""
+    match connection.dialect.name:
+        case "postgresql":
+            query = "SELECT (extract(epoch from clock_timestamp()) * 1000000)::bigint"
+        case "mysql" | "mariadb":
+            query = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+        case _:
+            return time.time_ns() // 1_000  # a file has no clock, and its machine has one
+    return int(connection.exec_driver_sql(query).scalar_one())
 
 
 def _record(row: Row[Any]) -> SessionRecord:

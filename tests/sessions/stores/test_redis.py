@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,7 @@ from hello_tornado.sessions.errors import (
     StoreUnavailable,
 )
 from hello_tornado.sessions.record import Saved, Swap
-from hello_tornado.sessions.stores import redis as redis_store
-from hello_tornado.sessions.testing import HOUR, NOW, make_record, renewed
+from hello_tornado.sessions.testing import HOUR, NOW, make_record, newer, renewed
 
 pytestmark = pytest.mark.gen_test
 
@@ -139,11 +139,62 @@ async def test_a_full_redis_takes_no_new_session_and_loses_none(redis: Redis) ->
     await store.aclose()
 
 
-async def test_a_server_that_hangs_is_left_behind_and_found_again(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+def short_of_replicas(redis: Redis) -> None:
+    redis.config_set("min-replicas-to-write", 1)
+
+
+def a_replica(redis: Redis) -> None:
+    redis.replicaof("127.0.0.1", 1)
+
+
+def unable_to_write_its_snapshot(redis: Redis) -> None:
+    directory = Path(redis.config_get("dir")["dir"])
+    (directory / "dump.rdb" / "in the way").mkdir(parents=True)
+    redis.config_set("save", "3600 1")
+    redis.set("a", 1)
+    redis.bgsave()
+    while redis.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        pass
+
+
+@pytest.mark.parametrize("refuses", [short_of_replicas, a_replica, unable_to_write_its_snapshot])
+async def test_a_refusal_that_passes_is_unavailable_and_the_next_call_connects_anew(
+    redis: Redis, refuses: Callable[[Redis], None]
 ) -> None:
-    monkeypatch.setattr(redis_store, "LIMIT_SECONDS", 0.3)
     store = open_store(url_of(redis))
+    record = make_record()
+    await store.save([Swap(None, record)])
+    before = {client["id"] for client in redis.client_list()}
+    refuses(redis)
+    for call in (
+        lambda: store.save([Swap(record, newer(record))]),
+        lambda: store.delete([record.key]),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call()
+    assert await store.load([record.key]) == {record.key: record}
+    after = {client["id"] for client in redis.client_list()}
+    assert len(before & after) == 1, "that of this test"
+    redis.config_set("min-replicas-to-write", 0)
+    redis.replicaof("NO", "ONE")
+    redis.config_set("save", "")
+    assert await store.delete([record.key]) == {record.key}
+    await store.aclose()
+
+
+async def test_an_answer_that_quotes_what_was_sent_is_not_told(redis: Redis) -> None:
+    redis.execute_command("ACL", "SETUSER", "app", "on", ">hush", "~*", "+@all", "-evalsha")
+    redis.config_set("maxmemory", 0)
+    store = open_store(url_of(redis).replace("://", "://app:hush@"))
+    with pytest.raises(StoreError) as caught:
+        await store.save([Swap(None, make_record(data=b"a private matter"))])
+    text = "".join(traceback.format_exception(caught.value))
+    assert "private" not in text.replace('b"a private matter"', "")
+    await store.aclose()
+
+
+async def test_a_server_that_hangs_is_left_behind_and_found_again(redis: Redis) -> None:
+    store = open_store(f"{url_of(redis)}?timeout=0.3")
     assert await works(store)
     process: Any = redis.info("server")["process_id"]
     os.kill(process, signal.SIGSTOP)
@@ -157,6 +208,7 @@ async def test_a_server_that_hangs_is_left_behind_and_found_again(
         }
     finally:
         os.kill(process, signal.SIGCONT)
+    await asyncio.sleep(1)  # when it is asked again
     assert await works(store)
     await store.aclose()
 
@@ -307,7 +359,10 @@ def kill_the_master_of(name: bytes, url: str) -> None:
     ("url", "message"),
     [
         ("redis://localhost/many", "'many' where a number belongs"),
-        ("redis://localhost?colour=red", "no option colour; it has db, prefix, wait_replicas"),
+        (
+            "redis://localhost?colour=red",
+            "no option colour; it has db, prefix, timeout",
+        ),
         ("redis://localhost?prefix={a}", "a word without braces"),
         ("redis://localhost?prefix=", "a word without braces"),
         ("redis://localhost:port", "cannot be used: Port"),

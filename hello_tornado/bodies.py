@@ -1,0 +1,89 @@
+"""Bodies are bounded by the page that they are for, before they are read into memory.
+
+What is too long is read and dropped, so that the client sees the answer (a 413), up to the server's
+own `max_body_size`; beyond that Tornado ends the connection.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.log import access_log
+from tornado.web import Application, RequestHandler
+
+# An attribute of the request: the handler is called without a body, and refuses.
+TOO_LARGE: Final = "is_body_too_large"
+
+
+class BoundedApplication(Application):
+    """An application whose handlers say in `max_body_bytes` how much they read; else nothing.
+
+    What handlers that say `is_routine` answer is not logged, nor what `is_told` already.
+    """
+
+    def log_request(self, handler: RequestHandler) -> None:
+        """Tornado's hook; what is asked again and again, and went well, is not worth a line."""
+        is_routine = getattr(handler, "is_routine", False) and handler.get_status() < 400
+        if is_routine or getattr(handler, "is_told", False):
+            access_log.debug("%d %s", handler.get_status(), handler._request_summary())
+        else:
+            super().log_request(handler)
+
+    def get_handler_delegate(
+        self,
+        request: HTTPServerRequest,
+        target_class: type[RequestHandler],
+        target_kwargs: dict[str, Any] | None = None,
+        path_args: list[bytes] | None = None,
+        path_kwargs: dict[str, bytes] | None = None,
+    ) -> Any:
+        """Tornado's hook: what reads the request and then calls the handler."""
+        make = super().get_handler_delegate
+
+        def begin() -> HTTPMessageDelegate:
+            return make(request, target_class, target_kwargs, path_args, path_kwargs)
+
+        return _BoundedBody(request, begin, getattr(target_class, "max_body_bytes", 0))
+
+
+class _BoundedBody(HTTPMessageDelegate):
+    """Passes a request on to Tornado's delegate, but no more of its body than *limit* bytes."""
+
+    def __init__(
+        self, request: HTTPServerRequest, begin: Callable[[], HTTPMessageDelegate], limit: int
+    ) -> None:
+        self._request = request
+        self._begin = begin
+        self._delegate = begin()
+        self._left = limit
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        length = headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > self._left:
+            self._left = -1
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        if self._left >= 0:
+            self._left -= len(chunk)
+        return self._delegate.data_received(chunk) if self._left >= 0 else None
+
+    def finish(self) -> None:
+        if self._left < 0:
+            self._delegate.on_connection_close()  # forgets what it has
+            self._delegate = self._begin()
+            # Without a body there is nothing to parse.
+            self._request.headers.pop("Content-Type", None)
+            setattr(self._request, TOO_LARGE, True)
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()

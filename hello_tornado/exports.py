@@ -1,0 +1,39 @@
+"""What is kept about sessions, as values for JSON."""
+
+from typing import Any
+
+from hello_tornado.selection import Selection
+from hello_tornado.sessions import SessionManager
+from hello_tornado.sessions.lifetimes import datetime_of
+from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.serializers import to_json
+
+
+async def sessions_of(manager: SessionManager, user: str) -> list[dict[str, Any]]:
+    """The facts, the device and the data of each session of a user."""
+    result = []
+    async for record in Selection(manager.now(), user).records(manager.store):
+        session = await manager.find(record.handle)
+        if session is None:  # it has ended meanwhile
+            continue
+        device = session.device
+        result.append(
+            facts_of(record)
+            | {
+                "device": device and {"user_agent": device.user_agent, "address": device.address},
+                "data": to_json(dict(session), "data"),
+            }
+        )
+    return result
+
+
+def facts_of(record: SessionRecord) -> dict[str, Any]:
+    """What a record says without its data."""
+    return {
+        "handle": record.handle,
+        "user": record.user_id,
+        "created_at": datetime_of(record.created_at).isoformat(),
+        "accessed_at": datetime_of(record.accessed_at).isoformat(),
+        "expires_at": datetime_of(record.expires_at).isoformat(),
+        "bytes": len(record.data),
+    }

@@ -1,0 +1,30 @@
+"""Which networks an address is counted in, for limits on what one client may do."""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+# A subscriber to IPv6 has a /64, often a /56, and a company or a tunnel a /48 with 65,536 of them.
+PREFIXES: Final = (64, 56, 48)
+NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: ends with an address of IPv4
+
+
+def networks_of(address: str) -> tuple[str, ...]:
+    """The networks of *address* as texts, the narrowest first; of IPv4, the address alone.
+
+    An address of IPv4 written as IPv6 (IPv4-mapped, or of a NAT64) is that address of IPv4. What is
+    no address, such as the "" of a Unix socket, is a network of its own.
+    """
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return (address,)
+    found = parsed if isinstance(parsed, IPv4Address) else _embedded(parsed)
+    if found is not None:
+        return (str(found),)
+    return tuple(str(ip_network((int(parsed), prefix), strict=False)) for prefix in PREFIXES)
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped

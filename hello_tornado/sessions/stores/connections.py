@@ -1,0 +1,262 @@
+"""How a database server is driven: a few connections that are held, each with one call at a time.
+
+A connection is never checked out per request, and it is trusted only while it is provably in the
+state in which we left it. After a timeout, or any error that is not known to be harmless, it is
+closed, and the next call opens another. When it broke, or the server says that it may not serve,
+the other connections to that server are closed, too. A call in another process (after a fork) or in
+another event loop opens its own. All database servers are driven by this module; a `Driver` says
+what differs.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from hello_tornado.sessions.errors import StoreTimeout
+from hello_tornado.sessions.stores.deadlines import Breaker, Wait, deadline_of_call, did_not_answer
+from hello_tornado.sessions.stores.failures import (
+    HARMLESS,
+    ConnectionLost,
+    ServerRefuses,
+    TakenBack,
+)
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+IDLE_SECONDS = 20.0  # after which a connection is asked whether it lives
+MOST_LEFT_BEHIND: Final = 6
+AWAY: Final = (ConnectionLost, ServerRefuses)
+
+
+class Driver(Protocol[C]):
+    """How one kind of server is spoken to."""
+
+    async def open(self) -> C:
+        """A new connection, with everything set that we lean on."""
+
+    async def is_alive(self, connection: C, /) -> bool:
+        """Whether a connection that was silent for long still works."""
+
+    def call(
+        self, connection: C, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Awaitable[Any]:
+        """The result of *function* on the connection."""
+
+    async def close(self, connection: C, /) -> None:
+        """Close a connection, in whatever state it is."""
+
+    def forsake(self, connection: C, /) -> None:
+        """Let go of a connection of another event loop, without waiting for anything."""
+
+    def judge(self, error: Exception, /) -> Exception:
+        """What is raised in the place of an error; its type says what becomes of the connection."""
+
+
+class Connections(Generic[C]):
+    """The connections to one database: for reads, for scans (which take long), and for writes."""
+
+    def __init__(self, driver: Driver[C], limit: float) -> None:
+        server = _Server()
+        self._reader, self._scanner, self._writer = (_Held(driver, server, limit) for _ in range(3))
+
+    async def read(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of *function*, asked a second time if the connection was found dead."""
+        return await _asked(self._reader, function, *args, **kwargs)
+
+    async def scan(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The same, of a function that takes its time."""
+        return await _asked(self._scanner, function, *args, **kwargs)
+
+    async def write(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of *function*, asked once: whether a lost call was done, nobody knows."""
+        return await self._writer.run(function, *args, **kwargs)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for held in (self._reader, self._scanner, self._writer):
+            await held.aclose()
+
+
+async def _asked(held: "_Held[C]", function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What reads may be asked again: once on a new connection, and while a table is locked."""
+    wait, is_lost = Wait(), False
+    while True:
+        try:
+            with wait:
+                return await held.run(function, *args, **kwargs)
+        except TakenBack:
+            continue  # until its time is over
+        except ConnectionLost:
+            if is_lost:
+                raise
+            is_lost = True
+
+
+@dataclass(slots=True)
+class _Server:
+    """Which server the address led to: the number grows when that one breaks off or refuses.
+
+    What is connected to a server of a smaller number is closed before it is used again.
+    """
+
+    number: int = 0
+
+
+@dataclass(slots=True)
+class _Own(Generic[C]):
+    """What belongs to one process and one event loop."""
+
+    process: int
+    loop: asyncio.AbstractEventLoop
+    connection: C | None = None
+    server: int = 0
+    used_at: float = 0.0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    left_behind: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class _Held(Generic[C]):
+    """One connection, opened when it is first needed, used by one call at a time."""
+
+    def __init__(self, driver: Driver[C], server: _Server, limit: float) -> None:
+        self._driver = driver
+        self._server = server
+        self._limit = limit
+        self._breaker: Breaker | None = None
+        self._own: _Own[C] | None = None
+        self._of_other_processes: list[_Own[C]] = []
+
+    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of *function*; `StoreTimeout` when it takes too long, turn and all."""
+        own, breaker = self._here()
+        deadline, clock = deadline_of_call(breaker.admit()), own.loop.time
+        began = clock()
+        try:
+            await self._take_turn(own, deadline)
+            try:
+                result = await self._run(own, deadline, function, *args, **kwargs)
+            finally:
+                own.turn.release()
+        except StoreTimeout:
+            breaker.timed_out(clock() - began)
+            raise
+        except HARMLESS:
+            breaker.answered()
+            raise
+        breaker.answered()
+        return result
+
+    async def _take_turn(self, own: _Own[C], deadline: float) -> None:
+        if own.loop.time() >= deadline:
+            raise did_not_answer()
+        if not own.turn.locked():
+            await own.turn.acquire()  # at once, and without a timer
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await own.turn.acquire()
+        except TimeoutError:
+            raise did_not_answer() from None
+
+    async def _run(
+        self, own: _Own[C], deadline: float, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        call = own.loop.create_task(self._call(own, function, *args, **kwargs))
+        try:
+            await asyncio.wait({call}, timeout=deadline - own.loop.time())
+        except asyncio.CancelledError:
+            self._leave_behind(own, call)
+            raise
+        if not call.done():
+            self._leave_behind(own, call)
+            raise did_not_answer()
+        try:
+            return call.result()
+        except Exception as error:  # noqa: BLE001 - the driver says what it is
+            judged = self._driver.judge(error)
+            if not isinstance(judged, HARMLESS):
+                self._leave_behind(own, call)
+            if isinstance(judged, AWAY) and own.server == self._server.number:
+                self._server.number += 1
+            raise judged from judged.__cause__
+
+    async def _call(
+        self, own: _Own[C], function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        connection, driver = own.connection, self._driver
+        if connection is not None and (
+            own.server != self._server.number
+            or (
+                own.loop.time() - own.used_at > IDLE_SECONDS
+                # Servers and firewalls cut whoever is silent, and a write is not asked twice.
+                and not await driver.is_alive(connection)
+            )
+        ):
+            own.connection = None
+            self._bury(own, self._close(connection))
+            connection = None
+        if connection is None:
+            if len(own.left_behind) >= MOST_LEFT_BEHIND:
+                raise did_not_answer()
+            server = self._server.number
+            connection = await driver.open()
+            own.connection, own.server = connection, server
+        own.used_at = own.loop.time()
+        return await driver.call(connection, function, *args, **kwargs)
+
+    def _here(self) -> tuple[_Own[C], Breaker]:
+        """What belongs to this process and this event loop; of others, nothing is used."""
+        own, process, loop = self._own, os.getpid(), asyncio.get_running_loop()
+        if own is None or self._breaker is None or own.loop is not loop or own.process != process:
+            if own is not None and own.process != process:
+                self._of_other_processes.append(own)  # kept: to be collected would be to be closed
+            elif own is not None and own.connection is not None:
+                self._driver.forsake(own.connection)
+            own = self._own = _Own(process, loop)
+            self._breaker = Breaker(self._limit, loop.time)
+        return own, self._breaker
+
+    def _leave_behind(self, own: _Own[C], call: asyncio.Task[Any]) -> None:
+        """Close the connection beside us: a hung server answers no goodbye, and nobody waits."""
+        connection, own.connection = own.connection, None
+
+        async def end() -> None:
+            if not call.done():
+                call.cancel()
+                await asyncio.wait({call}, timeout=self._limit)
+            if call.done() and not call.cancelled():
+                call.exception()
+            if connection is not None:
+                await self._close(connection)
+
+        self._bury(own, end())
+
+    def _bury(self, own: _Own[C], end: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(end)
+        own.left_behind.add(task)
+        task.add_done_callback(own.left_behind.discard)
+
+    async def _close(self, connection: C) -> None:
+        with suppress(Exception):
+            async with asyncio.timeout(self._limit):
+                await self._driver.close(connection)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        own = self._own
+        if own is None or own.process != os.getpid() or own.loop is not asyncio.get_running_loop():
+            self._own = None
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limit):
+                await own.turn.acquire()
+            own.turn.release()
+        connection, own.connection = own.connection, None
+        if connection is not None:
+            await self._close(connection)
+        if own.left_behind:
+            await asyncio.wait(own.left_behind, timeout=self._limit)

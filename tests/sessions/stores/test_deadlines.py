@@ -1,0 +1,106 @@
+"""How long callers wait for a store, and when one that did not answer is asked again."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from hello_tornado.sessions import SessionManager
+from hello_tornado.sessions.errors import ConfigurationError, StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.record import Outcome, Swap
+from hello_tornado.sessions.stores.deadlines import (
+    Breaker,
+    Closed,
+    Open,
+    Wait,
+    deadline_of_call,
+    limit_of,
+)
+from hello_tornado.sessions.stores.memory import MemoryStore
+
+
+@dataclass
+class Seconds:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def refuses(breaker: Breaker) -> bool:
+    try:
+        breaker.admit()
+    except StoreUnavailable:
+        return True
+    return False
+
+
+def test_a_closed_breaker_lets_every_call_through() -> None:
+    breaker = Breaker(3, Seconds())
+    assert [breaker.admit() for _ in range(3)] == [3, 3, 3]
+    breaker.timed_out(1)
+    assert breaker.phase == Closed(), "a wait that was short says little"
+
+
+def test_an_open_breaker_lets_one_probe_a_second_through_with_half_the_limit() -> None:
+    clock = Seconds()
+    breaker = Breaker(3, clock)
+    breaker.timed_out(3)
+    assert breaker.phase == Open(101)
+    assert refuses(breaker)
+    clock.now = 101.0
+    assert breaker.admit() == 1.5
+    assert refuses(breaker)
+    breaker.timed_out(1.5)
+    clock.now = 102.0
+    assert breaker.admit() == 1.5, "a second after the last probe began"
+    breaker.answered()
+    assert breaker.phase == Closed()
+    assert breaker.admit() == 3
+
+
+@pytest.mark.gen_test
+async def test_the_calls_of_one_wait_share_one_limit() -> None:
+    now = asyncio.get_running_loop().time
+    assert deadline_of_call(3) == pytest.approx(now() + 3, abs=0.1)
+    wait = Wait(2)
+    with wait:
+        assert deadline_of_call(3) == pytest.approx(now() + 1, abs=0.1)
+        with Wait():
+            assert deadline_of_call(3) == pytest.approx(now() + 1, abs=0.1), "the outer one counts"
+    assert wait.waited == pytest.approx(2, abs=0.1)
+    assert deadline_of_call(3) == pytest.approx(now() + 3, abs=0.1)
+
+
+class HangingStore(MemoryStore):
+    """A store whose saves hang, and whose author has forgotten the limit."""
+
+    limit_seconds = 5.0
+    hangs = False
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().save(swaps)
+
+
+@pytest.mark.gen_test
+async def test_a_commit_has_what_the_request_has_left() -> None:
+    store = HangingStore()
+    manager = SessionManager(store, hooks=())
+    session = await manager.open(None)
+    session["a"] = 1
+    await manager.commit(session)
+    store.hangs = True
+    session["a"] = 2
+    started = asyncio.get_running_loop().time()
+    with Wait(4.8), pytest.raises(StoreTimeout):
+        await manager.commit(session)
+    assert asyncio.get_running_loop().time() - started < 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="timeout=3"):
+        limit_of(text)

@@ -1,0 +1,110 @@
+"""Settings of a database server that are not its defaults, and what we set on our connections."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from administrators import Mariadb
+from sqlalchemy import URL
+
+from hello_tornado import migrate
+from hello_tornado.sessions import open_store
+from hello_tornado.sessions.errors import StoreError, StoreMisconfigured
+from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.stores.saves import save
+from hello_tornado.sessions.testing import make_record, newer
+
+pytestmark = pytest.mark.gen_test(timeout=60)
+
+VALUES = [
+    b'say "hi"',
+    b"it's",
+    b"', 7, 7, 9223372036854775807) -- ",
+    b"\\'; -- ",
+]
+
+
+@contextmanager
+def mariadb_with(server: URL, **variables: str) -> Iterator[None]:
+    """The server, with other global variables than it had."""
+    administrator = Mariadb(server.render_as_string(hide_password=False))
+    with administrator.connected() as cursor:
+        before = {}
+        for name, value in variables.items():
+            cursor.execute(f"SELECT @@GLOBAL.{name}")
+            ((before[name],),) = cursor.fetchall()
+            cursor.execute(f"SET GLOBAL {name} = {value}")
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                cursor.execute(f"SET GLOBAL {name} = %s", (value,))
+
+
+@pytest.mark.parametrize("mode", ["NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI,ORACLE"])
+async def test_a_value_stays_a_value_whatever_the_sql_mode_of_the_server(
+    mariadb_server: URL, mariadb_url: str, mode: str
+) -> None:
+    with mariadb_with(mariadb_server, sql_mode=f"'{mode}'"):
+        migrate.upgrade(mariadb_url)
+        store = open_store(mariadb_url)
+        for value in VALUES:
+            old = make_record(data=value, user_id=value.decode())
+            new = newer(old, data=value * 2)
+            other = make_record(data=value)
+            assert await store.save([Swap(None, old)]) == [Saved()]
+            assert await store.save([Swap(old, new), Swap(None, other)]) == [Saved(), Saved()]
+            assert await store.load([old.key, other.key]) == {old.key: new, other.key: other}
+            assert await store.find_by_user(value.decode()) == [new]
+        assert await store.count() == 2 * len(VALUES)
+        await store.aclose()
+
+
+async def test_what_never_passes_by_waiting_is_no_503(postgresql_url: str) -> None:
+    migrate.upgrade(postgresql_url)
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE sessions DROP COLUMN handle")
+    store = open_store(postgresql_url)
+    record = make_record(data=b"a private matter", user_id="ada-lovelace")
+    with pytest.raises(StoreMisconfigured) as caught:
+        await store.save([Swap(None, record)])
+    text = "".join(traceback.format_exception(caught.value)).replace(str(record.key), "")
+    assert "handle" in str(caught.value)
+    assert "private" not in text
+    assert "lovelace" not in text
+    await store.aclose()
+
+
+async def test_a_refused_value_is_told_by_its_code_alone(
+    postgresql_url: str, mariadb_url: str
+) -> None:
+    for url in (postgresql_url, postgresql_url.replace("://", "+asyncpg://", 1), mariadb_url):
+        migrate.upgrade(url)
+        store = open_store(url)
+        too_long = make_record(user_id="ada-lovelace" * 300)
+        with pytest.raises(StoreError) as caught:
+            await store.save([Swap(None, too_long)])
+        text = "".join(traceback.format_exception(caught.value))
+        assert "lovelace" not in text
+        taken = make_record()
+        same = make_record(key=taken.key)
+        await store.save([Swap(None, taken)])
+        with pytest.raises(StoreError) as caught:
+            await store._database.write(save, [Swap(None, same)])
+        text = "".join(traceback.format_exception(caught.value))
+        assert taken.key.hex() not in text.lower()
+        assert repr(taken.key)[2:-1] not in text
+        await store.aclose()
+
+
+async def test_a_big_batch_is_saved_in_parts(mariadb_server: URL, mariadb_url: str) -> None:
+    with mariadb_with(mariadb_server, max_allowed_packet="4194304"):
+        migrate.upgrade(mariadb_url)
+        store = open_store(f"{mariadb_url}?timeout=30")
+        records = [make_record(data=b'"' * 60_000) for _ in range(100)]
+        assert await store.save([Swap(None, record) for record in records]) == [Saved()] * 100
+        swaps = [Swap(record, newer(record)) for record in records]
+        assert await store.save(swaps) == [Saved()] * 100
+        await store.aclose()
