@@ -48,7 +48,7 @@ class LoggedIn(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Expired(SessionEvent):
-    """Somebody came with the cookie of a session whose time is up."""
+    """Somebody came with the cookie of a session whose time is up, before a purge deleted it."""
 
     is_limited: ClassVar[bool] = True
     handle: str

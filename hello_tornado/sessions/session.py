@@ -269,9 +269,9 @@ class Session(MetaDict):
             raise self.refusal.with_traceback(None)
         if self.response is Response.COMPLETE:
             raise ResponseStarted(
-                "the response, or the transaction, is complete, and the session was stored with "
-                "it: to change or end the session afterwards, use "
-                "session_manager.transaction(handle), or revoke(handle)"
+                "the response is complete, or the transaction over, and the session was stored: to "
+                "change or end it afterwards, use session_manager.transaction(handle), or "
+                "revoke(handle)"
             )
 
     def _check_cookie_can_leave(self) -> None:

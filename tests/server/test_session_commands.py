@@ -19,6 +19,7 @@ from hello_tornado import cli, migrate
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.record import SessionRecord, Swap
 from hello_tornado.sessions.testing import HOUR, make_record
+from hello_tornado.sessions.tombstone import ERA
 
 MINUTE = HOUR // 60
 DAY = 24 * HOUR
@@ -252,9 +253,9 @@ def test_a_memory_store_cannot_be_seen_from_outside(tmp_path: Path) -> None:
 
 
 def test_notes_of_ended_sessions_are_no_expired_sessions(url: str, command: Command) -> None:
-    """A tombstone says why a session has ended, and expires as it is made."""
-    now = time.time_ns() // 1000
-    note = make_record(created_at=now, accessed_at=now, expires_at=now)
+    """A tombstone says why a session has ended, and its moments are before 1970."""
+    ended = time.time_ns() // 1000 - ERA
+    note = make_record(created_at=ended, accessed_at=ended, expires_at=ended + HOUR)
     save(url, session("Ada"), session("Bob", used=HOUR, ends=-MINUTE), note)
     assert json.loads(command("sessions", "stats", "--json"))["expired"] == 1
     assert "1 expired session would be deleted" in command("purge", "--dry-run")
