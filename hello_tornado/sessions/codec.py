@@ -76,7 +76,8 @@ class Codec:
         now = self._clock()
         accessed_at = max(now, current.accessed_at)
         renewal = commit.renewal or NO_RENEWAL
-        created_at = accessed_at if renewal.restart else current.created_at
+        # By this clock and not by one that was ahead, or the session would be over at once.
+        created_at = now if renewal.restart else current.created_at
         before = self.document(current, now)
         document = commit.changes.apply(before)
         drop_replaced_expiries(before, document, commit.changes)

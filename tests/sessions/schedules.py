@@ -24,8 +24,10 @@ class GatedStore:
         self.waiting: list[tuple[str, asyncio.Future[None], asyncio.Future[None]]] = []
         self.is_open = True
 
-    def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
+    def __getattr__(self, verb: str) -> Any:
         function = getattr(self._store, verb)
+        if not callable(function):  # a fact about the store, such as its time limit
+            return function
         return lambda *args: self.passing(verb, function(*args))
 
     async def passing(self, name: str, step: Awaitable[T]) -> T:

@@ -196,8 +196,9 @@ def test_a_touch_beside_a_purge_keeps_all_or_creates_nothing(
 
     explored = explore(make_store, scenario)
     assert {tuple(schedule.trace) for schedule in explored} == {
-        ("touch", "purge"),
-        ("purge", "touch"),
+        ("touch", "purge", "page"),
+        ("purge", "touch", "page"),
+        ("purge", "page", "touch"),
     }
 
 

@@ -195,6 +195,21 @@ async def test_a_session_that_began_while_the_clock_was_ahead_is_over(
 
 
 @pytest.mark.gen_test
+async def test_a_login_is_good_though_the_session_was_used_while_the_clock_was_ahead(
+    any_store: Store, clock: Any
+) -> None:
+    async with site(any_store, ROUTES, clock=clock) as app:
+        jar = await app.logged_in()
+        clock.advance(minutes=50)
+        assert await app.user(jar) == "ada"
+        clock.advance(minutes=-40)
+        await app.ask(jar, "/enter", "POST")
+        assert await app.user(jar) == "ada"
+        clock.advance(hours=24)
+        assert await app.user(jar) is None
+
+
+@pytest.mark.gen_test
 async def test_servers_whose_clocks_differ_a_little_share_their_sessions(clock: Any) -> None:
     store = MemoryStore()
     fast = SessionManager(store, clock=lambda: clock.now + 4 * 60 * SECOND)
