@@ -101,6 +101,8 @@ class SessionApiHandler(BaseHandler):
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         message = EXPLANATIONS.get(status_code, HTTPStatus(status_code).phrase)
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            message = f"This address does not answer to {self.request.method}."
         if isinstance(error, Refused):
             message = error.message
             if error.retry_after is not None:

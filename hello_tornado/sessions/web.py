@@ -62,8 +62,8 @@ class Phase(enum.Enum):
     SENDING = "sending"  # Tornado sends the end of the response: nothing is stored any more
 
 
-STORING: Final = frozenset({Phase.OPEN, Phase.FAILING})
-FAILURES: Final = frozenset({Phase.FAILING, Phase.FAILED})
+STORING: Final = (Phase.OPEN, Phase.FAILING)
+FAILURES: Final = (Phase.FAILING, Phase.FAILED)
 
 
 class Due(NamedTuple):
@@ -502,7 +502,7 @@ class SessionMixin(CrossSiteMixin):
         if header is not None or isinstance(session.refusal, StoreUnavailable):
             self.set_header("Cache-Control", "no-store")
         elif self._is_session_read and "Cache-Control" not in self._headers:
-            self.set_header("Cache-Control", "private")
+            self._headers["Cache-Control"] = "private"
         if header is not None or self._is_session_read:
             self._vary_by(self._transport.request_header)
         if isinstance(self._cookie_action, Issue):
