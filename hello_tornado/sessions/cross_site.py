@@ -4,7 +4,8 @@ With the application setting `xsrf_cookies`, Tornado compares a form's token wit
 holds the same token. An attacker who can set a cookie (from a sibling host, say) can forge both. So
 the token of a visitor with a session is made from the session's id, and the cookie only brings it
 to the page's scripts. A login makes another id, and so another token. A visitor without a session
-has Tornado's own token. `cross_origin_protection` is Tornado's, but refuses origins that are none.
+has Tornado's own token; a session that begins on a page with a form that has such a token remembers
+it, until a login. `cross_origin_protection` is Tornado's, but refuses origins that are none.
 """
 
 import hashlib
@@ -39,6 +40,10 @@ class CrossSiteMixin(RequestHandler):
         """
         raise NotImplementedError
 
+    def _is_remembered(self, token: bytes) -> bool:
+        """Whether the living session began on a page whose form had Tornado's own *token*."""
+        raise NotImplementedError
+
     def _may_set_xsrf_cookie(self) -> bool:
         """Whether the response may bring a token in a cookie: not if it could replace a newer."""
         raise NotImplementedError
@@ -48,8 +53,9 @@ class CrossSiteMixin(RequestHandler):
 
     def prepare(self) -> Awaitable[None] | None:
         """Refuse a token that is not that of the session which turned out to be the right one."""
-        living = self._living_id()
-        if self._xsrf_matches is not None and living and living not in self._xsrf_matches:
+        living, matches = self._living_id(), self._xsrf_matches
+        is_wrong = matches is not None and living is not None and living not in matches
+        if is_wrong and not (None in (matches or ()) and self._has_remembered_token()):
             self._forbidden("xsrf")
             raise HTTPError(403, "the XSRF token is that of another session")
         return super().prepare()
@@ -58,6 +64,8 @@ class CrossSiteMixin(RequestHandler):
     def xsrf_token(self) -> bytes:
         """Tornado's token for forms and scripts; good with the cookies that this response sets."""
         session_id = self._id_after_response(is_needed=not self._has_xsrf_cookie())
+        if session_id == self._living_id() and self._has_remembered_token():
+            session_id = None
         if session_id != self._xsrf_id:
             self._xsrf_id = session_id
             self.__dict__.pop("_xsrf_token", None)
@@ -71,7 +79,9 @@ class CrossSiteMixin(RequestHandler):
         is sent twice shows no error.
         """
         living = self._living_id()
-        candidates = [*self._presented_ids(), None] if living is None else [living]
+        candidates: list[SessionId | None] = [*self._presented_ids(), None]
+        if living is not None:
+            candidates = [living, None] if self._has_remembered_token() else [living]
         matches, refusal, rendered_for = set(), HTTPError(403), self._xsrf_id
         for self._xsrf_id in candidates:
             try:
@@ -91,6 +101,15 @@ class CrossSiteMixin(RequestHandler):
         error = self._check_cross_origin(self.check_trusted_origin)
         if error is not None:
             raise HTTPError(403, error)
+
+    def _own_xsrf_token(self) -> bytes | None:
+        """Tornado's own token, if a form of this response has it."""
+        is_own = self._xsrf_id is None and "_xsrf_token" in self.__dict__
+        return self._xsrf_cookie_token() if is_own else None
+
+    def _has_remembered_token(self) -> bool:
+        token = self._xsrf_cookie_token()
+        return token is not None and self._is_remembered(token)
 
     def _renew_xsrf_cookie(self) -> None:
         """With a new id goes a new token, for scripts that read it in the cookie."""

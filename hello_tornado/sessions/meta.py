@@ -3,6 +3,7 @@
 That is: messages for the next page, the session's own lifetime, and those of single keys.
 """
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -131,6 +132,17 @@ class MetaDict(RecordingDict):
         user_agent = device.user_agent[:MAX_USER_AGENT]
         noted = {"user_agent": user_agent, "address": device.address}
         self._operate_meta("device", Set(noted))
+
+    def _remember_xsrf_token(self, token: bytes) -> None:
+        """Note the token of the form on the page that begins this session; a login forgets it."""
+        self._operate_meta("xsrf", Set(hashlib.sha256(token).hexdigest()))
+
+    def _remembers_xsrf_token(self, token: bytes) -> bool:
+        return self._meta.get("xsrf") == hashlib.sha256(token).hexdigest()
+
+    def _forget_xsrf_token(self) -> None:
+        if "xsrf" in self._meta:
+            self._operate_meta("xsrf", Unset())
 
     @property
     def leases(self) -> Mapping[str, int]:

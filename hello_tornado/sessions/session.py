@@ -222,12 +222,14 @@ class Session(MetaDict):
         self._draft.user_id = Set(user_id)
         self._draft.logs_in = True
         self._draft.renewal = Renewal(restart=True) | self._draft.renewal
+        self._forget_xsrf_token()
 
     def renew(self) -> None:
         """A new id for the same session, against fixation; the old id dies in the same moment."""
         self._check_writable()
         self._check_cookie_can_leave()
         self._draft.renewal = Renewal() | self._draft.renewal
+        self._forget_xsrf_token()
 
     def regenerate(self) -> None:
         """A new, empty session in the place of this one, under a new id and a new handle."""

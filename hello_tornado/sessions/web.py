@@ -353,6 +353,9 @@ class SessionMixin(CrossSiteMixin):
     def _presented_ids(self) -> list[SessionId]:
         return [signed.session_id for signed in self._read().signed]
 
+    def _is_remembered(self, token: bytes) -> bool:
+        return self._session is not None and self._session._remembers_xsrf_token(token)
+
     def _may_set_xsrf_cookie(self) -> bool:
         return self._session is None or self._session.tombstone is None
 
@@ -436,6 +439,10 @@ class SessionMixin(CrossSiteMixin):
         only_end = self._is_session_dropped or (self._is_failing and not is_explicit)
         if session.logs_in and not only_end and (device := self.session_device()) is not None:
             session._note_device(device)
+        if session.is_new and not only_end:
+            token = self._own_xsrf_token()
+            if token is not None and session.modified:
+                session._remember_xsrf_token(token)
         intent = manager.intent(session, only_end=only_end)
         if isinstance(intent, Create) and not self._can_begin(intent):
             intent = NOTHING

@@ -225,6 +225,47 @@ def test_the_form_on_the_page_that_begins_a_session_can_be_sent(order: str) -> N
     asyncio.run(scenario())
 
 
+class Later(SessionMixin, RequestHandler):
+    """Shows its form first, and begins its session afterwards, on another page than the first."""
+
+    def get(self) -> None:
+        form = self.xsrf_form_html()
+        if self.get_argument("begins", ""):
+            self.session.increment("n")
+        self.write(form)
+
+    def post(self) -> None:
+        if self.get_argument("login", ""):
+            self.session.login("ada")
+        self.write(self.xsrf_form_html())
+
+
+def test_a_form_that_is_older_than_the_session_of_its_page_can_be_sent(any_store: Store) -> None:
+    async def scenario() -> None:
+        async with site(any_store, [*FORMS, ("/later", Later)], settings=XSRF) as here:
+            jar = Jar()
+            await here.ask(jar, "/later")
+            assert set(jar) == {"_xsrf"}
+            token = token_in(await here.ask(jar, "/later?begins=1"))
+            assert set(jar) == {"_xsrf", "session"}
+            for _ in range(2):
+                assert (await here.ask(jar, "/later", "POST", f"_xsrf={token}")).code == 200
+            script = {"X-XSRFToken": jar["_xsrf"]}
+            assert (await here.ask(jar, "/later", "POST", headers=script)).code == 200
+            other = token_in(await here.ask(jar, "/later"))
+            assert (await here.ask(jar, "/later", "POST", f"_xsrf={other}")).code == 200
+            evil = {"Cookie": f"session={jar['session']}; _xsrf={'00' * 16}"}
+            answer = await here.ask(Jar(), "/later", "POST", f"_xsrf={'00' * 16}", headers=evil)
+            assert answer.code == 403, "a cookie that somebody else has set"
+            answer = await here.ask(jar, "/later?login=1", "POST", f"_xsrf={token}")
+            assert answer.code == 200
+            assert (await here.ask(jar, "/later", "POST", f"_xsrf={token}")).code == 403
+            new = token_in(answer)
+            assert (await here.ask(jar, "/later", "POST", f"_xsrf={new}")).code == 200
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("deed", ["login", "login-and-save", "renew", "logout"])
 def test_the_form_on_the_page_that_answers_can_be_sent(any_store: Store, deed: str) -> None:
     async def scenario() -> None:
