@@ -1,6 +1,7 @@
 """Containers in a session merge: those that are new, that grow, and that are gone."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -95,38 +96,36 @@ NUMBERS = list(range(REQUESTS))
 KEYED = {f"k{number}": number for number in NUMBERS}
 
 
-@pytest.mark.parametrize(
-    ("add", "expected"),
-    [
-        (by_setdefault, {"cart": KEYED}),
-        (by_asking_first, {"cart": KEYED}),
-        (by_get, {"cart": KEYED}),
-        (by_assigning_what_get_gave, {"cart": KEYED}),
-        (to_a_counter, {"cart": KEYED}),
-        (inside_what_was_assigned, {"cart": {"items": NUMBERS}}),
-        (one_level_deeper, {"shop": {"cart": KEYED}}),
-        (two_levels_deeper, {"shop": {"open": True, "carts": {"mine": NUMBERS}}}),
-        (to_a_list, {"list": NUMBERS}),
-        (to_a_list_asked_first, {"list": NUMBERS}),
-        (to_a_set, {"set": set(NUMBERS)}),
-        (by_a_class, {"lines": KEYED, "log": NUMBERS, "more": KEYED}),
-    ],
-)
-def test_the_first_adds_of_parallel_requests_are_all_kept(
-    any_store: Store, add: Callable[[Session, int], None], expected: dict[str, Any]
-) -> None:
+FIRST_ADDS: list[tuple[Callable[[Session, int], None], dict[str, Any]]] = [
+    (by_setdefault, {"cart": KEYED}),
+    (by_asking_first, {"cart": KEYED}),
+    (by_get, {"cart": KEYED}),
+    (by_assigning_what_get_gave, {"cart": KEYED}),
+    (to_a_counter, {"cart": KEYED}),
+    (inside_what_was_assigned, {"cart": {"items": NUMBERS}}),
+    (one_level_deeper, {"shop": {"cart": KEYED}}),
+    (two_levels_deeper, {"shop": {"open": True, "carts": {"mine": NUMBERS}}}),
+    (to_a_list, {"list": NUMBERS}),
+    (to_a_list_asked_first, {"list": NUMBERS}),
+    (to_a_set, {"set": set(NUMBERS)}),
+    (by_a_class, {"lines": KEYED, "log": NUMBERS, "more": KEYED}),
+]
+
+
+def test_the_first_adds_of_parallel_requests_are_all_kept(any_store: Store) -> None:
     async def scenario() -> None:
         managers = [SessionManager(any_store, hooks=[]) for _ in range(2)]
-        session_id = await begun(managers[0], begun=True)
-        opened = [await managers[number % 2].open(session_id) for number in NUMBERS]
-        for number, session in enumerate(opened):
-            add(session, number)
-        await asyncio.gather(
-            *(managers[number % 2].commit(session) for number, session in enumerate(opened))
-        )
-        data = dict(await managers[0].open(session_id))
-        assert data.pop("begun")
-        assert in_order(data) == in_order(expected)
+        for add, expected in FIRST_ADDS:
+            session_id = await begun(managers[0], begun=True)
+            opened = [await managers[number % 2].open(session_id) for number in NUMBERS]
+            for number, session in enumerate(opened):
+                add(session, number)
+            await asyncio.gather(
+                *(managers[number % 2].commit(session) for number, session in enumerate(opened))
+            )
+            data = dict(await managers[0].open(session_id))
+            assert data.pop("begun")
+            assert in_order(data) == in_order(expected), add.__name__
         await any_store.aclose()
 
     asyncio.run(scenario())
@@ -203,14 +202,13 @@ INSIDE: dict[str, Callable[[Session], object]] = {
 }
 
 
-@pytest.mark.parametrize("inside", INSIDE)
-@pytest.mark.parametrize("gone", ["deleted", "replaced", "cleared"])
-def test_a_change_inside_brings_back_no_fragment(any_store: Store, gone: str, inside: str) -> None:
+def test_a_change_inside_brings_back_no_fragment(any_store: Store) -> None:
     async def scenario() -> None:
-        start = {"cart": {"deep": {"a": 1}, "list": [1], "set": {1}}, "n": 1}
-        data = await side_by_side(any_store, start, GONE[gone], INSIDE[inside])
-        data.pop("n", None)
-        assert data == ({"cart": "none"} if gone == "replaced" else {})
+        for gone, inside in itertools.product(("deleted", "replaced", "cleared"), INSIDE):
+            start = {"cart": {"deep": {"a": 1}, "list": [1], "set": {1}}, "n": 1}
+            data = await side_by_side(any_store, start, GONE[gone], INSIDE[inside])
+            data.pop("n", None)
+            assert data == ({"cart": "none"} if gone == "replaced" else {}), (gone, inside)
         await any_store.aclose()
 
     asyncio.run(scenario())
@@ -223,25 +221,23 @@ LATE: dict[str, Callable[[Session], object]] = {
 }
 
 
-@pytest.mark.parametrize("late", LATE)
-def test_what_has_run_out_meanwhile_does_not_come_back(
-    any_store: Store, late: str, clock: Any
-) -> None:
+def test_what_has_run_out_meanwhile_does_not_come_back(any_store: Store, clock: Any) -> None:
     async def scenario() -> None:
         manager = clock_manager(any_store, clock)
-        session = await manager.open(None)
-        session.update(cart={"deep": {}, "list": [], "set": set()}, count=3, log=["a"], stays=1)
-        for key in ("cart", "count", "log"):
-            session.expire(key, 300)
-        action = await manager.commit(session)
-        assert isinstance(action, Issue)
-        slow = await manager.open(action.session_id)
-        LATE[late](slow)
-        clock.advance(seconds=301)
-        await manager.commit(slow)
-        again = await manager.open(action.session_id)
-        assert dict(again) == {"stays": 1}
-        assert again.increment("count") == 1, "it counts anew"
+        for name, late in LATE.items():
+            session = await manager.open(None)
+            session.update(cart={"deep": {}, "list": [], "set": set()}, count=3, log=["a"], stays=1)
+            for key in ("cart", "count", "log"):
+                session.expire(key, 300)
+            action = await manager.commit(session)
+            assert isinstance(action, Issue)
+            slow = await manager.open(action.session_id)
+            late(slow)
+            clock.advance(seconds=301)
+            await manager.commit(slow)
+            again = await manager.open(action.session_id)
+            assert dict(again) == {"stays": 1}, name
+            assert again.increment("count") == 1, "it counts anew"
         await any_store.aclose()
 
     asyncio.run(scenario())
