@@ -7,7 +7,6 @@ from typing import ClassVar
 from tornado.web import OutputTransform
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.ids import key_of
 from hello_tornado.sessions.leases import Lease, lease
 from hello_tornado.sessions.session import Session
 from hello_tornado.sessions.web import SessionMixin
@@ -34,16 +33,16 @@ class ExclusiveSessionMixin(SessionMixin):
 
     async def _open_session(self) -> Session:
         session = await super()._open_session()
-        if self._signed is None:
+        if session.record is None:
             return session
         leased = await lease(
             self.session_manager,
-            key_of(self._signed.session_id),
+            session.record,
             wait=self.session_wait,
             lasts=self.session_lease,
         )
-        if leased is None:  # it has ended while we waited
-            return await self.session_manager.open(self._signed.session_id)
+        if leased is None:  # it has ended while this request waited
+            return await self.session_manager.reload(session)
         session, self._lease = leased
         return session
 

@@ -14,9 +14,9 @@ from typing import Final
 from hello_tornado.sessions.changes import Set, Unset, Update
 from hello_tornado.sessions.errors import SessionBusy, StoreError
 from hello_tornado.sessions.events import LeaseNotReleased
-from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.lifetimes import MICROSECOND
 from hello_tornado.sessions.manager import SessionManager
+from hello_tornado.sessions.record import SessionRecord
 from hello_tornado.sessions.session import Session
 
 FIRST_PAUSE: Final = 0.005
@@ -45,12 +45,12 @@ class Lease:
 
 
 async def lease(
-    manager: SessionManager, key: SessionKey, *, wait: timedelta, lasts: timedelta
+    manager: SessionManager, record: SessionRecord, *, wait: timedelta, lasts: timedelta
 ) -> tuple[Session, Lease] | None:
-    """The session under *key* once nobody else has the lease; None when there is no such session.
+    """The session that was loaded as *record* once nobody else has the lease; None if it ended.
 
-    Waits for at most *wait*, and then raises `SessionBusy`. The lease *lasts* so long: whoever died
-    or hangs with it does not keep the others out for ever.
+    Waits for at most *wait*, and then raises `SessionBusy`. A new id is followed. The lease *lasts*
+    so long: a request that died or hangs with it does not keep the others out for ever.
     """
     mine = Lease(manager, secrets.token_hex(8))
 
@@ -61,7 +61,7 @@ async def lease(
 
     loop = asyncio.get_running_loop()
     pause, deadline = FIRST_PAUSE, loop.time() + wait.total_seconds()
-    while (session := await manager.update_under(key, take)) is not None:
+    while (session := await manager.update_from(record, take)) is not None:
         if mine.token in session.leases:
             return session, mine
         if (left := deadline - loop.time()) <= 0:

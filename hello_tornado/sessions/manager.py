@@ -337,16 +337,18 @@ class SessionManager:
             session.response = Response.COMPLETE
         return session
 
-    async def update_under(
-        self, key: SessionKey, function: Callable[[Session], object]
+    async def update_from(
+        self, record: SessionRecord, function: Callable[[Session], object]
     ) -> Session | None:
-        """`update` the session under *key*; a new id is followed only if it is the same user's."""
-        record = await self._live_record(key)
+        """`update` the session that was loaded as *record*, also under the id that it has now.
 
-        async def find_successor() -> SessionRecord | None:
-            return None if record is None else await self._successor_of(record)
+        A new id is followed only if the session is still the same user's.
+        """
 
-        return await self._update(record, function, find_successor)
+        async def find() -> SessionRecord | None:
+            return await self._live_record(record.key) or await self._successor_of(record)
+
+        return await self._update(await find(), function, find)
 
     async def _update(
         self,

@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from schedules import TURNS
 from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
 
-from hello_tornado.sessions import SessionManager, SessionMixin
+from hello_tornado.sessions import Session, SessionManager, SessionMixin
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import LeaseNotReleased, SessionEvent
 from hello_tornado.sessions.exclusive import ExclusiveSessionMixin
@@ -32,6 +33,12 @@ class Pay(ExclusiveSessionMixin, RequestHandler):
             case "hold":
                 test.is_held.set()
                 await test.may_go.wait()
+            case "hold-and-renew":
+                test.is_held.set()
+                await test.may_go.wait()
+                self.session.renew()
+            case "count":
+                self.session.increment("n")
             case "fail":
                 raise RuntimeError
             case "renew":
@@ -46,6 +53,13 @@ class Pay(ExclusiveSessionMixin, RequestHandler):
 class Patient(Pay):
     session_wait = timedelta(seconds=20)
 
+    async def _open_session(self) -> Session:
+        test: TestExclusive = self.settings["test"]
+        test.arrived += self.path_args == ["count"]
+        if test.arrived == 3:
+            test.are_waiting.set()
+        return await super()._open_session()
+
 
 class TestExclusive(AsyncHTTPTestCase):
     @pytest.fixture(autouse=True)
@@ -54,6 +68,7 @@ class TestExclusive(AsyncHTTPTestCase):
 
     def get_app(self) -> Application:
         self.is_held, self.may_go = asyncio.Event(), asyncio.Event()
+        self.are_waiting, self.arrived = asyncio.Event(), 0
         self.events: list[SessionEvent] = []
         self.manager = SessionManager(
             MemoryStore(), clock=lambda: self.clock.now, hooks=[self.events.append]
@@ -159,3 +174,18 @@ class TestExclusive(AsyncHTTPTestCase):
         self.may_go.set()
         assert (await holding).code == 200
         assert isinstance(self.events[-1], LeaseNotReleased)
+
+    @gen_test
+    async def test_requests_that_wait_follow_the_session_to_its_new_id(self) -> None:
+        cookie = await self.log_in()
+        holder = asyncio.ensure_future(self.get("/patient/hold-and-renew", cookie))
+        await self.is_held.wait()
+        waiting = [asyncio.ensure_future(self.get("/patient/count", cookie)) for _ in range(3)]
+        await self.are_waiting.wait()
+        for _ in range(TURNS):  # in which each of them finds that it is not its turn
+            await asyncio.sleep(0)
+        self.may_go.set()
+        answers = [await holder, *[await one for one in waiting]]
+        assert [answer.code for answer in answers] == [200] * 4
+        (session,) = await self.manager.sessions_of("ada")
+        assert session["n"] == 3

@@ -139,11 +139,12 @@ async def test_a_lease_holds_in_every_process(make_store: Callable[[], Store]) -
     async with two_managers(make_store) as (here, there):
         session_id = await logged_in(here, "ada")
         at_once: dict[str, Any] = {"wait": timedelta(0), "lasts": HOUR}
-        key = key_of(session_id)
-        leased = await lease(here, key, **at_once)
+        record = (await here.open(session_id)).record
+        assert record is not None
+        leased = await lease(here, record, **at_once)
         assert leased is not None
         session, mine = leased
         with pytest.raises(SessionBusy):
-            await lease(there, key, **at_once)
+            await lease(there, record, **at_once)
         await mine.release(session)
-        assert await lease(there, key, **at_once) is not None
+        assert await lease(there, record, **at_once) is not None
