@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from hello_tornado.sessions.changes import Set, Unset, Update
-from hello_tornado.sessions.lifetimes import OwnLifetime
+from hello_tornado.sessions.lifetimes import AS_USUAL, OwnLifetime
 
 Document: TypeAlias = dict[str, Any]
 """Three keys: "data" (the handlers'), "meta" (ours) and "user_id"."""
@@ -23,6 +23,8 @@ def is_empty(document: Document) -> bool:
 
 def lifetime_of(meta: Mapping[str, Any]) -> OwnLifetime:
     """The lifetime that a session has set for itself."""
+    if meta.keys().isdisjoint(OwnLifetime._fields):
+        return AS_USUAL
     return OwnLifetime(meta.get("remember"), meta.get("idle_timeout"), meta.get("ends_at"))
 
 

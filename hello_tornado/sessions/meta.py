@@ -190,7 +190,8 @@ class MetaDict(RecordingDict):
     @property
     def is_lifetime_changed(self) -> bool:
         """Whether the browser has to be told of another lifetime."""
-        return not self._draft.state.operations.keys().isdisjoint(OwnLifetime._fields)
+        changed = self._draft.state.operations
+        return bool(changed) and not changed.keys().isdisjoint(OwnLifetime._fields)
 
 
 def _duration(name: str, value: timedelta | float) -> timedelta:

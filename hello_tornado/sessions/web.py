@@ -86,6 +86,9 @@ class Due(NamedTuple):
         return False
 
 
+NOT_DUE: Final = Due(NOTHING)
+
+
 class SessionMixin(CrossSiteMixin):
     """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
 
@@ -292,6 +295,8 @@ class SessionMixin(CrossSiteMixin):
 
     @property
     def _is_commit_pending(self) -> bool:
+        if self._pending is None and self._commits is None:
+            return False
         is_flushing = self._pending is not None and not self._pending.is_done
         return is_flushing or (self._commits is not None and self._commits.locked())
 
@@ -414,7 +419,7 @@ class SessionMixin(CrossSiteMixin):
     def _note_presented(self, session: Session) -> None:
         """Tell *session* which other ids the request carries, for a logout to end them too."""
         signed, own = self._read().signed, self._signed
-        if len(signed) > 1 or own is None:
+        if signed and (own is None or len(signed) > 1):
             session.presented = tuple(key_of(one.session_id) for one in signed if one != own)
 
     @property
@@ -435,7 +440,7 @@ class SessionMixin(CrossSiteMixin):
         """What is due now; of a request that fails, unless *is_explicit*, only a logout."""
         session, manager = self._session, self.session_manager
         if session is None or self._phase not in STORING:
-            return Due(NOTHING)
+            return NOT_DUE
         only_end = self._is_session_dropped or (self._is_failing and not is_explicit)
         if session.logs_in and not only_end and (device := self.session_device()) is not None:
             session._note_device(device)
@@ -446,7 +451,8 @@ class SessionMixin(CrossSiteMixin):
         intent = manager.intent(session, only_end=only_end)
         if isinstance(intent, Create) and not self._can_begin(intent):
             intent = NOTHING
-        return Due(intent, not only_end and self._is_resign_due(session))
+        resigns = not only_end and self._is_resign_due(session)
+        return Due(intent, resigns) if resigns or intent is not NOTHING else NOT_DUE
 
     def _can_begin(self, intent: Create | None = None) -> bool:
         """Whether a new session could send its cookie; if not, an *intent* to store one is told."""
