@@ -578,7 +578,9 @@ class SessionManager:
             # but not to another user. If that was all that was wanted here, too, it is done.
             base = await self._successor_of(record)
             renewal = renewal if renewal is not None and renewal.restart else None
-        if intent.logs_in:
+        if intent.logs_in and await self._living_by_handle(record.handle) is not None:
+            # Another login was first, and has taken the session: this one begins its own. A session
+            # that has ended stays ended, though: a logout is final for what was under way, too.
             document = await self._base_of_a_repeated_login(session, record.handle)
             return await self._create(
                 session, Create(intent.changes, logs_in=True), request, document or empty_document()
