@@ -98,4 +98,4 @@ def test_a_logout_at_one_holds_at_the_other_at_once(servers: list[Server]) -> No
         here.request("POST", "/user/logout", cookie=cookie)
         assert "Hello Ada" not in there.request("GET", "/", cookie=cookie)[2]
         status, headers, _ = there.request("PUT", "/api/session/x", "1", cookie=cookie)
-        assert (status, headers["Set-Cookie"].startswith(cookie)) == (200, False)
+        assert (status, "Set-Cookie" in headers) == (200, False), "it begins no session"

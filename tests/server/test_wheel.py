@@ -85,6 +85,7 @@ def test_it_holds_the_package_the_migrations_and_the_templates(wheel: Path) -> N
         names = set(archive.namelist())
     assert {
         "hello_tornado/py.typed",
+        "hello_tornado/settings.yaml",
         "hello_tornado/migrations/env.py",
         "hello_tornado/migrations/versions/0001_sessions.py",
         "hello_tornado/templates/base.html",
