@@ -91,16 +91,18 @@ class Schedule:
 async def every_schedule(
     make_store: Callable[[], Store], scenario: Scenario
 ) -> AsyncIterator[Schedule]:
-    """Run *scenario* in every schedule, each on a store of its own."""
+    """Run *scenario* in every schedule, on one store: what is in it from before must not matter."""
     given: list[int] | None = []
-    while given is not None:
-        schedule, store = Schedule(given), make_store()
-        try:
-            await scenario(GatedStore(store), schedule)
-        except AssertionError as error:
-            error.add_note(f"in the schedule {' '.join(schedule.trace)}")
-            raise
-        finally:
-            await store.aclose()
-        yield schedule
-        given = schedule.next()
+    store = make_store()
+    try:
+        while given is not None:
+            schedule = Schedule(given)
+            try:
+                await scenario(GatedStore(store), schedule)
+            except AssertionError as error:
+                error.add_note(f"in the schedule {' '.join(schedule.trace)}")
+                raise
+            yield schedule
+            given = schedule.next()
+    finally:
+        await store.aclose()
