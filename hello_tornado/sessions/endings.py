@@ -45,7 +45,7 @@ class Endings:
 
         Unless the reason *is_told* afterwards, no tombstone is left.
         """
-        if is_told:  # first, so that nobody comes between who finds neither session nor reason
+        if is_told:  # before the session goes: a request in between must find one or the other
             await self._leave_tombstones(records, reason)
         deleted = await self._store.delete([record.key for record in records])
         if not deleted:

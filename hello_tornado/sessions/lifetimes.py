@@ -14,7 +14,8 @@ from hello_tornado.sessions.record import SessionRecord
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A session in use is touched at least four times in an idle timeout, so that it never runs out.
+# The touch interval is at most this part of the idle timeout. A session that is read at least once
+# in three quarters of its idle timeout never runs out.
 TOUCHES: Final = 4
 # How far the clocks of two servers may differ, microseconds.
 SKEW: Final = timedelta(minutes=5) // MICROSECOND

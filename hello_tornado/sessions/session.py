@@ -163,7 +163,7 @@ class Session(MetaDict):
         self._draft = taken
 
     def rebase_on(self, record: SessionRecord, document: Document) -> None:
-        """Stand on what is stored now; what was done since the draft was taken stays to be done."""
+        """Show what is stored now, and the changes made since the draft was taken on top of it."""
         self.record = record
         if self.ended:
             return
