@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, Final
 
 from tornado.websocket import WebSocketClosedError
@@ -39,6 +40,16 @@ class SocketHandler(WebSocketSessionMixin, PlainHandler):
     def go_away(self) -> None:
         """The server stops: the page should come back soon, to the next one."""
         self.close(GOING_AWAY, "the server stops")
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Tornado's hook; a message that the end of the server has cancelled is no error."""
+        if not isinstance(value, asyncio.CancelledError):
+            super().log_exception(typ, value, tb)
 
     async def _say(self) -> None:
         session = self.session

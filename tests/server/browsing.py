@@ -66,9 +66,13 @@ def visiting(chromium: Browser, *refused: str, **options: Any) -> Iterator[Page]
             if message.type != "info":  # Chromium says there what Clear-Site-Data cleared
                 note(message.text, message.location["url"])
 
+        def fail(why: str, url: str) -> None:
+            if why != "net::ERR_ABORTED":  # the page was left before its icon had arrived
+                note(why, url)
+
         page.on("console", hear)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: note(str(request.failure), request.url))
+        page.on("requestfailed", lambda request: fail(str(request.failure), request.url))
         page.on("response", lambda it: note(str(it.status), it.url) if it.status >= 400 else None)
         yield page
     assert wrong == []

@@ -103,6 +103,20 @@ def test_a_client_that_closes_at_once_leaves_no_traceback(tmp_path: Path) -> Non
         assert "ERROR" not in server.text
 
 
+def test_a_server_that_stops_while_messages_wait_leaves_no_traceback(tmp_path: Path) -> None:
+    """The messages of a client that is gone are handled one after another, until the end."""
+    for _ in range(5):
+        with running_server(tmp_path) as server:
+            client = shaken_hands(server, server.log_in("Ada"))
+            client.settimeout(0.3)
+            with suppress(TimeoutError):  # the server reads no more
+                for _ in range(400):
+                    client.sendall(1000 * TEXT_FRAME)
+            client.close()
+            server.stop()
+            assert "Traceback" not in server.text
+
+
 def memory_of(server: Server) -> int:
     pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
     return int(pages) * 4096
