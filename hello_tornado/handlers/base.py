@@ -119,12 +119,12 @@ class PlainHandler(RequestHandler):
     @property
     def is_https(self) -> bool:
         """Whether the browser has sent this over https, as far as the settings let us know."""
-        return bool(self.settings["session_cookie"].is_https(self.request))
+        return bool(self.settings["session_manager"].cookie.is_https(self.request))
 
     @property
     def address(self) -> str:
         """Whose request it is, as far as the settings let us know."""
-        return str(self.settings["session_cookie"].address(self.request))
+        return str(self.settings["session_manager"].cookie.address(self.request))
 
     @property
     def is_visitor_known(self) -> bool:

@@ -11,6 +11,7 @@ from hello_tornado.sessions.document import (
     drop_expired_keys,
     drop_replaced_expiries,
     empty_document,
+    is_ours,
     lifetime_of,
 )
 from hello_tornado.sessions.errors import SerializationError, SessionTooLarge, SessionUnreadable
@@ -48,10 +49,13 @@ class Codec:
             stored = self._serializer.loads(self._cipher.open(record))
         except SerializationError as error:
             raise SessionUnreadable(str(error)) from error
-        data, meta = stored.get("data", {}), stored.get("meta", {})
-        if not isinstance(data, dict) or not isinstance(meta, dict):
+        if not is_ours(stored):
             raise SessionUnreadable("session data that another program has written")
-        document = {"data": data, "meta": meta, "user_id": record.user_id}
+        document = {
+            "data": stored.get("data", {}),
+            "meta": stored.get("meta", {}),
+            "user_id": record.user_id,
+        }
         drop_expired_keys(document, now)
         return document
 

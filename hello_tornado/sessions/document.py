@@ -1,13 +1,54 @@
 """All that a session holds, as one JSON object."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
 
 from hello_tornado.sessions.changes import Set, Unset, Update
-from hello_tornado.sessions.lifetimes import AS_USUAL, OwnLifetime
+from hello_tornado.sessions.lifetimes import AS_USUAL, OwnLifetime, moment_of
+
+LAST_MOMENT: Final = moment_of(datetime.max.replace(tzinfo=UTC))
 
 Document: TypeAlias = dict[str, Any]
 """Three keys: "data" (the handlers'), "meta" (ours) and "user_id"."""
+
+
+def _is_moment(value: Any) -> bool:
+    return type(value) is int and 0 < value < LAST_MOMENT
+
+
+def _holds(is_one: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(is_one, value.values()))
+
+
+def _is_flash(value: Any) -> bool:
+    return isinstance(value, list | tuple) and list(map(type, value)) == [str, str]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+META: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "device": lambda value: _holds(_is_text)(value) and value.keys() == {"user_agent", "address"},
+    "ends_at": _is_moment,
+    "expiries": _holds(_is_moment),
+    "flashes": _holds(_is_flash),
+    "idle_timeout": _is_moment,
+    "leases": _holds(_is_moment),
+    "remember": lambda value: isinstance(value, bool),
+    "versions": _holds(lambda value: type(value) is int),
+    "xsrf": _is_text,
+}
+"""What can be said of a session under each name in "meta", and how it is told from junk."""
+
+
+def is_ours(stored: Mapping[str, Any]) -> bool:
+    """Whether *stored* is a document as we write it, without the user id."""
+    data, meta = stored.get("data", {}), stored.get("meta", {})
+    if not isinstance(data, dict) or not isinstance(meta, dict):
+        return False
+    return not meta or all(META[name](meta[name]) for name in meta.keys() & META.keys())
 
 
 def empty_document() -> Document:

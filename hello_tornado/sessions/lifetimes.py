@@ -106,7 +106,9 @@ class Lifetimes:
         """Whether the session in *record* lives.
 
         A session that began in the future was made by a clock that was ahead, and would outlive its
-        absolute timeout: it is over. Without that timeout, the same holds of its last use.
+        absolute timeout: it is refused. Without that timeout, the same holds of its last use. It is
+        not deleted, for the clock that is wrong may be this one, as on a machine that has just been
+        switched on. When its time comes it lives, but no longer than any other.
         """
         began = record.accessed_at if self.absolute is None else record.created_at
         return record.expires_at > now and began <= now + SKEW

@@ -67,6 +67,7 @@ from hello_tornado.sessions.session import Response, Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store, as_store
 from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
+from hello_tornado.sessions.transport import Choice, choice
 from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
 
@@ -76,6 +77,7 @@ Clock: TypeAlias = Callable[[], int]
 BEFORE_ALL_SESSIONS: Final = SessionRecord(SessionKey(b""), "", 0, None, b"", 0, 0, 0)
 
 MAX_BYTES: Final = 64 * 1024
+SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
 REST: Final = 4  # times what it rests from; measured by bench.scale
 MAX_REST: Final = timedelta(seconds=1)
 MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
@@ -96,6 +98,7 @@ CHECKS: Final[Mapping[str, options.Check]] = {
     "lifetimes": options.optional(
         options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
     ),
+    "cookie": options.optional(choice),
     "serializer": options.optional(options.implements(Serializer, "JsonSerializer()")),
     "cipher": options.optional(options.implements(Cipher, "AesGcm([key])")),
     "resave": options.flag,
@@ -123,6 +126,9 @@ def _refuse_coroutine(result: object) -> None:
 class SessionManager:
     """Opens and commits sessions over one store, or over the one that a URL names.
 
+    The `cookie` that carries an id is a `CookiePolicy`, a `TokenPolicy`, or a function from the
+    request to one.
+
     The options have the meaning that express-session gives them: `resave` stores unchanged
     sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
     cookie with every response, `unset` says what `del handler.session` does to the stored session
@@ -141,6 +147,7 @@ class SessionManager:
         store: Store | str,
         *,
         lifetimes: Lifetimes | None = None,
+        cookie: Choice | None = None,
         serializer: Serializer | None = None,
         cipher: Cipher | None = None,
         resave: bool = False,
@@ -157,12 +164,12 @@ class SessionManager:
     ) -> None:
         self.store = as_store(store)
         self.lifetimes = lifetimes or Lifetimes()
+        self.cookie = cookie
         self.rolling = rolling
         self.unset = unset
         self.touch_after = as_timedelta(touch_interval) // MICROSECOND
         self.rules = CommitRules(resave, save_uninitialized, self.touch_after)
-        self.remember_ended = as_timedelta(remember_ended)
-        self.reason_told_for = self.remember_ended // MICROSECOND
+        self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
         self._genid = genid
@@ -170,7 +177,7 @@ class SessionManager:
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
-        self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
+        self._endings = Endings(self.store, self._codec, clock, self.reason_told_for, self.emit)
         self._committer = Committer(self.store, self._codec.rebuild, self._endings.renewal)
         self._purgers: list[Purger] = []
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
@@ -389,6 +396,7 @@ class SessionManager:
         records = await self.store.find_by_user(user_id)
         return [self._session(one, now) for one in records if self.lifetimes.is_living(one, now)]
 
+    @options.checked(batch=options.count)
     async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
         """Every living session, those that end soonest first; *batch* of them at a time."""
         now, last = self.now(), BEFORE_ALL_SESSIONS
@@ -402,6 +410,7 @@ class SessionManager:
         """How many sessions are alive."""
         return await self.store.count(self.now())
 
+    @options.checked(batch=options.count)
     async def clear(self, *, batch: int = 500) -> int:
         """End every session and forget the ended ones; returns how many were alive."""
         count, now = 0, self.now()
@@ -431,15 +440,15 @@ class SessionManager:
 
         return await self._endings.end_found(find, "revoked")
 
+    @options.checked(interval=options.duration(least=SHORTEST_INTERVAL), batch=options.count)
     def purge_every(self, interval: timedelta | float, *, batch: int = 50) -> Purger:
         """Call `purge` every *interval* (a timedelta or seconds) from now on."""
-        if not isinstance(interval, timedelta):
-            interval = timedelta(seconds=interval)
-        purger = Purger(lambda: self.purge(batch=batch), interval, emit=self.emit)
+        purger = Purger(lambda: self.purge(batch=batch), as_timedelta(interval), emit=self.emit)
         self._purgers.append(purger)
         purger.start()
         return purger
 
+    @options.checked(batch=options.count)
     async def purge(
         self,
         *,
@@ -616,7 +625,7 @@ class SessionManager:
 
     async def _living_by_handle(self, handle: str) -> SessionRecord | None:
         now = self.now()
-        found = await self.store.find_by_handle([handle])
+        found = await self._endings.find_by_handle([handle])
         return next((one for one in found if self.lifetimes.is_living(one, now)), None)
 
     async def _logged_in(self, session: Session) -> None:

@@ -92,8 +92,7 @@ NOT_DUE: Final = Due(NOTHING)
 class SessionMixin(CrossSiteMixin):
     """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
 
-    The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
-    `session_cookie`: a `CookiePolicy`, a `TokenPolicy`, or a function from the request to one.
+    The application's settings must hold a `cookie_secret` and a `session_manager`.
 
     When the store is down, a request that needs it is answered with 503. A page that can do
     without says `on_store_error = "anonymous"` in its class: its session is then empty, and a
@@ -393,12 +392,10 @@ class SessionMixin(CrossSiteMixin):
     def _read(self) -> Reading:
         """The ids that the request carries; read once, before `prepare()` if there is a token."""
         if self._reading is None:
-            settings = self.application.settings
-            setting = settings.get("session_cookie", DEFAULT_POLICY)
-            self._transport = transport_of(setting, self.request)
-            self._keyring = Keyring.of(settings)
-            now = self.session_manager.now()
-            self._reading = self._transport.read(self.request, self._keyring, now)
+            manager = self.session_manager
+            self._transport = transport_of(manager.cookie or DEFAULT_POLICY, self.request)
+            self._keyring = Keyring.of(self.application.settings)
+            self._reading = self._transport.read(self.request, self._keyring, manager.now())
         return self._reading
 
     async def _open_session(self) -> Session:
