@@ -18,7 +18,7 @@ from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.ciphers import Cipher, Plain
 from hello_tornado.sessions.codec import Codec
-from hello_tornado.sessions.committer import Commit, Committed, Committer
+from hello_tornado.sessions.committer import Commit, Committed, Committer, Standing
 from hello_tornado.sessions.document import Document, empty_document
 from hello_tornado.sessions.draft import (
     CommitRules,
@@ -183,13 +183,13 @@ class SessionManager:
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
-    async def open(self, session_id: SessionId | None) -> Session:
+    def open(self, session_id: SessionId | None) -> Awaitable[Session]:
         """The session with this id, or a new one: without an id, or when it is unknown or over.
 
         A new session is not stored before it is committed, and then gets an id of its own. In the
         place of one that has ended it knows the `ended_reason`.
         """
-        return self._session(None) if session_id is None else await self._open(key_of(session_id))
+        return self._open(None if session_id is None else key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
         """The same session as it stands in the store now, under whichever id.
@@ -208,7 +208,9 @@ class SessionManager:
         found.end(found.ended_reason)
         return found
 
-    async def _open(self, key: SessionKey) -> Session:
+    async def _open(self, key: SessionKey | None) -> Session:
+        if key is None:
+            return self._session(None)
         record, now = await self._shared.load(key), self.now()
         if record is not None and self.lifetimes.is_living(record, now):
             return self._readable(record, now)
@@ -374,7 +376,8 @@ class SessionManager:
             if not isinstance(intent, Change):
                 await self.commit(session, intent=intent)
                 return session
-            wanted = self._codec.rebuild(record, Commit(record, intent.changes))
+            standing = Standing(record, session.document)
+            wanted = self._codec.rebuild(standing, Commit(standing, intent.changes))
             match await self._shared.swap(Swap(record, wanted.record)):
                 case Conflict(winner):
                     record = winner
@@ -573,7 +576,7 @@ class SessionManager:
     async def _change(self, session: Session, intent: Change, request: object) -> CookieAction:
         record, renewal = session.record, intent.renewal
         assert record is not None  # noqa: S101 - or the intent would be to create
-        base: SessionRecord | None = record
+        base: Standing | None = Standing(record, session.document)
         for _ in range(MAX_TRIES):
             if base is None:
                 break
@@ -585,7 +588,8 @@ class SessionManager:
                 return action
             # Another request has ended the session, or given it another id: the changes follow it,
             # but not to another user. If that was all that was wanted here, too, it is done.
-            base = await self._successor_of(record)
+            successor = await self._successor_of(record)
+            base = None if successor is None else Standing(successor)
             renewal = renewal if renewal is not None and renewal.restart else None
         if intent.logs_in and await self._living_by_handle(record.handle) is not None:
             # Another login was first, and has taken the session: this one begins its own. A session
@@ -600,7 +604,7 @@ class SessionManager:
 
     async def _commit_to(
         self,
-        base: SessionRecord,
+        base: Standing,
         session: Session,
         changes: Update,
         renewal: Renewal | None,
