@@ -83,7 +83,10 @@ class Announcing(Protocol):
         """Tell whoever listens, in any process, that these sessions have ended."""
 
     def announcements(self) -> AsyncGenerator[Collection[str]]:
-        """What is announced from now on. Ends with `StoreUnavailable` when the store is lost."""
+        """What is announced from now on. Ends with `StoreUnavailable` when the store is lost.
+
+        An end without an error says that nothing can be announced here.
+        """
 
 
 @options.checked(
