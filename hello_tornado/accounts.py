@@ -60,6 +60,11 @@ class Accounts:
         """The accounts in the database of this URL, which may be the sessions'."""
         return cls(SqlDatabase.from_url(url, metadata), Passwords(), clock)
 
+    @property
+    def database(self) -> SqlDatabase:
+        """The database, for whoever asks it something else than accounts."""
+        return self._database
+
     async def find(self, name: str) -> Account | None:
         """The user of this name, however it is written."""
         try:

@@ -137,7 +137,10 @@ def check(settings: SettingsFile = None) -> None:
     for url in _databases(settings):
         migrate.state(url).check()
         if differences := migrate.differences(url):
-            raise Problem(f"the tables differ from the code: {differences}", "restore a backup")
+            raise Problem(
+                f"the tables differ from the code: {differences}",
+                "restore a backup, or name another database in store.url",
+            )
         console.print("the schema is current")
 
 

@@ -18,7 +18,7 @@ CURES = {
     r"binlog_format": "set binlog_format to ROW or MIXED on the server",
     r"max_allowed_packet": "raise max_allowed_packet on the server, or lower session.max_bytes",
     r"invalid connection option|unexpected keyword": "take the option out of store.url",
-    r"column .* does not exist|unknown column": (
+    r"column .* does not exist|unknown column|no such column": (
         "there is a table of this name that is not ours: name another database in store.url"
     ),
     r"read-only (transaction|option|mode)|READONLY|read only replica": (
@@ -39,8 +39,9 @@ CURES = {
         "create the database, or name another one in store.url"
     ),
     r"relation .* does not exist|table .* doesn't exist|no such table": (
-        "run: python -m hello_tornado db upgrade"
+        "run: python -m hello_tornado db upgrade; if that changes nothing, restore a backup"
     ),
+    r"DB index is out of range": "name a database of this Redis in store.url: redis://host:6379/0",
     r"cluster mode is not enabled": "this Redis is no cluster: begin store.url with redis://",
     r"refused|connect|resolve|not known|no route": (
         "start the store, or set its host and port in store.url"

@@ -48,7 +48,7 @@ def connected(url: str) -> Iterator[Connection]:
         )
     engine = _engine(blocking_target_of(url))
     try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with _connect(engine, url).execution_options(isolation_level="AUTOCOMMIT") as connection:
             _check_binary_log(connection)
             yield connection
     except (DBAPIError, OSError) as error:
@@ -70,6 +70,15 @@ def _engine(target: Target) -> Engine:
     return create_engine(
         target.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True
     )
+
+
+def _connect(engine: Engine, url: str) -> Connection:
+    try:
+        return engine.connect()
+    except (TypeError, ValueError) as error:  # an option that the driver does not know
+        raise Problem(
+            f"the database {without_password(url)} failed: {error}", cure_of(error)
+        ) from error
 
 
 def _check_binary_log(connection: Connection) -> None:

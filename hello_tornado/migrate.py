@@ -32,11 +32,15 @@ VERSION_TABLE = "hello_tornado_alembic_version"
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Where a database stands: its revision, ours, and whether we know its revision at all."""
+    """Where a database stands: its revision, ours, and whether we know its revision at all.
+
+    *foreign* says why its table of sessions is none of ours, if that is so.
+    """
 
     current: str | None
     head: str
     is_known: bool
+    foreign: str | None = None
 
     @property
     def is_current(self) -> bool:
@@ -47,6 +51,8 @@ class Schema:
         """Raise `Problem`, naming the command, unless this code can serve on it."""
         if self.is_current:
             return
+        if self.foreign:
+            raise Problem(self.foreign, "name another database in store.url")
         if not self.is_known:
             raise Problem(
                 f"the database has the schema {self.current}, which is newer than this program's "
@@ -66,7 +72,7 @@ def state(url: str) -> Schema:
     if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
         return Schema(None, _head(), is_known=True)
     with connected(url) as connection:
-        return _state(connection)
+        return schema_of(connection)
 
 
 def upgrade(url: str, revision: str = "head") -> Path | None:
@@ -76,13 +82,11 @@ def upgrade(url: str, revision: str = "head") -> Path | None:
     over: every step of a migration can be repeated.
     """
     with transaction(url) as connection:
-        before = _state(connection)
+        before = schema_of(connection)
         if before.current == revision or (revision == "head" and before.is_current):
             return None
-        if not before.is_known:
+        if before.foreign or not before.is_known:
             before.check()
-        if before.current is None:
-            _check_ours(connection)
         backup = _back_up(connection, before.current)
         _run(command.upgrade, connection, revision)
         return backup
@@ -91,7 +95,7 @@ def upgrade(url: str, revision: str = "head") -> Path | None:
 def downgrade(url: str, revision: str) -> Path | None:
     """Take the schema back to *revision* ("base": no tables at all); returns the backup."""
     with transaction(url) as connection:
-        before = _state(connection)
+        before = schema_of(connection)
         if not before.is_known:
             before.check()
         backup = _back_up(connection, before.current)
@@ -142,11 +146,14 @@ def _is_our_name(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in TABLES.tables
 
 
-def _state(connection: Connection) -> Schema:
+def schema_of(connection: Connection) -> Schema:
+    """Where the database stands that a connection leads to."""
     scripts = _scripts()
     current = _migration_context(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
-    return Schema(current, _head(), current is None or current in known)
+    if current is None:
+        return Schema(None, _head(), is_known=True, foreign=_foreign(connection))
+    return Schema(current, _head(), current in known)
 
 
 def _scripts() -> ScriptDirectory:
@@ -168,15 +175,13 @@ def _run(operation: Callable[[Config, str], None], connection: Connection, revis
         ) from error
 
 
-def _check_ours(connection: Connection) -> None:
+def _foreign(connection: Connection) -> str | None:
+    """Why a table of sessions that no migration has made is not ours, if it is not."""
     if not inspect(connection).has_table(sessions.name):
-        return
+        return None
     found = compare_metadata(_migration_context(connection), TABLES)
-    if foreign := [change for change in found if change[0] not in {"add_index", "add_table"}]:
-        raise Problem(
-            f"there is a table {sessions.name} that is not ours: {foreign[0]}",
-            "name another database in store.url",
-        )
+    foreign = [change for change in found if change[0] not in {"add_index", "add_table"}]
+    return f"there is a table {sessions.name} that is not ours: {foreign[0]}" if foreign else None
 
 
 def _back_up(connection: Connection, current: str | None) -> Path | None:

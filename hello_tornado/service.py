@@ -1,6 +1,5 @@
 """What the server serves with: sessions, accounts and their schema, opened and closed together."""
 
-import asyncio
 from pathlib import Path
 
 from tornado.web import Application
@@ -18,6 +17,8 @@ from hello_tornado.sessions.events import Hook, Purged, SessionEvent
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.manager import system_clock
 from hello_tornado.sessions.metrics import SessionMetrics
+from hello_tornado.sessions.stores.sql import SqlStore
+from hello_tornado.sessions.stores.sql_database import SqlDatabase
 from hello_tornado.settings import Settings
 from hello_tornado.signed_out import SignedOut
 
@@ -30,11 +31,16 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.metrics = SessionMetrics()
-        store = self.metrics.observed(open_store(settings.store.url))
+        store = open_store(settings.store.url)
         hooks = [without_empty_purges(EventLog(system_clock)), self.metrics]
-        self.manager = make_manager(settings, store, hooks=hooks)
+        self.manager = make_manager(settings, self.metrics.observed(store), hooks=hooks)
         url = accounts_url(settings)
         self.accounts = None if url is None else Accounts.from_url(url)
+        self._databases: dict[str, SqlDatabase] = {}
+        if url is not None and self.accounts is not None:
+            self._databases[url] = self.accounts.database
+        if isinstance(store, SqlStore):
+            self._databases[settings.store.url] = store.database
         # No command can reach sessions in our own memory.
         is_out_of_reach = settings.store.url.startswith("memory:")
         self._signed_out = (
@@ -53,10 +59,9 @@ class Service:
         )
 
     async def check(self) -> None:
-        """Raise unless the store answers and the schema is ours."""
-        loop = asyncio.get_running_loop()
-        for url in database_urls(self._settings):
-            schema = await loop.run_in_executor(None, migrate.state, url)
+        """Raise unless the store answers, within its limit, and the schema is ours."""
+        for database in self._databases.values():
+            schema = await database.read(migrate.schema_of)
             schema.check()
         await self.manager.store.load([NO_SESSION])
 

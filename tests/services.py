@@ -55,6 +55,13 @@ def mariadb_server() -> Iterator[URL]:
     if given := os.environ.get("HELLO_TORNADO_TEST_MARIADB_URL"):
         yield make_url(given)
         return
+    with mariadb_node() as url:
+        yield url
+
+
+@contextmanager
+def mariadb_node(*options: str) -> Iterator[URL]:
+    """A MariaDB server of one's own, with these options; yields its URL."""
     mariadbd = _program("mariadbd", "mariadb-server", Path("/usr/sbin"), Path("/usr/bin"))
     install = _program("mariadb-install-db", "mariadb-server", Path("/usr/bin"))
     with TemporaryDirectory(prefix="mariadb-") as name:
@@ -68,8 +75,8 @@ def mariadb_server() -> Iterator[URL]:
         _run([str(install), "--no-defaults", f"--datadir={data}", "--skip-test-db"], "mysql")
         server = [str(mariadbd), "--no-defaults", f"--datadir={data}", f"--init-file={script}"]
         url = URL.create("mariadb", "tester", password, "127.0.0.1", port, "mysql")
-        options = [f"--port={port}", f"--socket={name}/socket", "--bind-address=127.0.0.1"]
-        with _running([*server, *options, "--skip-name-resolve"], "mysql", Path(name)):
+        place = [f"--port={port}", f"--socket={name}/socket", "--bind-address=127.0.0.1"]
+        with _running([*server, *place, "--skip-name-resolve", *options], "mysql", Path(name)):
             _wait_for(lambda: _mariadb(url).close(), pymysql.OperationalError)
             yield url
 

@@ -6,6 +6,7 @@
 - `visitors.py`   the clients; they write every request into a ledger (`ledger.py`)
 - `faults.py`     the faults, one function each
 - `databases.py`  the databases, as an administrator handles them, and a file for each of them
+- `started.py`    starts one of them, and ends it
 - `proxy.py`      the network before a database
 - `world.py`      processes, proxies and a database together
 - `checker.py`    decides from the ledger alone which promises were broken

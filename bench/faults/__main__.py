@@ -16,16 +16,11 @@ import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from bench.faults.broken import BROKEN
 from bench.faults.campaign import Run, run
-from bench.faults.databases import Database, ServerDatabase, disk_of_its_own
 from bench.faults.faults import ALL, FAULTS, Fault
-from bench.faults.mariadb import Mariadb
-from bench.faults.postgresql import Postgresql, PostgresqlByAsyncpg
-from bench.faults.redis_server import RedisServer
 from bench.faults.report import (
     HEAD,
     RECOVERY_SECONDS,
@@ -36,15 +31,8 @@ from bench.faults.report import (
     line,
     totals,
 )
-from bench.faults.sqlite import Sqlite
+from bench.faults.started import database_of
 
-DATABASES: dict[str, type[Database]] = {
-    "sqlite": Sqlite,
-    "postgresql": Postgresql,
-    "postgresql+asyncpg": PostgresqlByAsyncpg,
-    "mariadb": Mariadb,
-    "redis": RedisServer,
-}
 MOST_RUN_SECONDS = 180
 
 
@@ -65,21 +53,6 @@ def options() -> argparse.Namespace:
     if unknown := {*given.stores} - {*ALL}:
         parser.error(f"no such store: {', '.join(unknown)}; there are {', '.join(ALL)}")
     return given
-
-
-@asynccontextmanager
-async def database_of(store: str, *, with_twin: bool) -> AsyncIterator[tuple[Database, bool]]:
-    """An empty database that is up, and whether its disk is its own."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
-        has_disk = stack.enter_context(disk_of_its_own(directory))
-        database = DATABASES[store](directory)
-        stack.callback(database.stop)
-        await asyncio.to_thread(database.create)
-        await asyncio.to_thread(database.prepare)
-        if with_twin and isinstance(database, ServerDatabase):
-            await asyncio.to_thread(database.make_twin)
-        yield database, has_disk
 
 
 async def runs_on(

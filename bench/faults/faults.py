@@ -179,6 +179,19 @@ async def out_of_memory(world: World) -> AsyncIterator[None]:
         yield
 
 
+@fault("the file is moved away and put back", ("sqlite",), short_on=("sqlite",))
+async def file_moved(world: World) -> AsyncIterator[None]:
+    await asyncio.to_thread(world.database.move_away)
+    yield
+    await asyncio.to_thread(world.database.put_back)
+
+
+@fault("a backup of the file takes its place", ("sqlite",))
+async def file_replaced(world: World) -> AsyncIterator[None]:
+    await asyncio.to_thread(world.database.restore_a_backup)
+    yield
+
+
 @fault(
     "the disk is full",
     seconds=LONG,

@@ -100,26 +100,28 @@ class RedisServer(ServerDatabase):
         self.twin.launch()
         with self.twin._admin() as admin:
             admin.replicaof("127.0.0.1", self.port)
-        self._wait_for_role(self.twin, "slave", link="up")
+        _wait_for(self.twin, master_link_status="up")
+        _wait_for(self, slave0="online")
 
     def fail_over(self) -> None:
         assert isinstance(self.twin, RedisServer)
         with self._admin() as admin:
             admin.execute_command("FAILOVER", "TO", "127.0.0.1", self.twin.port, "TIMEOUT", 5000)
-        self._wait_for_role(self.twin, "master")
+        _wait_for(self.twin, role="master")
         self.has_failed_over = True
 
-    @staticmethod
-    def _wait_for_role(server: "RedisServer", role: str, *, link: str | None = None) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while True:
-            with server._admin() as admin:
-                facts = admin.info("replication")
-            if facts["role"] == role and facts.get("master_link_status") == link:
-                return
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"Redis did not become a {role}")
-            time.sleep(0.05)
+
+def _wait_for(server: RedisServer, **wanted: str) -> None:
+    """Wait until these facts of its replication hold."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with server._admin() as admin:
+            facts = admin.info("replication")
+        if all(value in str(facts.get(name)) for name, value in wanted.items()):
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Redis never came so far: {wanted}")
+        time.sleep(0.05)
 
 
 def _end_others(admin: Redis) -> None:

@@ -1,21 +1,32 @@
 """Is the process alive, and can it serve? For load balancers and supervisors."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from hello_tornado.cures import cure_of
 from hello_tornado.handlers.base import PlainHandler
 from hello_tornado.problem import Problem
 from hello_tornado.sessions.errors import StoreError
 
 SECONDS: Final = 1.0
+EXPECTED: Final = (StoreError, Problem)
+
+logger = logging.getLogger("hello_tornado.server")
+
+
+def cure_for(error: BaseException) -> str:
+    """One line that says what to do about the error of a check."""
+    return error.cure if isinstance(error, Problem) else cure_of(error)
 
 
 class Remembered:
     """A check whose outcome is good for a second, so that asking often costs nothing.
 
-    Requests that come while it runs wait for the same run.
+    Requests that come while it runs wait for the same run. The log is told when it begins to fail,
+    when there is something else to do about it, and when it works again.
     """
 
     def __init__(
@@ -25,13 +36,24 @@ class Remembered:
         self._now = clock
         self._asked: asyncio.Future[None] | None = None
         self._asked_at = 0.0
+        self._cure: str | None = None
 
     async def __call__(self) -> None:
         """Raise what the check raises, or raised within the last second."""
         now = self._now()
         if self._asked is None or (self._asked.done() and now - self._asked_at >= SECONDS):
             self._asked, self._asked_at = asyncio.ensure_future(self._check()), now
+            self._asked.add_done_callback(self._tell)
         await asyncio.shield(self._asked)
+
+    def _tell(self, asked: "asyncio.Future[None]") -> None:
+        error = None if asked.cancelled() else asked.exception()
+        cure = cure_for(error) if isinstance(error, EXPECTED) else None
+        if cure is None and self._cure is not None:
+            logger.info("/readyz: ready again")
+        elif cure != self._cure:
+            logger.error("/readyz: not ready: %s; what to do: %s", error, cure)
+        self._cure = cure
 
 
 class HealthHandler(PlainHandler):
@@ -54,12 +76,13 @@ class ReadyHandler(PlainHandler):
         self._check = check
 
     async def get(self) -> None:
-        """200 when requests can be served, 503 when not; the log says why."""
+        """200 when requests can be served; 503 with what to do when not, and the log says why."""
         try:
             await self._check()
-        except (StoreError, Problem) as error:
+        except EXPECTED as error:
             self.set_status(503)
             self.set_header("Retry-After", "5")
-            self.finish({"status": "unavailable", "cause": type(error).__name__})
+            cause, cure = type(error).__name__, cure_for(error)
+            self.finish({"status": "unavailable", "cause": cause, "cure": cure})
         else:
             self.finish({"status": "ok"})

@@ -14,7 +14,7 @@ from hello_tornado import migrate
 from hello_tornado.cures import cure_of
 from hello_tornado.problem import Problem
 from hello_tornado.sessions import open_store
-from hello_tornado.sessions.errors import ConfigurationError, StoreError
+from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreMisconfigured
 from hello_tornado.sessions.testing import make_record
 
 PASSWORD = "set the user and the password"
@@ -82,7 +82,7 @@ def test_tls_that_is_demanded_and_not_there_is_named_with_its_cure(sql_url: URL)
 def test_an_option_that_the_driver_does_not_know_is_named(mariadb_url: str) -> None:
     async def load() -> None:
         store = open_store(f"{mariadb_url}?colour=red")
-        with pytest.raises(ConfigurationError, match="colour"):
+        with pytest.raises(StoreMisconfigured, match="colour"):
             await store.load([make_record().key])
         await store.aclose()
 

@@ -107,14 +107,21 @@ class _Server:
 
 
 @dataclass(slots=True)
+class _Slot(Generic[C]):
+    """A connection, if it is open, to which server the last one led, and when it was used."""
+
+    connection: C | None = None
+    server: int = 0
+    used_at: float = 0.0
+
+
+@dataclass(slots=True)
 class _Own(Generic[C]):
     """What belongs to one process and one event loop."""
 
     process: int
     loop: asyncio.AbstractEventLoop
-    connection: C | None = None
-    server: int = 0
-    used_at: float = 0.0
+    slot: _Slot[C] = field(default_factory=_Slot)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     left_behind: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -133,16 +140,17 @@ class _Held(Generic[C]):
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The result of *function*; `StoreTimeout` when it takes too long, turn and all."""
         own, breaker = self._here()
-        deadline, clock = deadline_of_call(breaker.admit()), own.loop.time
-        began = clock()
+        limit, clock = breaker.admit(), own.loop.time
+        deadline, began = deadline_of_call(limit), clock()
         try:
             await self._take_turn(own, deadline)
             try:
-                result = await self._run(own, deadline, function, *args, **kwargs)
+                more = self._limit - limit  # a probe's answer may take as long as any other
+                result = await self._run(own, deadline, more, function, *args, **kwargs)
             finally:
                 own.turn.release()
         except StoreTimeout:
-            breaker.timed_out(clock() - began)
+            breaker.timed_out(clock() - began, clock() - deadline)
             raise
         except HARMLESS:
             breaker.answered()
@@ -163,16 +171,23 @@ class _Held(Generic[C]):
             raise did_not_answer() from None
 
     async def _run(
-        self, own: _Own[C], deadline: float, function: Callable[..., Any], *args: Any, **kwargs: Any
+        self,
+        own: _Own[C],
+        deadline: float,
+        more: float,
+        function: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
-        call = own.loop.create_task(self._call(own, function, *args, **kwargs))
+        slot = own.slot
+        call = own.loop.create_task(self._call(own, slot, function, *args, **kwargs))
         try:
             await asyncio.wait({call}, timeout=deadline - own.loop.time())
         except asyncio.CancelledError:
             self._leave_behind(own, call)
             raise
         if not call.done():
-            self._leave_behind(own, call)
+            self._leave_behind(own, call, more)
             raise did_not_answer()
         try:
             return call.result()
@@ -180,32 +195,37 @@ class _Held(Generic[C]):
             judged = self._driver.judge(error)
             if not isinstance(judged, HARMLESS):
                 self._leave_behind(own, call)
-            if isinstance(judged, AWAY) and own.server == self._server.number:
+            if isinstance(judged, AWAY) and slot.server == self._server.number:
                 self._server.number += 1
             raise judged from judged.__cause__
 
     async def _call(
-        self, own: _Own[C], function: Callable[..., Any], *args: Any, **kwargs: Any
+        self,
+        own: _Own[C],
+        slot: _Slot[C],
+        function: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
-        connection, driver = own.connection, self._driver
+        connection, driver = slot.connection, self._driver
         if connection is not None and (
-            own.server != self._server.number
+            slot.server != self._server.number
             or (
-                own.loop.time() - own.used_at > IDLE_SECONDS
+                own.loop.time() - slot.used_at > IDLE_SECONDS
                 # Servers and firewalls cut whoever is silent, and a write is not asked twice.
                 and not await driver.is_alive(connection)
             )
         ):
-            own.connection = None
+            slot.connection = None
             self._bury(own, self._close(connection))
             connection = None
         if connection is None:
             if len(own.left_behind) >= MOST_LEFT_BEHIND:
                 raise did_not_answer()
             server = self._server.number
-            connection = await driver.open()
-            own.connection, own.server = connection, server
-        own.used_at = own.loop.time()
+            connection = slot.connection = await driver.open()
+            slot.server = server
+        slot.used_at = own.loop.time()
         return await driver.call(connection, function, *args, **kwargs)
 
     def _here(self) -> tuple[_Own[C], Breaker]:
@@ -214,26 +234,40 @@ class _Held(Generic[C]):
         if own is None or self._breaker is None or own.loop is not loop or own.process != process:
             if own is not None and own.process != process:
                 self._of_other_processes.append(own)  # kept: to be collected would be to be closed
-            elif own is not None and own.connection is not None:
-                self._driver.forsake(own.connection)
+            elif own is not None and own.slot.connection is not None:
+                self._driver.forsake(own.slot.connection)
             own = self._own = _Own(process, loop)
             self._breaker = Breaker(self._limit, loop.time)
         return own, self._breaker
 
-    def _leave_behind(self, own: _Own[C], call: asyncio.Task[Any]) -> None:
-        """Close the connection beside us: a hung server answers no goodbye, and nobody waits."""
-        connection, own.connection = own.connection, None
+    def _leave_behind(self, own: _Own[C], call: asyncio.Task[Any], more: float = 0.0) -> None:
+        """Close the connection beside us: a hung server answers no goodbye, and nobody waits.
+
+        Before that the call has so many seconds *more*: its answer would close the circuit.
+        """
+        slot, own.slot = own.slot, _Slot(server=own.slot.server)
+        breaker = self._breaker
 
         async def end() -> None:
+            if not call.done() and more > 0:
+                await asyncio.wait({call}, timeout=more)
+                if call.done() and breaker is not None and self._is_answer(call):
+                    breaker.answered()
             if not call.done():
                 call.cancel()
                 await asyncio.wait({call}, timeout=self._limit)
             if call.done() and not call.cancelled():
                 call.exception()
-            if connection is not None:
-                await self._close(connection)
+            if slot.connection is not None:
+                await self._close(slot.connection)
 
         self._bury(own, end())
+
+    def _is_answer(self, call: asyncio.Task[Any]) -> bool:
+        error = call.exception()
+        return error is None or (
+            isinstance(error, Exception) and isinstance(self._driver.judge(error), HARMLESS)
+        )
 
     def _bury(self, own: _Own[C], end: Awaitable[None]) -> None:
         task = asyncio.ensure_future(end)
@@ -255,8 +289,8 @@ class _Held(Generic[C]):
             async with asyncio.timeout(self._limit):
                 await own.turn.acquire()
             own.turn.release()
-        connection, own.connection = own.connection, None
-        if connection is not None:
-            await self._close(connection)
+        slot, own.slot = own.slot, _Slot()
+        if slot.connection is not None:
+            await self._close(slot.connection)
         if own.left_behind:
             await asyncio.wait(own.left_behind, timeout=self._limit)

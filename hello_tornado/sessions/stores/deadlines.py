@@ -13,6 +13,7 @@ LIMIT_SECONDS: Final = 3.0
 CLOCKS_MAY_DIFFER_SECONDS: Final = 5.0
 PROBE_EVERY_SECONDS: Final = 1.0
 PROBE_SHARE: Final = 0.5  # of the limit: so a store that is back is found within two seconds
+STOOD_STILL_SECONDS: Final = 0.5  # by which a busy event loop is hardly late
 
 _waiting_since: ContextVar[float | None] = ContextVar("waiting_since", default=None)
 
@@ -100,8 +101,8 @@ Phase: TypeAlias = Closed | Open
 class Breaker:
     """A circuit breaker: while a store does not answer, only one caller a second waits for it.
 
-    A probe has half of the *limit* of a call. Any answer closes the circuit again, also one that is
-    an error. *clock* tells the moment in seconds.
+    A probe's caller waits for half of the *limit* of a call, but its answer may take all of it. Any
+    answer closes the circuit again, also one that is an error. *clock* tells the moment in seconds.
     """
 
     def __init__(self, limit: float, clock: Callable[[], float]) -> None:
@@ -129,7 +130,13 @@ class Breaker:
         if not isinstance(self.phase, Closed):
             self.phase = Closed()
 
-    def timed_out(self, waited: float) -> None:
-        """A call has waited so many seconds in vain; a short wait says little about the store."""
+    def timed_out(self, waited: float, late: float = 0.0) -> None:
+        """A call has waited so many seconds in vain, and this was noticed so many seconds *late*.
+
+        A short wait says little about the store. So does a long one if this process stood still
+        meanwhile (SIGSTOP, a laptop that slept, a blocked event loop).
+        """
+        if late >= STOOD_STILL_SECONDS:
+            return
         if isinstance(self.phase, Closed) and waited >= self._limit * PROBE_SHARE:
             self.phase = Open(self._clock() + PROBE_EVERY_SECONDS)

@@ -140,7 +140,8 @@ def _judge_answer(error: ResponseError) -> StoreError:
     code = str(getattr(error, "status_code", None) or "")
     if UNWILLING.search(f"{code} {error}"):
         return failed(ServerRefuses, f"{code} {error}".strip(), error)
-    kind = StoreMisconfigured if isinstance(error, NoPermissionError) else StoreError
+    is_settled = isinstance(error, NoPermissionError) or "DB index is out of range" in str(error)
+    kind = StoreMisconfigured if is_settled else StoreError
     return failed(kind, ARGUMENTS.sub("", str(error)), None)
 
 

@@ -32,6 +32,11 @@ class SqlStore:
         """The store of a SQLAlchemy URL, in its everyday form or with a driver."""
         return cls(SqlDatabase.from_url(text, metadata))
 
+    @property
+    def database(self) -> SqlDatabase:
+        """The database, for whoever asks it something else than sessions."""
+        return self._database
+
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
         return await self._database.read(statements.load, keys)

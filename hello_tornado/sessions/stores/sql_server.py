@@ -13,7 +13,7 @@ from sqlalchemy import NullPool, literal, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from hello_tornado.sessions.errors import ConfigurationError, StoreMisconfigured
+from hello_tornado.sessions.errors import StoreMisconfigured
 from hello_tornado.sessions.stores.deadlines import CLOCKS_MAY_DIFFER_SECONDS
 from hello_tornado.sessions.stores.failures import failed
 from hello_tornado.sessions.stores.pooler import PooledConnections, is_behind_a_pooler
@@ -66,8 +66,8 @@ class SqlServer:
             connection = await self._engine.connect()
         except DBAPIError:
             raise
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"the store's URL cannot be used: {error}") from error
+        except (TypeError, ValueError) as error:  # an option that the driver does not know
+            raise failed(StoreMisconfigured, str(error), error) from error
         try:
             if self._engine.dialect.name == "postgresql":
                 await self._set_up_postgresql(connection)
@@ -99,7 +99,8 @@ class SqlServer:
         if has_log and log_format == "STATEMENT":
             raise failed(
                 StoreMisconfigured,
-                "the server's binlog_format is STATEMENT, which takes no writes in READ COMMITTED",
+                "the server's binlog_format is STATEMENT, which takes no writes in READ COMMITTED: "
+                "set it to ROW or MIXED",
                 None,
             )
         if packet < SMALLEST_PACKET:

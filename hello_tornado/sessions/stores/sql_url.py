@@ -76,6 +76,10 @@ def parse(text: str) -> URL:
             "sqlite:// needs a file: sqlite:///var/sessions.db; "
             "for sessions that end with the process use memory://"
         )
+    if url.get_backend_name() == "sqlite" and (unknown := {*url.query} - {"timeout"}):
+        raise ConfigurationError(
+            f"a SQLite URL has no option {', '.join(sorted(unknown))}; it has timeout"
+        )
     return url
 
 

@@ -140,6 +140,7 @@ class _Thread:
 
     def __init__(self, database: _Database, limit: float) -> None:
         self._database = database
+        self._limit = limit
         self._breaker = Breaker(limit, time.monotonic)
         self._worker: _Worker | None = None
 
@@ -150,12 +151,13 @@ class _Thread:
         worker = self._worker
         if worker is None:
             worker = self._worker = _Worker(self._database)
+        call = worker.executor.submit(worker.call, function, *args, **kwargs)
         try:
             async with asyncio.timeout_at(deadline):
-                call = partial(worker.call, function, *args, **kwargs)
-                result: R = await loop.run_in_executor(worker.executor, call)
+                result: R = await asyncio.wrap_future(call)
         except TimeoutError:
-            self._breaker.timed_out(loop.time() - began)
+            self._breaker.timed_out(loop.time() - began, loop.time() - deadline)
+            call.add_done_callback(partial(self._answered_late, until=began + self._limit))
             raise did_not_answer() from None
         except Exception as error:  # noqa: BLE001 - judge() says what it is
             judged = judge(error)
@@ -164,6 +166,12 @@ class _Thread:
             raise judged from judged.__cause__
         self._breaker.answered()
         return result
+
+    def _answered_late(self, call: "Future[Any]", until: float) -> None:
+        """An answer that came too late for its caller, but within the limit of a call."""
+        is_answer = not call.cancelled() and call.exception() is None
+        if is_answer and time.monotonic() <= until:
+            self._breaker.answered()
 
     def close(self) -> list[Future[None]]:
         """Let the connection be closed where it was opened, and the thread end afterwards."""

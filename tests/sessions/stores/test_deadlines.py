@@ -41,6 +41,10 @@ def test_a_closed_breaker_lets_every_call_through() -> None:
     assert [breaker.admit() for _ in range(3)] == [3, 3, 3]
     breaker.timed_out(1)
     assert breaker.phase == Closed(), "a wait that was short says little"
+    breaker.timed_out(8, late=5)
+    assert breaker.phase == Closed(), "nor does one in which this process stood still"
+    breaker.timed_out(3.1, late=0.1)
+    assert refuses(breaker)
 
 
 def test_an_open_breaker_lets_one_probe_a_second_through_with_half_the_limit() -> None:

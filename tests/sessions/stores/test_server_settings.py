@@ -13,6 +13,7 @@ from hello_tornado import migrate
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.errors import StoreError, StoreMisconfigured
 from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.stores.failures import ServerRefuses
 from hello_tornado.sessions.stores.saves import save
 from hello_tornado.sessions.testing import make_record, newer
 
@@ -60,6 +61,26 @@ async def test_a_value_stays_a_value_whatever_the_sql_mode_of_the_server(
             assert await store.find_by_user(value.decode()) == [new]
         assert await store.count() == 2 * len(VALUES)
         await store.aclose()
+
+
+async def test_transactions_that_may_only_read_are_refused_until_they_may_write_again(
+    mariadb_server: URL, mariadb_url: str
+) -> None:
+    migrate.upgrade(mariadb_url)
+    store = open_store(mariadb_url)
+    record = make_record()
+    with mariadb_with(mariadb_server, tx_read_only="1"):  # of the connections that come now
+        for call in (
+            lambda: store.save([Swap(None, record)]),
+            lambda: store.save([Swap(None, record), Swap(None, make_record())]),
+            lambda: store.delete([record.key]),
+        ):
+            with pytest.raises(ServerRefuses):
+                await call()
+        assert await store.load([record.key]) == {}
+    assert await store.save([Swap(None, record)]) == [Saved()]
+    assert await store.load([record.key]) == {record.key: record}
+    await store.aclose()
 
 
 async def test_what_never_passes_by_waiting_is_no_503(postgresql_url: str) -> None:
