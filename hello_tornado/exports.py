@@ -5,7 +5,7 @@ from typing import Any
 from hello_tornado.selection import Selection
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.lifetimes import datetime_of
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.record import Listed
 from hello_tornado.sessions.serializers import to_json
 
 
@@ -27,7 +27,7 @@ async def sessions_of(manager: SessionManager, user: str) -> list[dict[str, Any]
     return result
 
 
-def facts_of(record: SessionRecord) -> dict[str, Any]:
+def facts_of(record: Listed) -> dict[str, Any]:
     """What a record says without its data."""
     return {
         "handle": record.handle,
@@ -35,5 +35,5 @@ def facts_of(record: SessionRecord) -> dict[str, Any]:
         "created_at": datetime_of(record.created_at).isoformat(),
         "accessed_at": datetime_of(record.accessed_at).isoformat(),
         "expires_at": datetime_of(record.expires_at).isoformat(),
-        "bytes": len(record.data),
+        "bytes": record.size,
     }

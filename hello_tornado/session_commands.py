@@ -23,7 +23,7 @@ from hello_tornado.terminal import (
 if TYPE_CHECKING:
     from hello_tornado.selection import Selection
     from hello_tornado.sessions import SessionManager
-    from hello_tornado.sessions.record import SessionRecord
+    from hello_tornado.sessions.record import Listed
     from hello_tornado.settings import Settings
 
 Shown: TypeAlias = tuple[dict[str, Any], dict[str, Any]]  # facts, data
@@ -56,12 +56,12 @@ def list_sessions(
 ) -> None:
     """Living sessions, those that end soonest first."""
 
-    async def find(manager: "SessionManager", _: "Settings") -> "tuple[int, list[SessionRecord]]":
+    async def find(manager: "SessionManager", _: "Settings") -> "tuple[int, list[Listed]]":
         from hello_tornado.selection import Selection
 
         start = None if after is None else await _record(manager, after)
         selection = Selection(manager.now(), user, older_than, idle_for)
-        found: list[SessionRecord] = []
+        found: list[Listed] = []
         async for record in selection.records(manager.store, start):
             found.append(record)
             if len(found) > limit:
@@ -194,8 +194,8 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
             async for record in Selection(now).records(store):
                 progress.advance(task)
                 living += 1
-                size += len(record.data)
-                biggest = max(biggest, len(record.data))
+                size += record.size
+                biggest = max(biggest, record.size)
                 if record.user_id is not None:
                     logged_in += 1
                     users.add(record.user_id)
@@ -217,7 +217,7 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
             console.print(f"{name.replace('_', ' '):15}{value:,}")
 
 
-def _print_table(records: "Sequence[SessionRecord]", now: int) -> None:
+def _print_table(records: "Sequence[Listed]", now: int) -> None:
     from rich.cells import cell_len, set_cell_size
 
     from hello_tornado.sessions.lifetimes import MICROSECOND
@@ -235,7 +235,7 @@ def _print_table(records: "Sequence[SessionRecord]", now: int) -> None:
             f"{ago(record.created_at)} ago",
             f"{ago(record.accessed_at)} ago",
             words((record.expires_at - now) * MICROSECOND),
-            f"{len(record.data):,}",
+            f"{record.size:,}",
         )
         for record in records
     ]
@@ -245,7 +245,7 @@ def _print_table(records: "Sequence[SessionRecord]", now: int) -> None:
         console.print("  ".join(cells).rstrip())
 
 
-async def _record(manager: "SessionManager", handle: str) -> "SessionRecord":
+async def _record(manager: "SessionManager", handle: str) -> "Listed":
     found = await manager.store.find_by_handle([handle])
     if not found:
         raise Missing(
