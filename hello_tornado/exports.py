@@ -1,5 +1,6 @@
 """What is kept about sessions, as values for JSON."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hello_tornado.selection import Selection
@@ -9,10 +10,13 @@ from hello_tornado.sessions.record import Listed
 from hello_tornado.sessions.serializers import to_json
 
 
-async def sessions_of(manager: SessionManager, user: str) -> list[dict[str, Any]]:
-    """The facts, the device and the data of each session of a user."""
+async def sessions_of(
+    manager: SessionManager, user: str, progress: Callable[[int], object]
+) -> list[dict[str, Any]]:
+    """The facts, the device and the data of each session of a user; *progress* is told of each."""
     result = []
     async for record in Selection(manager.now(), user).records(manager.store):
+        progress(1)
         session = await manager.find(record.handle)
         if session is None:  # it has ended meanwhile
             continue

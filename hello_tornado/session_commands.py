@@ -16,7 +16,7 @@ from hello_tornado.terminal import (
     errors,
     print_json,
     printable,
-    progress_bar,
+    progress,
     with_manager,
 )
 
@@ -62,10 +62,12 @@ def list_sessions(
         start = None if after is None else await _record(manager, after)
         selection = Selection(manager.now(), user, older_than, idle_for)
         found: list[Listed] = []
-        async for record in selection.records(manager.store, start):
-            found.append(record)
-            if len(found) > limit:
-                break
+        with progress("looking", limit) as advance:
+            async for record in selection.records(manager.store, start):
+                found.append(record)
+                advance(1)
+                if len(found) > limit:
+                    break
         return selection.now, found
 
     from hello_tornado.exports import facts_of
@@ -123,7 +125,8 @@ def export(
     async def find(manager: "SessionManager", _: "Settings") -> list[dict[str, Any]]:
         from hello_tornado.exports import sessions_of
 
-        return await sessions_of(manager, user)
+        with progress("exporting") as advance:
+            return await sessions_of(manager, user, advance)
 
     print_json({"user": user, "sessions": with_manager(settings, find)})
 
@@ -150,7 +153,8 @@ def revoke(
         from hello_tornado.selection import Selection
 
         if handles:
-            return await manager.revoke(*handles)
+            with progress("revoking"):
+                return await manager.revoke(*handles)
         return await _revoke(manager, Selection(manager.now(), user, older_than, idle_for))
 
     count = with_manager(settings, end)
@@ -167,11 +171,11 @@ async def _revoke(manager: "SessionManager", selection: "Selection") -> int:
     from hello_tornado.selection import PAGE
 
     count = 0
-    with progress_bar() as progress:
-        task = progress.add_task("revoking", total=await manager.store.count(manager.now()))
+    living = await manager.store.count(manager.now())
+    with progress("revoking", living if selection.user is None else None) as advance:
         batch: list[str] = []
         async for record in selection.records(manager.store):
-            progress.advance(task)
+            advance(1)
             batch.append(record.handle)
             if len(batch) == PAGE:
                 count += await manager.revoke(*batch)
@@ -189,10 +193,9 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
         now, store = manager.now(), manager.store
         living = logged_in = size = biggest = 0
         users: set[str] = set()
-        with progress_bar() as progress:
-            task = progress.add_task("counting", total=await store.count(now))
+        with progress("counting", await store.count(now)) as advance:
             async for record in Selection(now).records(store):
-                progress.advance(task)
+                advance(1)
                 living += 1
                 size += record.size
                 biggest = max(biggest, record.size)
