@@ -1,6 +1,6 @@
 """`sessions list|show|export|revoke|stats`: sessions by handle, and never by id or key."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -61,14 +61,7 @@ def list_sessions(
 
         start = None if after is None else await _record(manager, after)
         selection = Selection(manager.now(), user, older_than, idle_for)
-        found: list[Listed] = []
-        with progress("looking", limit) as advance:
-            async for record in selection.records(manager.store, start):
-                found.append(record)
-                advance(1)
-                if len(found) > limit:
-                    break
-        return selection.now, found
+        return selection.now, await _first(selection.records(manager.store, start), limit + 1)
 
     from hello_tornado.exports import facts_of
 
@@ -85,6 +78,17 @@ def list_sessions(
         _print_table(page, now)
         if more:
             errors.print(f"there are more: add --after {page[-1].handle}")
+
+
+async def _first(records: "AsyncIterator[Listed]", count: int) -> "list[Listed]":
+    found: list[Listed] = []
+    with progress("looking", count) as advance:
+        async for record in records:
+            found.append(record)
+            advance(1)
+            if len(found) == count:
+                break
+    return found
 
 
 @session_commands.command()
