@@ -11,12 +11,12 @@ from hello_tornado.sessions.codec import Codec
 from hello_tornado.sessions.errors import StoreError
 from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
 from hello_tornado.sessions.ids import SessionKey, is_handle
-from hello_tornado.sessions.record import Conflict, SessionRecord, Swap
+from hello_tornado.sessions.record import Conflict, Listed, SessionRecord, Swap
 from hello_tornado.sessions.session import EndedReason
 from hello_tornado.sessions.stores import Announcing, Store
 from hello_tornado.sessions.tombstone import ERA, JUST_NOW, Tombstone, tombstone_key_of
 
-Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
+Find: TypeAlias = Callable[[], Awaitable[Sequence[Listed]]]
 
 
 class Endings:
@@ -37,7 +37,7 @@ class Endings:
         self._emit = emit
 
     async def end(
-        self, records: Sequence[SessionRecord], reason: EndedReason, *, is_told: bool = True
+        self, records: Sequence[Listed], reason: EndedReason, *, is_told: bool = True
     ) -> int:
         """End these sessions; returns how many of them were still there.
 
@@ -81,9 +81,7 @@ class Endings:
         known = [given for given in handles if is_handle(given)]
         return await self._store.find_by_handle(known) if known else []
 
-    async def _leave_tombstones(
-        self, records: Sequence[SessionRecord], reason: EndedReason
-    ) -> None:
+    async def _leave_tombstones(self, records: Sequence[Listed], reason: EndedReason) -> None:
         if not self._remembered or reason == "expired":
             return
         now = self._clock()
@@ -118,9 +116,7 @@ class Endings:
         tombstone = Tombstone("renewed", old.handle, self._clock(), goes_on)
         return self._tombstone(old, tombstone)
 
-    def _tombstone(
-        self, ended: SessionRecord, tombstone: Tombstone, version: int = 1
-    ) -> SessionRecord:
+    def _tombstone(self, ended: Listed, tombstone: Tombstone, version: int = 1) -> SessionRecord:
         return self._codec.tombstone(ended.key, tombstone, self._remembered, version)
 
     async def forget(self, limit: int) -> int:

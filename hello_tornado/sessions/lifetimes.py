@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.record import Listed
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +107,7 @@ class Lifetimes:
         idle = self._idle_of(own)
         return interval if idle is None else min(interval, idle // TOUCHES)
 
-    def is_living(self, record: SessionRecord, now: int) -> bool:
+    def is_living(self, record: Listed, now: int) -> bool:
         """Whether the session in *record* lives.
 
         A session that began in the future was made by a clock that was ahead, and would outlive its

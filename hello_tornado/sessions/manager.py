@@ -60,7 +60,15 @@ from hello_tornado.sessions.ids import (
 )
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, as_timedelta
 from hello_tornado.sessions.purger import Purger
-from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
+from hello_tornado.sessions.record import (
+    Conflict,
+    Gone,
+    Listed,
+    Saved,
+    SessionFacts,
+    SessionRecord,
+    Swap,
+)
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import Response, Session
@@ -74,12 +82,13 @@ from hello_tornado.sessions.watcher import Watcher
 Clock: TypeAlias = Callable[[], int]
 
 # Where `store.page` begins to list sessions: behind the tombstones.
-BEFORE_ALL_SESSIONS: Final = SessionRecord(SessionKey(b""), "", 0, None, b"", 0, 0, 0)
+BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
 
 MAX_BYTES: Final = 64 * 1024
 SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
 REST: Final = 4  # times what it rests from; measured by bench.scale
 MAX_REST: Final = timedelta(seconds=1)
+READ_AT_ONCE: Final = 50  # sessions; with 64 KiB each that is 3 MiB
 MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
 
 
@@ -394,19 +403,47 @@ class SessionManager:
 
         One that cannot be read is among them, without its data: `revoke` ends it by its handle.
         """
+        return [session async for session in self.read(await self.facts_of(user_id))]
+
+    async def facts_of(self, user_id: str) -> Sequence[Listed]:
+        """The living sessions of a user, newest first, without their data: what a list needs.
+
+        Each has a `handle`, a `size` and its moments. `read` gives the sessions to some of them.
+        """
         check_user_id(user_id)
         now = self.now()
-        records = await self.store.find_by_user(user_id)
-        return [self._session(one, now) for one in records if self.lifetimes.is_living(one, now)]
+        found = await self.store.find_by_user(user_id)
+        return [one for one in found if self.lifetimes.is_living(one, now)]
+
+    async def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
+        """The sessions that were *listed*, with their data, in that order.
+
+        One that has ended since is left out; one whose id was renewed is found by its handle.
+        """
+        for start in range(0, len(listed), READ_AT_ONCE):
+            part = listed[start : start + READ_AT_ONCE]
+            found = await self.store.load([one.key for one in part])
+            moved = [one.handle for one in part if one.key not in found]
+            others = await self.store.find_by_handle(moved) if moved else ()
+            successors = {record.handle: record for record in others}
+            now = self.now()
+            for one in part:
+                record = found.get(one.key) or successors.get(one.handle)
+                if (
+                    record is not None
+                    and record.user_id == one.user_id
+                    and self.lifetimes.is_living(record, now)
+                ):
+                    yield self._session(record, now)
 
     @options.checked(batch=options.count)
     async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
         """Every living session, those that end soonest first; *batch* of them at a time."""
         now, last = self.now(), BEFORE_ALL_SESSIONS
         while page := await self.store.page(last, batch):
-            for record in page:
-                if self.lifetimes.is_living(record, now):
-                    yield self._session(record)
+            living = [one for one in page if self.lifetimes.is_living(one, now)]
+            async for session in self.read(living):
+                yield session
             last = page[-1]
 
     async def length(self) -> int:
@@ -437,7 +474,7 @@ class SessionManager:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
         check_user_id(user_id)
 
-        async def find() -> Sequence[SessionRecord]:
+        async def find() -> Sequence[Listed]:
             records = await self.store.find_by_user(user_id)
             return [record for record in records if record.handle not in keep]
 
@@ -639,9 +676,8 @@ class SessionManager:
         self.emit(LoggedIn(record.handle, record.user_id))
         if self._max_sessions_per_user is not None:
             # By one order for all: so logins that run side by side end the same ones.
-            sessions = await self.sessions_of(record.user_id)
-            oldest = [one.handle for one in sessions[self._max_sessions_per_user :]]
-            await self.revoke(*[handle for handle in oldest if handle is not None])
+            sessions = await self.facts_of(record.user_id)
+            await self.revoke(*[one.handle for one in sessions[self._max_sessions_per_user :]])
 
     async def _touch_quietly(self, session: Session) -> None:
         record = session.record
