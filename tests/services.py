@@ -153,6 +153,26 @@ def redis_node(*options: str, files: Mapping[str, bytes] | None = None) -> Itera
 
 
 @contextmanager
+def redis_sentinel(master: int, *, port: int, password: str = "") -> Iterator[None]:
+    """A sentinel that watches over the server at *master* alone, and calls it `sessions`."""
+    program = _program("redis-server", "redis-server")
+    with TemporaryDirectory(prefix="sentinel-") as name:
+        settings = Path(name) / "sentinel.conf"
+        lines = [
+            *(f"port {port}", "bind 127.0.0.1", f"dir {name}"),
+            f"sentinel monitor sessions 127.0.0.1 {master} 1",
+            "sentinel down-after-milliseconds sessions 500",
+            "sentinel failover-timeout sessions 3000",
+            *([f"requirepass {password}"] if password else []),
+        ]
+        settings.write_text("\n".join(lines) + "\n")
+        _give(Path(name), "redis")
+        with _running([str(program), str(settings), "--sentinel"], "redis", Path(name)):
+            _wait_for(lambda: Redis(port=port, password=password or None).ping(), RedisError)
+            yield
+
+
+@contextmanager
 def redis_nodes_of_a_cluster() -> Iterator[str]:
     """A cluster of one's own, three masters and their replicas; yields its URL."""
     with ExitStack() as stack:

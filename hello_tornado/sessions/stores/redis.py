@@ -50,7 +50,7 @@ class RedisStore:
 
     @classmethod
     def from_url(cls, text: str) -> "RedisStore":
-        """The store of a `redis://`, `rediss://`, `redis+unix://` or `redis+cluster://` URL."""
+        """The store of a `redis://` or `rediss://` URL, also with +unix, +cluster or +sentinel."""
         return cls(target_of(text), without_password(text))
 
     def __str__(self) -> str:
@@ -134,7 +134,7 @@ class RedisStore:
             raise StoreUnavailable(f"the session store failed: {error}") from error
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
-            await client.aclose()
+            await self._server.close(client)
 
     async def aclose(self) -> None:
         """Close the connections."""

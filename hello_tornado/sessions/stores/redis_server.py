@@ -3,12 +3,13 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
@@ -109,10 +110,15 @@ class RedisServer:
     async def close(self, client: Client, /) -> None:
         """Close its connections, in whatever state they are."""
         await client.aclose()
+        for sentinel in _sentinels_of(client):
+            await sentinel.aclose()
 
     def forsake(self, client: Client, /) -> None:
         """Close its sockets from another event loop."""
-        nodes = client.get_nodes() if isinstance(client, RedisCluster) else [client.connection_pool]
+        nodes: list[Any] = [sentinel.connection_pool for sentinel in _sentinels_of(client)]
+        nodes += (
+            client.get_nodes() if isinstance(client, RedisCluster) else [client.connection_pool]
+        )
         for node in nodes:
             for connection in [*getattr(node, "_connections", ()), *_of_pool(node)]:
                 with suppress(Exception):  # the loop that it belonged to is closed, as a rule
@@ -143,6 +149,12 @@ def _judge_answer(error: ResponseError) -> StoreError:
     is_settled = isinstance(error, NoPermissionError) or "DB index is out of range" in str(error)
     kind = StoreMisconfigured if is_settled else StoreError
     return failed(kind, ARGUMENTS.sub("", str(error)), None)
+
+
+def _sentinels_of(client: Client) -> Sequence[Redis]:
+    """Who was asked which server is the master, if anybody was."""
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    return pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ()
 
 
 def _of_pool(pool: Any) -> list[Any]:

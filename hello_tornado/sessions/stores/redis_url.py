@@ -6,16 +6,18 @@
 | `rediss://`, `valkeys://` | the same over TLS |
 | `redis+unix:///path`, `unix:///path` | a server at a Unix socket; the option `db` |
 | `redis+cluster://`, `rediss+cluster://` | a cluster, by some of its nodes: `host:6379,host:6380` |
+| `redis+sentinel://`, `rediss+sentinel://` | a master that sentinels name: `host,host/service/0` |
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from hello_tornado.sessions.errors import ConfigurationError
@@ -23,8 +25,10 @@ from hello_tornado.sessions.stores import check_is_encoded
 from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, limit_of
 
 PORT = 6379
+SENTINEL_PORT = 26379
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
-OPTIONS = ("db", "prefix", "timeout", "wait_replicas", *TLS_OPTIONS)
+SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+OPTIONS = ("db", "prefix", "timeout", "wait_replicas", *SENTINEL_OPTIONS, *TLS_OPTIONS)
 SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss"}
 
 
@@ -59,15 +63,26 @@ def target_of(text: str) -> Target:
 
 def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
     kind = parts.scheme.partition("+")[2]
-    if kind not in {"", "unix", "cluster"}:
-        raise ConfigurationError(f"a Redis URL may have +unix or +cluster, but not +{kind}")
+    if kind not in {"", "unix", "cluster", "sentinel"}:
+        raise ConfigurationError(
+            f"a Redis URL may have +unix, +cluster or +sentinel, but not +{kind}"
+        )
     if unknown := ", ".join(sorted(options.keys() - set(OPTIONS))):
         raise ConfigurationError(
             f"a Redis URL has no option {unknown}; it has {', '.join(OPTIONS)}"
         )
     if not options.get("prefix", "a") or set(options.get("prefix", "")) & set("{}"):
         raise ConfigurationError("the prefix in a Redis URL is a word without braces")
-    database = "" if "unix" in parts.scheme else parts.path.strip("/")
+    if kind == "sentinel":
+        service, _, database = parts.path.strip("/").partition("/")
+        if not service:
+            raise ConfigurationError(
+                "a Redis URL with +sentinel names the service: redis+sentinel://host:26379/service"
+            )
+    elif options.keys() & set(SENTINEL_OPTIONS):
+        raise ConfigurationError("only a Redis URL with +sentinel has the options sentinel_…")
+    else:
+        database = "" if "unix" in parts.scheme else parts.path.strip("/")
     for value in (database or "0", options.get("db", "0"), options.get("wait_replicas", "0")):
         if not value.isdecimal():
             raise ConfigurationError(f"a Redis URL has {value!r} where a number belongs")
@@ -89,7 +104,33 @@ def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
         url = parts._replace(scheme=SCHEMES[scheme], netloc=f"{user}{at}{nodes[0].netloc}").geturl()
         others = [ClusterNode(str(node.hostname), node.port or PORT) for node in nodes]
         return RedisCluster.from_url(url, startup_nodes=others, **limits)
+    elif kind == "sentinel":
+        return _client_of_sentinels(parts, limits, limit)
     else:
         url = parts._replace(scheme=SCHEMES[scheme]).geturl()
     pool = BlockingConnectionPool.from_url(url, max_connections=1, timeout=limit, **limits)
     return Redis.from_pool(pool)
+
+
+def _client_of_sentinels(parts: SplitResult, limits: Mapping[str, Any], limit: float) -> Redis:
+    """The master of a service. Of several sentinels each has a part of the time to name it."""
+    user, _, hosts = parts.netloc.rpartition("@")
+    sentinels = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    service, _, database = parts.path.strip("/").partition("/")
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    share = limit / (len(sentinels) + 1)
+    asking = {**limits, "socket_connect_timeout": share, "socket_timeout": share}
+    for name in SENTINEL_OPTIONS:
+        if name in options:
+            asking[name.removeprefix("sentinel_")] = options.pop(name)
+    credentials = urlsplit(f"//{user}@") if user else None
+    if credentials is not None:
+        options["username"] = unquote(credentials.username or "") or None
+        options["password"] = unquote(credentials.password or "") or None
+    if SCHEMES[parts.scheme.partition("+")[0]] == "rediss":
+        options["ssl"] = True
+    options["db"] = int(database or options.get("db", 0))
+    known = [(str(one.hostname), one.port or SENTINEL_PORT) for one in sentinels]
+    sentinel: Any = Sentinel
+    client: Redis = sentinel(known, sentinel_kwargs=asking, **options, **limits).master_for(service)
+    return client
