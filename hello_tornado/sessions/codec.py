@@ -90,14 +90,14 @@ class Codec:
         drop_replaced_expiries(before, document, commit.changes)
         key = commit.renewed_to or current.key
         record = SessionRecord(
-            key=key,
-            handle=new_handle() if renewal.new_handle else current.handle,
-            version=current.version + 1,
-            user_id=document["user_id"],
-            data=self._dumps(document),
-            created_at=created_at,
-            accessed_at=accessed_at,
-            expires_at=self._expires_at(created_at, accessed_at, document),
+            key,
+            new_handle() if renewal.new_handle else current.handle,
+            current.version + 1,
+            document["user_id"],
+            self._dumps(document),
+            created_at,
+            accessed_at,
+            self._expires_at(created_at, accessed_at, document),
         )
         return Committed(self._cipher.seal(record), document)
 

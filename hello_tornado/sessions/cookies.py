@@ -108,14 +108,11 @@ class CookiePolicy:
         values = _values(request, name)
         if not values:
             return Reading()
-        signed = {
-            found.session_id: found
-            for value in values[:MAX_VERIFIED]
-            if (found := keyring.verify(name, value, now)) is not None
-        }
+        verified = [keyring.verify(name, value, now) for value in values[:MAX_VERIFIED]]
+        signed = tuple({found.session_id: found for found in verified if found}.values())
         if len(values) > MAX_CANDIDATES:
-            return Reading(tuple(signed.values()), "too many")
-        return Reading(tuple(signed.values()), None if signed else "not ours")
+            return Reading(signed, "too many")
+        return Reading(signed, None if signed else "not ours")
 
     def issue(
         self,

@@ -55,7 +55,11 @@ def is_ours(stored: Mapping[str, Any]) -> bool:
     data, meta = stored.get("data", {}), stored.get("meta", {})
     if not isinstance(data, dict) or not isinstance(meta, dict):
         return False
-    return all(name not in META or META[name](value) for name, value in meta.items())
+    for name, value in meta.items():
+        is_one = META.get(name)
+        if is_one is not None and not is_one(value):
+            return False
+    return True
 
 
 def empty_document() -> Document:

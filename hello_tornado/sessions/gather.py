@@ -7,7 +7,7 @@ thus share one query, one round trip, one fsync.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
@@ -83,7 +83,8 @@ class Gather(Generic[K, Q, A]):
         self._free_lanes = self._lanes
         self._lines: dict[K, Line[Q, A]] = {}
         self._under_way: list[Sequence[Turn[K, Q, A]]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._numbers = count()
+        self._running: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next_look = math.inf
 
@@ -102,9 +103,8 @@ class Gather(Generic[K, Q, A]):
             self._look_at(deadline)
         if self._free_lanes:
             self._free_lanes -= 1
-            lane = loop.create_task(self._run_lane())
-            self._running.add(lane)
-            lane.add_done_callback(self._running.discard)
+            number = next(self._numbers)
+            self._running[number] = loop.create_task(self._run_lane(number))
         return future
 
     def _look_at(self, moment: float) -> None:
@@ -140,7 +140,7 @@ class Gather(Generic[K, Q, A]):
         """Whether somebody waits under *key* for the next call."""
         return key in self._lines
 
-    async def _run_lane(self) -> None:
+    async def _run_lane(self, number: int) -> None:
         wait_anew()
         try:
             while self._lines:
@@ -150,6 +150,7 @@ class Gather(Generic[K, Q, A]):
                 self._under_way.remove(turns)
         finally:
             self._free_lanes += 1
+            del self._running[number]
 
     def _turn_of(self, key: K) -> Turn[K, Q, A]:
         line = self._lines.pop(key)

@@ -60,7 +60,7 @@ class Keyring:
         """
         match settings.get("cookie_secret"):
             case str() | bytes() as secret:
-                return _keyring(((0, secret),), 0, is_versioned=False)
+                return _keyring_of_one(secret)
             case dict() as several:
                 secrets = tuple((version, _as_bytes(secret)) for version, secret in several.items())
                 current = settings.get("key_version", max(several, default=0, key=_as_version))
@@ -99,10 +99,15 @@ class Keyring:
 
 
 @lru_cache(maxsize=16)
+def _keyring_of_one(secret: str | bytes) -> Keyring:
+    """The usual one; an application asks for it with each request."""
+    return _keyring(((0, secret),), 0, is_versioned=False)
+
+
+@lru_cache(maxsize=16)
 def _keyring(
     secrets: tuple[tuple[int, str | bytes], ...], current: int, *, is_versioned: bool
 ) -> Keyring:
-    """Made once, for an application asks with each request."""
     signers = {version: Signer(_as_bytes(secret)) for version, secret in secrets}
     if not signers:
         raise ConfigurationError(NEEDED)

@@ -91,7 +91,7 @@ class Lifetimes:
     def expires_at(self, created_at: int, accessed_at: int, own: OwnLifetime = AS_USUAL) -> int:
         """The moment from which a session is dead: `now >= expires_at` means expired."""
         absolute = self._remembered if own.remember else self._absolute
-        idle = self._idle_of(own)
+        idle = self._idle if own is AS_USUAL else self._idle_of(own)
         ends = [] if own.ends_at is None else [own.ends_at]
         if idle is not None:
             ends.append(accessed_at + idle)
@@ -104,8 +104,8 @@ class Lifetimes:
 
         That is *interval*, or a quarter of the idle timeout if that is shorter. Microseconds.
         """
-        idle = self._idle_of(own)
-        return interval if idle is None else min(interval, idle // TOUCHES)
+        idle = self._idle if own is AS_USUAL else self._idle_of(own)
+        return interval if idle is None or idle > interval * TOUCHES else idle // TOUCHES
 
     def is_living(self, record: Listed, now: int) -> bool:
         """Whether the session in *record* lives.

@@ -57,7 +57,8 @@ class JsonSerializer:
             raise SerializationError(f"session key {key!r} is no str, but {_kind(key)}")
         if not key.isascii():
             _check_scalar(key, f"session key {key!r}")
-        to_json(value, key)
+        if not _is_plain(value):
+            to_json(value, key)
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:
         """Compact JSON in UTF-8."""
@@ -114,19 +115,23 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
             raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
         if not key.isascii():
             _check_scalar(key, f"{path}: the key {key!r}")
-        its = type(item)
-        if its is str:
-            if item.isascii():
-                continue
-        elif its in _AS_THEY_ARE or (its is int and -MAX_INT <= item <= MAX_INT):
+        if _is_plain(item):
             continue
         inner = _to_json(item, f"{path}.{key}" if path else key, depth + 1, escaped)
         if inner is not item:
             members = dict(value) if members is value else members
             members[key] = inner
-    if escaped and _looks_tagged(members):
+    if escaped and len(members) == 1 and _looks_tagged(members):
         return {"$" + key: item for key, item in members.items()}
     return members
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether *value* can be stored as it is, as most can."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    return kind in _AS_THEY_ARE or (kind is int and -MAX_INT <= value <= MAX_INT)
 
 
 def _check_scalar(value: Any, path: str) -> None:

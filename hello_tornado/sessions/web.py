@@ -536,7 +536,7 @@ class SessionMixin(CrossSiteMixin):
 
     def _vary_by(self, name: str) -> None:
         if "Vary" not in self._headers:
-            self.set_header("Vary", name)
+            self._headers["Vary"] = name
             return
         given = self._headers["Vary"]
         if name.lower() not in (item.strip().lower() for item in given.split(",")):

@@ -112,7 +112,8 @@ async def test_what_another_program_has_written_is_a_503(junk: bytes, caplog: An
     store = MemoryStore()
     async with site(store, ROUTES) as app:
         jar, other = await app.logged_in(), await app.logged_in()
-        newest, old = await store.find_by_user("ada")
+        newest, listed = await store.find_by_user("ada")
+        old = (await store.load([listed.key]))[listed.key]
         swap = Swap(old, old._replace(version=old.version + 1, data=junk))
         assert await store.save([swap]) == [Saved()]
         answer = await app.ask(jar, "/show")
