@@ -10,6 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench.instructions import ROUTES, dearer
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -50,6 +52,18 @@ def test_several_processes_on_one_store() -> None:
     assert [line.split()[:3] for line in lines] == [
         [route, count, "processes"] for route in ("read", "write") for count in "12"
     ]
+
+
+def test_instructions_are_counted_and_compared() -> None:
+    if shutil.which("valgrind") is None:
+        missing = "valgrind is missing: install Debian's package valgrind"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+    lines = printed("bench.instructions", "--requests", "10").splitlines()
+    assert [line.split()[:2] for line in lines] == [["memory", route] for route in ROUTES]
+    costs = {line.split()[1]: int(line.split()[2].replace(",", "")) for line in lines}
+    assert 0 < costs["bare"] < costs["anonymous"] < costs["read"] < costs["write"]
+    assert dearer(costs, costs) == []
+    assert dearer(costs | {"read": 2 * costs["read"]}, costs) == ["read"]
 
 
 def test_a_short_scale_curve_loses_nothing(tmp_path: Path) -> None:
