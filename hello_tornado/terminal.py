@@ -98,9 +98,12 @@ def progress(doing: str, total: int | None = None) -> Iterator[Callable[[int], o
     Without a *total* the bar only moves. It is for people: it leaves nothing behind, and pipes see
     none of it.
     """
+    if not errors.is_terminal:
+        yield lambda _count: None
+        return
     from rich.progress import Progress
 
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    with Progress(console=errors, transient=True) as bar:
         task = bar.add_task(doing, total=total)
         yield partial(bar.advance, task)
 

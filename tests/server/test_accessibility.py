@@ -4,16 +4,17 @@ axe-core comes from the npm registry: `npm install --no-save --no-package-lock a
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ARTIFACTS, greeting, visiting
+from browsing import ARTIFACTS, LINE, greeting, visiting
 from playwright.sync_api import Browser, Page, expect
 from redis import Redis
-from running import Server, running_server
+from running import Server, running, running_server
 from services import redis_node
 from test_user_commands import PASSWORD_MODE, SECRET, user
 
@@ -21,12 +22,48 @@ AXE = Path(__file__).parent.parent.parent / "node_modules/axe-core/axe.min.js"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/19.1 Safari/604.1"
 WINDOWS: dict[str, dict[str, Any]] = {
     "320": {"viewport": {"width": 320, "height": 640}},
+    "390": {"viewport": {"width": 390, "height": 844}},
     "1280": {"viewport": {"width": 1280, "height": 800}},
     # What a window of 1280 by 1024 has left at 400 %.
     "zoomed": {"viewport": {"width": 320, "height": 256}, "device_scale_factor": 4},
 }
 LOOKS = [(scheme, window) for scheme in ("light", "dark") for window in WINDOWS]
-REFUSED = ("/user/login", "/user/logout", "/user/password", "/nowhere", "/", "/ws")
+NAMES = {
+    "long": "W" * 64,
+    "right-to-left": "\u05d0\u05d3\u05d4 1",
+    "emoji": "Ada \U0001f468\u200d\U0001f469\u200d\U0001f467",
+}
+APPLICATION = """
+import asyncio
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+from hello_tornado.sessions import SessionManager, SessionMixin
+from hello_tornado.sessions.handlers import account_routes
+
+class Login(SessionMixin, RequestHandler):
+    def get(self):
+        self.session.login("ada")
+        self.redirect("/account/sessions")
+
+class Icon(RequestHandler):
+    def get(self):
+        self.set_status(204)
+
+async def main():
+    listening, port = bind_unused_port()
+    HTTPServer(Application(
+        [("/login", Login), ("/favicon.ico", Icon), *account_routes("/account")],
+        cookie_secret="a secret of this test and of no other",
+        login_url="/login",
+        session_manager=SessionManager("memory://"),
+    )).add_socket(listening)
+    print(f"listening http://127.0.0.1:{port}/", "settings  none", sep="\\n", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+REFUSED = ("/user/login", "/user/logout", "/user/password", "/nowhere", "/", *LINE)
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +181,34 @@ def test_the_page_of_a_server_without_its_store(look_at: Any, tmp_path: Path) ->
             page.goto(server.url)
             expect(greeting(page)).to_have_text("Service Unavailable")
             judge(page, "unavailable")
+
+
+def test_names_of_any_length_and_direction(look_at: Any, server: Server) -> None:
+    visitor, judge = look_at
+    for kind, name in NAMES.items():
+        with visitor() as page:
+            page.goto(f"{server.url}/user/login")
+            page.get_by_label("Your name").fill(name)
+            page.keyboard.press("Enter")
+            expect(greeting(page)).to_contain_text(name)
+            judge(page, f"home-{kind}")
+            page.goto(f"{server.url}/user/sessions")
+            judge(page, f"devices-{kind}")
+
+
+def test_the_librarys_own_page_of_devices(look_at: Any, tmp_path: Path) -> None:
+    visitor, judge = look_at
+    command = [sys.executable, "-c", APPLICATION]
+    with visitor() as page, running(command, tmp_path) as server:
+        for _ in range(22):
+            server.request("GET", "/login")
+        page.goto(f"{server.url}/login")
+        expect(greeting(page)).to_have_text("Your devices")
+        judge(page, "library-devices")
+        page.locator("summary").first.click()
+        page.get_by_role("link", name="Older").click()
+        expect(page.get_by_text("Page 2 of 2")).to_be_visible()
+        judge(page, "library-devices-page-2")
+        page.get_by_role("button", name="Sign out all other devices").click()
+        expect(page.get_by_role("status")).to_contain_text("Signed out on 22 other devices.")
+        judge(page, "library-devices-after-signing-out")

@@ -340,7 +340,7 @@ def test_hashes_meet_the_bar() -> None:
     assert len(HASHER.hash(SECRET)) < 255
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_many_logins_leave_the_loop_free_and_too_many_are_told() -> None:
     passwords = Passwords(max_waiting=20)
     stored = await passwords.hash(SECRET)

@@ -297,6 +297,6 @@ async def test_more_than_a_dict_does_what_it_says() -> None:
         (here, there) = await manager.sessions_of("Ada")
         await manager.revoke_user("Ada", keep=[here.handle or ""])
         visitor.cookies = on_laptop
-        told = "You were signed out on another device"
+        told = "You were signed out from another device"
         assert await visitor.reads() == f'{{"user": null, "messages": [["info", "{told}"]]}}'
         assert there.handle != here.handle

@@ -3,20 +3,23 @@
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.connections import Connections
 from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, Wait
 from hello_tornado.sessions.stores.failures import Taken, TakenBack
-from hello_tornado.sessions.stores.sql_server import SqlServer
 from hello_tornado.sessions.stores.sql_url import target_of
 from hello_tornado.sessions.stores.sqlite import SqliteThreads
+
+if TYPE_CHECKING:  # SQLite needs neither, and they take a quarter of a command's start
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from hello_tornado.sessions.stores.sql_server import SqlServer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,7 +60,7 @@ class SqlDatabase:
         name: str,
         *,
         limit: float = LIMIT_SECONDS,
-        server: SqlServer | None = None,
+        server: "SqlServer | None" = None,
     ) -> None:
         self.limit_seconds = limit
         self._runner = runner
@@ -81,6 +84,8 @@ class SqlDatabase:
         if target.url.get_backend_name() == "sqlite":
             threads = SqliteThreads(target.url, metadata, target.limit)
             return cls(threads, name, limit=target.limit)
+        from hello_tornado.sessions.stores.sql_server import SqlServer  # noqa: PLC0415 - see above
+
         try:
             server = SqlServer(target)
         except ArgumentError as error:
@@ -104,7 +109,7 @@ class SqlDatabase:
                 with wait:
                     await asyncio.sleep(2 * PAUSE_SECONDS * random.random())  # noqa: S311
 
-    def connect(self) -> AsyncConnection:
+    def connect(self) -> "AsyncConnection":
         """A connection of the caller's own: `async with database.connect() as connection`."""
         assert self._server is not None  # noqa: S101 - SQLite is not asked for one
         return self._server.connect()
