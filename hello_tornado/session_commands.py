@@ -32,7 +32,20 @@ COLUMNS = ("handle", "user", "created", "last used", "ends in", "bytes")
 
 session_commands = typer.Typer(help="The sessions in the store.", no_args_is_help=True)
 
-User = Annotated[str | None, typer.Option(help="Only this user's sessions.")]
+
+def _a_user(given: str | None) -> str | None:
+    """A user id that a store can look for; the terminal may send what is no text at all."""
+    from hello_tornado.sessions.values import check_user_id
+
+    try:
+        if given is not None:
+            check_user_id(given)
+    except ValueError as error:
+        raise Problem(str(error), "see: python -m hello_tornado sessions list") from None
+    return given
+
+
+User = Annotated[str | None, typer.Option(help="Only this user's sessions.", callback=_a_user)]
 OlderThan = Annotated[
     timedelta | None,
     typer.Option(parser=duration, metavar="DURATION", help="Only those begun longer ago: 7d, 12h."),
@@ -122,7 +135,8 @@ def show(
 
 @session_commands.command()
 def export(
-    user: Annotated[str, typer.Option(help="Whose sessions.")], settings: SettingsFile = None
+    user: Annotated[str, typer.Option(help="Whose sessions.", callback=_a_user)],
+    settings: SettingsFile = None,
 ) -> None:
     """Everything that the sessions of one user hold, as JSON."""
 
@@ -253,7 +267,9 @@ def _print_table(records: "Sequence[Listed]", now: int) -> None:
 
 
 async def _record(manager: "SessionManager", handle: str) -> "Listed":
-    found = await manager.store.find_by_handle([handle])
+    from hello_tornado.sessions.ids import is_handle
+
+    found = await manager.store.find_by_handle([handle]) if is_handle(handle) else []
     if not found:
         raise Missing(
             f"no session has the handle {printable(handle)}",

@@ -161,11 +161,19 @@ def test_sessions_are_revoked_by_handle_or_by_choice(url: str, command: Command)
     assert json.loads(command("sessions", "stats", "--json"))["living"] == 0
 
 
-def test_an_unknown_handle_is_said_to_be_one(command: Command) -> None:
-    for arguments in (("show", "nobody"), ("list", "--after", "nobody"), ("revoke", "nobody")):
+@pytest.mark.parametrize("handle", ["nobody", "\udcff", "a\udc1b", 20 * "0"], ids=ascii)
+def test_an_unknown_handle_is_said_to_be_one(command: Command, handle: str) -> None:
+    """What a terminal sends that is no UTF-8 arrives with lone surrogates."""
+    for arguments in (("show", handle), ("list", "--after", handle), ("revoke", handle)):
         text = command("sessions", *arguments, code=4)
         assert "error: " in text
         assert "sessions list" in text
+
+
+@pytest.mark.parametrize("user", ["\udcff", "", 256 * "a"], ids=ascii)
+def test_what_can_be_nobodys_name_is_refused(command: Command, user: str) -> None:
+    for verb in ("list", "export", "revoke"):
+        assert "error: a user_id " in command("sessions", verb, "--user", user, code=2)
 
 
 def test_thousands_are_counted_listed_revoked_and_purged(url: str, command: Command) -> None:
