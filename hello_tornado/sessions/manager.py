@@ -447,7 +447,7 @@ class SessionManager:
             last = page[-1]
 
     async def length(self) -> int:
-        """How many sessions are alive."""
+        """How many sessions are alive; those that began in the future are counted, too."""
         return await self.store.count(self.now())
 
     @options.checked(batch=options.count)

@@ -37,7 +37,10 @@ def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = signature.bind(*args, **kwargs)
+            try:
+                given = signature.bind(*args, **kwargs)
+            except TypeError:
+                return function(*args, **kwargs)  # Python's own error names the class, too
             for name in checks.keys() & given.arguments.keys():
                 value = given.arguments[name]
                 given.arguments[name] = checks[name](f"{owner}({name}=…)", value)

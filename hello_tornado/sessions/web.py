@@ -391,9 +391,13 @@ class SessionMixin(CrossSiteMixin):
     def _read(self) -> Reading:
         """The ids that the request carries; read once, before `prepare()` if there is a token."""
         if self._reading is None:
-            manager = self.session_manager
+            manager, settings = self.session_manager, self.application.settings
+            if "session_cookie" in settings:
+                raise ConfigurationError(
+                    "session_cookie is no setting of an application: write SessionManager(cookie=…)"
+                )
             self._transport = transport_of(manager.cookie or DEFAULT_POLICY, self.request)
-            self._keyring = Keyring.of(self.application.settings)
+            self._keyring = Keyring.of(settings)
             self._reading = self._transport.read(self.request, self._keyring, manager.now())
         return self._reading
 

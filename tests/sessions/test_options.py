@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sites import Jar, site
 from tornado.web import RequestHandler
 
 from hello_tornado.sessions import (
@@ -236,6 +237,29 @@ def test_a_cookie_that_is_none_is_refused_when_the_manager_is_made(wrong: Any) -
     wanted = r"SessionManager\(cookie=…\) must be a CookiePolicy, a TokenPolicy, or a function"
     with pytest.raises(ConfigurationError, match=wanted):
         SessionManager("memory://", cookie=wrong)
+
+
+@pytest.mark.gen_test
+async def test_the_setting_that_the_cookie_once_was_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Page(SessionMixin, RequestHandler):
+        def get(self) -> None:
+            self.session["a"] = 1
+
+    settings = {"session_cookie": CookiePolicy()}
+    async with site(MemoryStore(), [("/", Page)], settings=settings) as app:
+        assert (await app.ask(Jar(), "/")).code == 500
+    assert "write SessionManager(cookie=…)" in caplog.text
+
+
+def test_an_option_that_is_none_is_named_with_its_class() -> None:
+    anything: Any = SessionManager
+    with pytest.raises(TypeError, match=r"SessionManager.__init__\(\) got .* 'lifetime'"):
+        anything("memory://", lifetime=Lifetimes())
+    lifetimes: Any = Lifetimes
+    with pytest.raises(TypeError, match=r"Lifetimes.__init__\(\) takes 1 positional argument"):
+        lifetimes(3600)
 
 
 def test_a_function_of_the_request_gives_a_cookie_or_is_named() -> None:
