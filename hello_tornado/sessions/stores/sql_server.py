@@ -26,7 +26,10 @@ SET_POSTGRESQL: Final = """
     SELECT set_config('lock_timeout', '700ms', false),
            set_config('statement_timeout', '{milliseconds}ms', false),
            set_config('idle_in_transaction_session_timeout', '{milliseconds}ms', false),
-           set_config('default_transaction_isolation', 'read committed', false)
+           set_config('default_transaction_isolation', 'read committed', false),
+           set_config('array_nulls', 'on', false),
+           (SELECT count(set_config(name, '0', false)) FROM pg_settings
+            WHERE name IN ('idle_session_timeout', 'transaction_timeout'))
 """
 SET_MARIADB: Final = (
     "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1 "
