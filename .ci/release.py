@@ -1,9 +1,10 @@
 """Fails before a release while something is missing that only the people who publish can say.
 
 It stands in one place, `authors` and `[project.urls]` in pyproject.toml; README and SECURITY.md
-refer to that. Nothing is made up in the meantime.
+refer to that. Nothing is made up in the meantime. `.ci/run release` calls it first.
 """
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -29,10 +30,21 @@ def missing(project: dict[str, object]) -> list[str]:
     return lines
 
 
+def unwritten(version: str, changelog: str) -> list[str]:
+    """A line when the changelog does not have this version."""
+    if re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE):
+        return []
+    return [f'CHANGELOG.md: a heading "## {version} - YYYY-MM-DD" over what is unreleased']
+
+
 def main() -> int:
-    """Print what is missing in pyproject.toml; returns the exit code."""
-    text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
-    lines = missing(tomllib.loads(text)["project"])
+    """Print what is missing; returns the exit code."""
+    root = Path(__file__).parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    package = (root / "hello_tornado/__init__.py").read_text(encoding="utf-8")
+    version = package.split('__version__ = "')[1].split('"')[0]
+    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    lines = missing(project) + unwritten(version, changelog)
     for line in lines:
         print(f"missing: {line}")  # noqa: T201
     return 1 if lines else 0

@@ -28,7 +28,6 @@ from hello_tornado.handlers.login import LoginHandler, LogoutHandler, PasswordLo
 from hello_tornado.handlers.metrics import MetricsHandler
 from hello_tornado.handlers.password import PasswordHandler
 from hello_tornado.handlers.socket import SocketHandler
-from hello_tornado.managers import cookie_policy
 from hello_tornado.rates import Rate
 from hello_tornado.resources import resource
 from hello_tornado.sessions import SessionManager
@@ -67,7 +66,6 @@ def make_app(
         hsts=_hsts(settings),
         in_flight=InFlight(),
         login_url="/user/login",
-        session_cookie=cookie_policy(settings),
         session_manager=manager,
         sockets=WeakSet(),
         static_handler_class=SafeStaticFileHandler,

@@ -23,7 +23,7 @@ from hello_tornado.terminal import (
     counted,
     errors,
     print_json,
-    progress_bar,
+    progress,
     with_manager,
 )
 from hello_tornado.user_commands import user_commands
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(
     help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
-    epilog="Exit codes: 0 done, 2 wrong command or settings, 3 the store does not answer, "
-    "4 no such user, session or database.",
+    epilog="Exit codes: 0 done, 1 interrupted or an error of this program, 2 wrong command or "
+    "settings, 3 the store does not answer, 4 no such user, session or database.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
 )
@@ -102,7 +102,9 @@ def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
     from hello_tornado import migrate
 
     for url in _databases(settings):
-        _tell_backup(migrate.upgrade(url, revision))
+        with progress("upgrading"):
+            backup = migrate.upgrade(url, revision)
+        _tell_backup(backup)
         console.print(f"the schema is {migrate.state(url).current}")
 
 
@@ -112,7 +114,9 @@ def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
     from hello_tornado import migrate
 
     for url in _databases(settings):
-        _tell_backup(migrate.downgrade(url, revision))
+        with progress("downgrading"):
+            backup = migrate.downgrade(url, revision)
+        _tell_backup(backup)
         console.print(f"the schema is {migrate.state(url).current or 'gone'}")
 
 
@@ -135,8 +139,10 @@ def check(settings: SettingsFile = None) -> None:
     from hello_tornado import migrate
 
     for url in _databases(settings):
-        migrate.state(url).check()
-        if differences := migrate.differences(url):
+        with progress("checking"):
+            migrate.state(url).check()
+            differences = migrate.differences(url)
+        if differences:
             raise Problem(
                 f"the tables differ from the code: {differences}",
                 "restore a backup, or name another database in store.url",
@@ -158,11 +164,8 @@ def purge(
         expired = await count_expired(manager.store, manager.now())
         if dry_run:
             return expired
-        with progress_bar() as bar:
-            task = bar.add_task("purging", total=expired)
-            deleted = await manager.purge(
-                batch=given.purge.batch, progress=lambda count: bar.advance(task, count)
-            )
+        with progress("purging", expired) as advance:
+            deleted = await manager.purge(batch=given.purge.batch, progress=advance)
         return min(expired, deleted)  # the rest are notes of why sessions have ended
 
     count = with_manager(settings, run)

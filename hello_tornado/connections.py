@@ -1,7 +1,8 @@
 """The server's connections: fewer than the system has files for, and closed politely at the end.
 
 At the end of its files Tornado's accept would fail and be tried again at once, for ever, with a
-line in the log each time. Here the connection that has been idle for longest makes room instead.
+line in the log each time. Here the connection that has been idle for longest makes room instead. A
+client that does not read its response is no longer waited for: it would never be idle.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from tornado.iostream import IOStream
 
 RESERVED_FILES: Final = 64  # for the store, the log, templates and what Python opens
 MOST_FILES: Final = 65_536
+ANSWER_SECONDS: Final = 60.0  # from the head of a request until its response has left
 
 
 class PoliteServer(HTTPServer):
@@ -32,6 +34,7 @@ class PoliteServer(HTTPServer):
     """
 
     _max_connections = MOST_FILES
+    _answer_seconds = ANSWER_SECONDS
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         """Tornado's constructor."""
@@ -39,11 +42,13 @@ class PoliteServer(HTTPServer):
         self._streams: dict[IOStream, None] = {}  # in the order of their arrival
         self._idle: dict[object, IOStream] = {}
         self._served: dict[object, IOStream] = {}
+        self._deadlines: dict[object, asyncio.TimerHandle] = {}
         self._changed = asyncio.Event()
 
-    def limit(self, max_connections: int) -> None:
-        """Hold so many connections at most."""
+    def limit(self, max_connections: int, answer_seconds: float = ANSWER_SECONDS) -> None:
+        """Hold so many connections at most, and close one whose response takes so long."""
         self._max_connections = max_connections
+        self._answer_seconds = answer_seconds
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection on; when there are too many, let the oldest idle one go."""
@@ -60,6 +65,7 @@ class PoliteServer(HTTPServer):
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:
         """Tornado's hook: a connection waits for its next request."""
+        self._answered(server_conn)
         stream: IOStream = server_conn.stream  # type: ignore[attr-defined]
         if self.conn_params.no_keep_alive and server_conn in self._served:
             stream.close()  # as the last response has said
@@ -71,10 +77,19 @@ class PoliteServer(HTTPServer):
         return _Noticing(delegate, lambda: self._begin_request(server_conn))
 
     def _begin_request(self, server_conn: object) -> None:
-        self._idle.pop(server_conn, None)
+        stream = self._idle.pop(server_conn, None)
+        if stream is not None:
+            loop = asyncio.get_running_loop()
+            self._deadlines[server_conn] = loop.call_later(self._answer_seconds, stream.close)
+
+    def _answered(self, server_conn: object) -> None:
+        deadline = self._deadlines.pop(server_conn, None)
+        if deadline is not None:
+            deadline.cancel()
 
     def on_close(self, server_conn: object) -> None:
         """Tornado's hook: a connection is closed, or has become a WebSocket's."""
+        self._answered(server_conn)
         self._idle.pop(server_conn, None)
         self._served.pop(server_conn, None)
         self._changed.set()

@@ -1,18 +1,22 @@
 """What is kept about sessions, as values for JSON."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hello_tornado.selection import Selection
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.lifetimes import datetime_of
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.record import Listed
 from hello_tornado.sessions.serializers import to_json
 
 
-async def sessions_of(manager: SessionManager, user: str) -> list[dict[str, Any]]:
-    """The facts, the device and the data of each session of a user."""
+async def sessions_of(
+    manager: SessionManager, user: str, progress: Callable[[int], object]
+) -> list[dict[str, Any]]:
+    """The facts, the device and the data of each session of a user; *progress* is told of each."""
     result = []
     async for record in Selection(manager.now(), user).records(manager.store):
+        progress(1)
         session = await manager.find(record.handle)
         if session is None:  # it has ended meanwhile
             continue
@@ -27,7 +31,7 @@ async def sessions_of(manager: SessionManager, user: str) -> list[dict[str, Any]
     return result
 
 
-def facts_of(record: SessionRecord) -> dict[str, Any]:
+def facts_of(record: Listed) -> dict[str, Any]:
     """What a record says without its data."""
     return {
         "handle": record.handle,
@@ -35,5 +39,5 @@ def facts_of(record: SessionRecord) -> dict[str, Any]:
         "created_at": datetime_of(record.created_at).isoformat(),
         "accessed_at": datetime_of(record.accessed_at).isoformat(),
         "expires_at": datetime_of(record.expires_at).isoformat(),
-        "bytes": len(record.data),
+        "bytes": record.size,
     }

@@ -11,6 +11,7 @@ def make_manager(settings: Settings, store: Store, **options: Any) -> SessionMan
     return SessionManager(
         store,
         lifetimes=Lifetimes(**settings.lifetimes.model_dump()),
+        cookie=cookie_policy(settings),
         **settings.session.model_dump(),
         **options,
     )

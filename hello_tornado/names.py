@@ -1,9 +1,15 @@
-"""Names of people: one form for each, so that nobody can pass for somebody else (RFC 8266)."""
+"""Names of people: one form for each, so that nobody can pass for somebody else (RFC 8266).
+
+The rules of the RFC refuse what is invisible, and with it every emoji that is joined of several. A
+name may have such emoji. They are judged and compared without their joiners.
+"""
 
 import unicodedata
 from typing import Final
 
 from precis_i18n import get_profile
+
+from hello_tornado.emoji import without_joiners
 
 MAX_NAME: Final = 64
 # As it is given: 64 characters of four bytes. The rules for names cost the square of the length,
@@ -29,7 +35,13 @@ def shown_name(given: str) -> str:
     length = len(" ".join(unicodedata.normalize("NFKC", given).split()))
     if length > MAX_NAME:
         raise _too_long(length)
-    name = _stable(given, _as_shown)
+    bare = without_joiners(given)
+    name = _stable(bare, _as_shown)
+    if bare != given:
+        joined = " ".join(unicodedata.normalize("NFKC", given).split())
+        if without_joiners(joined) != name:
+            raise _not_simple()
+        name = joined
     if len(name) > MAX_NAME:
         raise _too_long(len(name))
     return name
@@ -37,7 +49,7 @@ def shown_name(given: str) -> str:
 
 def user_id_of(given: str) -> str:
     """What names that look alike by case, width, accents' encoding or blanks have in common."""
-    return _stable(shown_name(given), _as_compared)
+    return _stable(without_joiners(shown_name(given)), _as_compared)
 
 
 def _stable(name: str, profile: object) -> str:
@@ -48,7 +60,11 @@ def _stable(name: str, profile: object) -> str:
             raise BadName("Please enter a name without control or invisible characters.") from None
         if name == before:
             return name
-    raise BadName("Please enter a name in simpler characters.")
+    raise _not_simple()
+
+
+def _not_simple() -> BadName:
+    return BadName("Please enter a name in simpler characters.")
 
 
 def _too_long(length: int) -> BadName:

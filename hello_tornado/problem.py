@@ -3,7 +3,7 @@
 | exit code | means |
 |---|---|
 | 0 | done |
-| 1 | an error in this program: a traceback |
+| 1 | interrupted, or an error in this program: a traceback |
 | 2 | the command or the settings are wrong, or something around the server is |
 | 3 | the store or the database did not answer |
 | 4 | there is no such user, session or database |

@@ -9,7 +9,7 @@ from hello_tornado.names import BadName, user_id_of
 from hello_tornado.sessions import Store
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.lifetimes import MICROSECOND
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.record import Listed
 
 PAGE = 500
 
@@ -23,14 +23,14 @@ class Selection:
     older_than: timedelta | None = None
     idle_for: timedelta | None = None
 
-    def __contains__(self, record: SessionRecord) -> bool:
+    def __contains__(self, record: Listed) -> bool:
         return (
             record.expires_at > self.now
             and self._is_before(record.created_at, self.older_than)
             and self._is_before(record.accessed_at, self.idle_for)
         )
 
-    async def _of_user(self, store: Store, user: str) -> list[SessionRecord]:
+    async def _of_user(self, store: Store, user: str) -> list[Listed]:
         """Those of exactly this user; if there are none, of the name as our login folds it."""
         found = [record for record in await store.find_by_user(user) if record in self]
         with suppress(BadName):
@@ -41,9 +41,7 @@ class Selection:
     def _is_before(self, moment: int, ago: timedelta | None) -> bool:
         return ago is None or self.now - moment > ago // MICROSECOND
 
-    async def records(
-        self, store: Store, after: SessionRecord | None = None
-    ) -> AsyncIterator[SessionRecord]:
+    async def records(self, store: Store, after: Listed | None = None) -> AsyncIterator[Listed]:
         """Those of *store*, by their end, a page at a time."""
         if self.user is not None:
             for record in sorted(await self._of_user(store, self.user), key=_place):
@@ -57,7 +55,7 @@ class Selection:
             after = page[-1]
 
 
-def _place(record: SessionRecord) -> tuple[int, SessionKey]:
+def _place(record: Listed) -> tuple[int, SessionKey]:
     return record.expires_at, record.key
 
 

@@ -1,6 +1,6 @@
 """`sessions list|show|export|revoke|stats`: sessions by handle, and never by id or key."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -16,14 +16,14 @@ from hello_tornado.terminal import (
     errors,
     print_json,
     printable,
-    progress_bar,
+    progress,
     with_manager,
 )
 
 if TYPE_CHECKING:
     from hello_tornado.selection import Selection
     from hello_tornado.sessions import SessionManager
-    from hello_tornado.sessions.record import SessionRecord
+    from hello_tornado.sessions.record import Listed
     from hello_tornado.settings import Settings
 
 Shown: TypeAlias = tuple[dict[str, Any], dict[str, Any]]  # facts, data
@@ -56,17 +56,12 @@ def list_sessions(
 ) -> None:
     """Living sessions, those that end soonest first."""
 
-    async def find(manager: "SessionManager", _: "Settings") -> "tuple[int, list[SessionRecord]]":
+    async def find(manager: "SessionManager", _: "Settings") -> "tuple[int, list[Listed]]":
         from hello_tornado.selection import Selection
 
         start = None if after is None else await _record(manager, after)
         selection = Selection(manager.now(), user, older_than, idle_for)
-        found: list[SessionRecord] = []
-        async for record in selection.records(manager.store, start):
-            found.append(record)
-            if len(found) > limit:
-                break
-        return selection.now, found
+        return selection.now, await _first(selection.records(manager.store, start), limit + 1)
 
     from hello_tornado.exports import facts_of
 
@@ -83,6 +78,17 @@ def list_sessions(
         _print_table(page, now)
         if more:
             errors.print(f"there are more: add --after {page[-1].handle}")
+
+
+async def _first(records: "AsyncIterator[Listed]", count: int) -> "list[Listed]":
+    found: list[Listed] = []
+    with progress("looking", count) as advance:
+        async for record in records:
+            found.append(record)
+            advance(1)
+            if len(found) == count:
+                break
+    return found
 
 
 @session_commands.command()
@@ -123,7 +129,8 @@ def export(
     async def find(manager: "SessionManager", _: "Settings") -> list[dict[str, Any]]:
         from hello_tornado.exports import sessions_of
 
-        return await sessions_of(manager, user)
+        with progress("exporting") as advance:
+            return await sessions_of(manager, user, advance)
 
     print_json({"user": user, "sessions": with_manager(settings, find)})
 
@@ -150,7 +157,8 @@ def revoke(
         from hello_tornado.selection import Selection
 
         if handles:
-            return await manager.revoke(*handles)
+            with progress("revoking"):
+                return await manager.revoke(*handles)
         return await _revoke(manager, Selection(manager.now(), user, older_than, idle_for))
 
     count = with_manager(settings, end)
@@ -167,11 +175,11 @@ async def _revoke(manager: "SessionManager", selection: "Selection") -> int:
     from hello_tornado.selection import PAGE
 
     count = 0
-    with progress_bar() as progress:
-        task = progress.add_task("revoking", total=await manager.store.count(manager.now()))
+    living = await manager.store.count(manager.now())
+    with progress("revoking", living if selection.user is None else None) as advance:
         batch: list[str] = []
         async for record in selection.records(manager.store):
-            progress.advance(task)
+            advance(1)
             batch.append(record.handle)
             if len(batch) == PAGE:
                 count += await manager.revoke(*batch)
@@ -189,13 +197,12 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
         now, store = manager.now(), manager.store
         living = logged_in = size = biggest = 0
         users: set[str] = set()
-        with progress_bar() as progress:
-            task = progress.add_task("counting", total=await store.count(now))
+        with progress("counting", await store.count(now)) as advance:
             async for record in Selection(now).records(store):
-                progress.advance(task)
+                advance(1)
                 living += 1
-                size += len(record.data)
-                biggest = max(biggest, len(record.data))
+                size += record.size
+                biggest = max(biggest, record.size)
                 if record.user_id is not None:
                     logged_in += 1
                     users.add(record.user_id)
@@ -217,7 +224,7 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
             console.print(f"{name.replace('_', ' '):15}{value:,}")
 
 
-def _print_table(records: "Sequence[SessionRecord]", now: int) -> None:
+def _print_table(records: "Sequence[Listed]", now: int) -> None:
     from rich.cells import cell_len, set_cell_size
 
     from hello_tornado.sessions.lifetimes import MICROSECOND
@@ -235,7 +242,7 @@ def _print_table(records: "Sequence[SessionRecord]", now: int) -> None:
             f"{ago(record.created_at)} ago",
             f"{ago(record.accessed_at)} ago",
             words((record.expires_at - now) * MICROSECOND),
-            f"{len(record.data):,}",
+            f"{record.size:,}",
         )
         for record in records
     ]
@@ -245,7 +252,7 @@ def _print_table(records: "Sequence[SessionRecord]", now: int) -> None:
         console.print("  ".join(cells).rstrip())
 
 
-async def _record(manager: "SessionManager", handle: str) -> "SessionRecord":
+async def _record(manager: "SessionManager", handle: str) -> "Listed":
     found = await manager.store.find_by_handle([handle])
     if not found:
         raise Missing(

@@ -11,7 +11,6 @@ from tornado.ioloop import PeriodicCallback
 from hello_tornado.accounts import Accounts
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import StoreError
-from hello_tornado.sessions.lifetimes import moment_of
 
 INTERVAL_MILLISECONDS: Final = 500
 OVERLAP: Final = 5_000_000  # microseconds: what was written late is seen all the same
@@ -41,10 +40,10 @@ class SignedOut:
         now = self._manager.now()
         try:
             for account in await self._accounts.signed_out_since(self._seen_until - OVERLAP):
-                sessions = await self._manager.sessions_of(account.user_id)
+                sessions = await self._manager.facts_of(account.user_id)
                 until = account.signed_out_at or 0
-                over = [one for one in sessions if moment_of(one.created_at) <= until]
-                await self._manager.revoke(*(str(one.handle) for one in over))
+                over = [one.handle for one in sessions if one.created_at <= until]
+                await self._manager.revoke(*over)
         except StoreError as error:
             logger.error("who was signed out could not be seen: %s", error)  # noqa: TRY400
         else:

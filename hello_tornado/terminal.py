@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,8 +14,6 @@ from rich.console import Console
 from hello_tornado.problem import Missing, Problem
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: --help should not wait for it
-    from rich.progress import Progress
-
     from hello_tornado.sessions import SessionManager
     from hello_tornado.settings import Settings
 
@@ -91,11 +91,18 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def progress_bar() -> "Progress":
-    """A bar for people; it leaves nothing behind, and pipes see none of it."""
+@contextmanager
+def progress(doing: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
+    """Show a bar while a block is at work; yields what tells of so many more that are done.
+
+    Without a *total* the bar only moves. It is for people: it leaves nothing behind, and pipes see
+    none of it.
+    """
     from rich.progress import Progress
 
-    return Progress(console=errors, transient=True, disable=not errors.is_terminal)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(doing, total=total)
+        yield partial(bar.advance, task)
 
 
 def counted(count: int, thing: str) -> str:

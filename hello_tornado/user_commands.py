@@ -17,6 +17,7 @@ from hello_tornado.terminal import (
     counted,
     print_json,
     printable,
+    progress,
 )
 
 if TYPE_CHECKING:
@@ -113,12 +114,11 @@ def export(name: Name, settings: SettingsFile = None) -> None:
                 "the sessions are in the server's memory, and no command can see into it",
                 "set store.url to sqlite:///var/sessions.db, or to a server's",
             )
-        return {
-            "account": _facts(account),
-            "sessions": await _with_sessions(
-                given, lambda manager: sessions_of(manager, account.user_id)
-            ),
-        }
+        with progress("exporting") as advance:
+            sessions = await _with_sessions(
+                given, lambda manager: sessions_of(manager, account.user_id, advance)
+            )
+        return {"account": _facts(account), "sessions": sessions}
 
     print_json(_with_accounts(settings, run))
 
@@ -135,7 +135,7 @@ def delete(name: Name, settings: SettingsFile = None) -> None:
                 "disable the user instead: the server sees that",
             )
         await accounts.delete(account.user_id)  # first: nobody logs in after the sessions ended
-        ended = await _with_sessions(given, lambda manager: manager.revoke_user(account.user_id))
+        ended = await _revoke_all(account, given)
         return f"{printable(account.name)} is deleted; {counted(ended, 'session')} ended"
 
     console.print(_with_accounts(settings, run))
@@ -201,8 +201,12 @@ async def _sign_out(accounts: "Accounts", account: "Account", settings: "Setting
     await accounts.sign_out(account.user_id)
     if settings.store.url.startswith("memory:"):
         return "the server ends all sessions of this user"
-    count = await _with_sessions(settings, lambda manager: manager.revoke_user(account.user_id))
-    return f"{counted(count, 'session')} ended"
+    return f"{counted(await _revoke_all(account, settings), 'session')} ended"
+
+
+async def _revoke_all(account: "Account", settings: "Settings") -> int:
+    with progress("ending sessions"):
+        return await _with_sessions(settings, lambda manager: manager.revoke_user(account.user_id))
 
 
 def _new_password(name: str, *, is_piped: bool) -> bytes:

@@ -114,6 +114,29 @@ def redis_cluster_url(redis_cluster: str) -> str:
 
 
 @contextmanager
+def pgbouncer(server: URL, *options: str) -> Iterator[URL]:
+    """PgBouncer in front of *server*, by default with two server processes for each database."""
+    program = _program("pgbouncer", "pgbouncer", Path("/usr/sbin"))
+    with TemporaryDirectory(prefix="pgbouncer-") as name:
+        port, settings, users = free_port(), Path(name) / "settings.ini", Path(name) / "users"
+        users.write_text(f'"{server.username}" "{server.password}"\n')
+        lines = [
+            "[databases]",
+            f"* = host={server.host} port={server.port}",
+            "[pgbouncer]",
+            *("listen_addr = 127.0.0.1", f"listen_port = {port}", "unix_socket_dir ="),
+            *("auth_type = scram-sha-256", f"auth_file = {users}"),
+            *("pool_mode = transaction", "default_pool_size = 2", *options),
+        ]
+        settings.write_text("\n".join(lines))
+        _give(Path(name), "postgres")
+        with _running([str(program), str(settings)], "postgres", Path(name)):
+            url = server.set(port=port)
+            _wait_for(lambda: psycopg.connect(_text(url)).close(), psycopg.OperationalError)
+            yield url
+
+
+@contextmanager
 def redis_node(*options: str, files: Mapping[str, bytes] | None = None) -> Iterator[int]:
     """A Redis server of one's own, with *files* in its directory; yields its port."""
     program = _program("redis-server", "redis-server")

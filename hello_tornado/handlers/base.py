@@ -52,6 +52,7 @@ class PlainHandler(RequestHandler):
     """Without a session: security headers on every answer, errors in one look, HEAD as GET."""
 
     max_body_bytes = 0
+    is_told = False  # whether a line in the log says already what became of this request
 
     def prepare(self) -> Awaitable[None] | None:
         """Refuse a body that is longer than `max_body_bytes`; nothing has kept it."""
@@ -119,12 +120,12 @@ class PlainHandler(RequestHandler):
     @property
     def is_https(self) -> bool:
         """Whether the browser has sent this over https, as far as the settings let us know."""
-        return bool(self.settings["session_cookie"].is_https(self.request))
+        return bool(self.settings["session_manager"].cookie.is_https(self.request))
 
     @property
     def address(self) -> str:
         """Whose request it is, as far as the settings let us know."""
-        return str(self.settings["session_cookie"].address(self.request))
+        return str(self.settings["session_manager"].cookie.address(self.request))
 
     @property
     def is_visitor_known(self) -> bool:
@@ -134,6 +135,18 @@ class PlainHandler(RequestHandler):
     def flashes(self) -> list[tuple[str, str]]:
         """The messages to show."""
         return []
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Tornado's hook; one line for one refusal."""
+        if self.is_told:
+            return
+        super().log_exception(typ, value, tb)
+        self.is_told = isinstance(value, HTTPError) and value.log_message is not None
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """A page in the look of all others, which says nothing about the inside."""
@@ -155,7 +168,6 @@ class BaseHandler(SessionMixin, PlainHandler):
     """A page with a session, whose forms are short."""
 
     max_body_bytes = 16 * 1024
-    is_told = False
 
     def set_default_headers(self) -> None:
         """What a session has to do with is nobody else's to keep."""
@@ -176,16 +188,6 @@ class BaseHandler(SessionMixin, PlainHandler):
         """The library's hook: an event in the log says that this request is from elsewhere."""
         super()._forbidden(reason)
         self.is_told = True
-
-    def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Tornado's hook; one line for one refusal."""
-        if not self.is_told:
-            super().log_exception(typ, value, tb)
 
     def on_finish(self) -> None:
         """The response is complete."""

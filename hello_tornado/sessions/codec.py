@@ -5,13 +5,14 @@ from typing import Any, Final
 
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.ciphers import Cipher, Plain
-from hello_tornado.sessions.committer import Commit, Committed
+from hello_tornado.sessions.committer import Commit, Committed, Standing
 from hello_tornado.sessions.document import (
     Document,
-    drop_expired_keys,
     drop_replaced_expiries,
     empty_document,
+    is_ours,
     lifetime_of,
+    without_expired_keys,
 )
 from hello_tornado.sessions.errors import SerializationError, SessionTooLarge, SessionUnreadable
 from hello_tornado.sessions.ids import SessionKey, new_handle
@@ -48,12 +49,14 @@ class Codec:
             stored = self._serializer.loads(self._cipher.open(record))
         except SerializationError as error:
             raise SessionUnreadable(str(error)) from error
-        data, meta = stored.get("data", {}), stored.get("meta", {})
-        if not isinstance(data, dict) or not isinstance(meta, dict):
+        if not is_ours(stored):
             raise SessionUnreadable("session data that another program has written")
-        document = {"data": data, "meta": meta, "user_id": record.user_id}
-        drop_expired_keys(document, now)
-        return document
+        document = {
+            "data": stored.get("data", {}),
+            "meta": stored.get("meta", {}),
+            "user_id": record.user_id,
+        }
+        return without_expired_keys(document, now)
 
     def create(self, key: SessionKey, changes: Update, base: Document | None = None) -> Committed:
         """The first record of a session that begins with *base* and these *changes*."""
@@ -71,14 +74,18 @@ class Codec:
         )
         return Committed(self._cipher.seal(record), document)
 
-    def rebuild(self, current: SessionRecord, commit: Commit) -> Committed:
-        """What should stand in the place of *current* once *commit* is applied to it."""
+    def rebuild(self, standing: Standing, commit: Commit) -> Committed:
+        """What should stand in the place of *standing* once *commit* is applied to it."""
+        current = standing.record
         now = self._clock()
         accessed_at = max(now, current.accessed_at)
         renewal = commit.renewal or NO_RENEWAL
         # By this clock and not by one that was ahead, or the session would be over at once.
         created_at = now if renewal.restart else current.created_at
-        before = self.document(current, now)
+        if standing.document is None:
+            before = self.document(current, now)
+        else:
+            before = without_expired_keys(standing.document, now)
         document = commit.changes.apply(before)
         drop_replaced_expiries(before, document, commit.changes)
         key = commit.renewed_to or current.key

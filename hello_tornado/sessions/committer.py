@@ -25,13 +25,21 @@ TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for on
 BREATH: Final = 256 * 1024  # bytes that are built before others may run
 
 
+class Standing(NamedTuple):
+    """A record that is taken for the one in the store, and what it holds, if that is known."""
+
+    record: SessionRecord
+    document: Document | None = None
+    conflicts: int = 0  # in a row, before it was found
+
+
 class Commit(NamedTuple):
     """One request's changes to the session that it loaded as `base`.
 
     `renewed_to` is the key of the session's new id, if it gets one, and `renewal` says how.
     """
 
-    base: SessionRecord
+    base: Standing
     changes: Update
     renewed_to: SessionKey | None = None
     renewal: Renewal | None = None
@@ -40,7 +48,8 @@ class Commit(NamedTuple):
         """This commit, followed by *later*, as one; None after a renewal: the old id is dead."""
         if self.renewed_to is not None:
             return None
-        base = self.base if self.base.version > later.base.version else later.base
+        is_newer = self.base.record.version > later.base.record.version
+        base = self.base if is_newer else later.base
         return later._replace(base=base, changes=self.changes.merged_with(later.changes))
 
 
@@ -52,29 +61,21 @@ class Committed(NamedTuple):
 
 
 Result: TypeAlias = Committed | Conflict | Gone
-Rebuild: TypeAlias = Callable[[SessionRecord, Commit], Committed]
-"""Applies a commit to a record: what should stand instead."""
-
-
-class Standing(NamedTuple):
-    """A record that is newer than the one which those have loaded who wait for their turn."""
-
-    record: SessionRecord
-    conflicts: int = 0  # in a row
+Rebuild: TypeAlias = Callable[[Standing, Commit], Committed]
+"""Applies a commit to what stands: what should stand instead."""
 
 
 class Attempt(NamedTuple):
     """A commit, rebuilt on the newest record that is known; a renewal leaves a tombstone."""
 
-    old: SessionRecord
+    old: Standing
     wanted: Committed
-    conflicts: int
     tombstone: SessionRecord | None = None
 
     @property
     def swaps(self) -> Sequence[Swap]:
         """What is to be saved; that of the session itself comes last."""
-        swap = Swap(self.old, self.wanted.record)
+        swap = Swap(self.old.record, self.wanted.record)
         return [swap] if self.tombstone is None else [Swap(None, self.tombstone), swap]
 
 
@@ -93,6 +94,7 @@ class Committer:
         self._commits: Gather[SessionKey, Commit, Result] = Gather(
             self._store, Commit.then, seconds=limit_of_store(store)
         )
+        # What is newer than that which those have loaded who wait for their turn.
         self._standing: dict[SessionKey, Standing] = {}
 
     def commit(self, commit: Commit) -> Awaitable[Result]:
@@ -101,7 +103,7 @@ class Committer:
         `Gone` when the session ended, or got another id; `Conflict` when the id that it was to be
         renewed to is taken. In both cases nothing of it is stored.
         """
-        return self._commits(commit.base.key, commit)
+        return self._commits(commit.base.record.key, commit)
 
     async def _store(self, commits: Sequence[Commit]) -> Sequence[Result | Again | Exception]:
         """One save for all that can be built."""
@@ -129,28 +131,30 @@ class Committer:
         ]
 
     def _attempt(self, commit: Commit) -> Attempt | Exception:
-        old, conflicts = self._standing.pop(commit.base.key, Standing(commit.base))
-        if old.version < commit.base.version:
-            old = commit.base
+        base = commit.base
+        old = self._standing.pop(base.record.key, base)
+        if old.record.version < base.record.version:
+            old = base._replace(conflicts=old.conflicts)
         try:
             wanted = self._rebuild(old, commit)
             is_renewed = commit.renewed_to is not None
-            tombstone = self._tombstone(old, wanted.record) if is_renewed else None
-            return Attempt(old, wanted, conflicts, tombstone)
+            tombstone = self._tombstone(old.record, wanted.record) if is_renewed else None
+            return Attempt(old, wanted, tombstone)
         except Exception as error:  # noqa: BLE001 - it goes to whoever made this commit
             return error
 
     def _answer(self, attempt: Attempt, outcome: Outcome) -> Result | Again | Exception:
-        key, wanted = attempt.old.key, attempt.wanted
+        key, wanted = attempt.old.record.key, attempt.wanted
         match outcome:
             case Saved():
                 if wanted.record.key == key and self._commits.has_waiting(key):
-                    self._standing[key] = Standing(wanted.record)
+                    self._standing[key] = Standing(wanted.record, wanted.document)
                 return wanted
             case Conflict(winner) if winner.key == key:
-                if attempt.conflicts == MAX_CONFLICTS:
+                conflicts = attempt.old.conflicts + 1
+                if conflicts > MAX_CONFLICTS:
                     return StoreError(TOO_MANY)
-                self._standing[key] = Standing(winner, attempt.conflicts + 1)
+                self._standing[key] = Standing(winner, conflicts=conflicts)
                 return AGAIN
         return outcome
 

@@ -58,7 +58,7 @@ class CookiePolicy:
     cookie is Secure and, when path and domain allow, its name gets the prefix `__Host-`, so that no
     other host can set it. `same_site` True is Strict, False says nothing, and "auto" is None when
     secure, else Lax. What browsers take from a Secure cookie only, None and Partitioned, is not
-    said over http. An application's `session_cookie` may also be a function of the request.
+    said over http. The manager's `cookie` may also be a function of the request.
 
     Which requests came over https, behind a proxy that speaks TLS for the server, `proxy` says:
     True trusts the X-Forwarded-Proto of *proxies* (addresses or networks), False trusts nobody's,

@@ -53,12 +53,18 @@ class CrossSiteMixin(RequestHandler):
 
     def prepare(self) -> Awaitable[None] | None:
         """Refuse a token that is not that of the session which turned out to be the right one."""
-        living, matches = self._living_id(), self._xsrf_matches
-        is_wrong = matches is not None and living is not None and living not in matches
-        if is_wrong and not (None in (matches or ()) and self._has_remembered_token()):
+        if self._xsrf_matches is not None:
+            self._check_again(self._xsrf_matches)
+        return super().prepare()
+
+    def _check_again(self, matches: frozenset[SessionId | None]) -> None:
+        """Refuse a token that fits none but other ids than that of the session that lives."""
+        living = self._living_id()
+        if living is None or living in matches:
+            return
+        if None not in matches or not self._has_remembered_token():
             self._forbidden("xsrf")
             raise HTTPError(403, "the XSRF token is that of another session")
-        return super().prepare()
 
     @property
     def xsrf_token(self) -> bytes:
@@ -68,7 +74,8 @@ class CrossSiteMixin(RequestHandler):
             session_id = None
         if session_id != self._xsrf_id:
             self._xsrf_id = session_id
-            self.__dict__.pop("_xsrf_token", None)
+            if hasattr(self, "_xsrf_token"):
+                del self._xsrf_token
         return super().xsrf_token
 
     def check_xsrf_cookie(self) -> None:
@@ -104,7 +111,7 @@ class CrossSiteMixin(RequestHandler):
 
     def _own_xsrf_token(self) -> bytes | None:
         """Tornado's own token, if a form of this response has it."""
-        is_own = self._xsrf_id is None and "_xsrf_token" in self.__dict__
+        is_own = self._xsrf_id is None and hasattr(self, "_xsrf_token")
         return self._xsrf_cookie_token() if is_own else None
 
     def _has_remembered_token(self) -> bool:

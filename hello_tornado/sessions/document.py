@@ -1,13 +1,61 @@
 """All that a session holds, as one JSON object."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
 
 from hello_tornado.sessions.changes import Set, Unset, Update
-from hello_tornado.sessions.lifetimes import AS_USUAL, OwnLifetime
+from hello_tornado.sessions.lifetimes import AS_USUAL, OwnLifetime, moment_of
+
+OF_A_LIFETIME: Final = frozenset(OwnLifetime._fields)
+LAST_MOMENT: Final = moment_of(datetime.max.replace(tzinfo=UTC))
 
 Document: TypeAlias = dict[str, Any]
-"""Three keys: "data" (the handlers'), "meta" (ours) and "user_id"."""
+"""Three keys: "data" (the handlers'), "meta" (ours) and "user_id". Never changed in place."""
+
+
+def _is_moment(value: Any) -> bool:
+    return type(value) is int and 0 < value < LAST_MOMENT
+
+
+def _holds(is_one: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(is_one, value.values()))
+
+
+def _is_flash(value: Any) -> bool:
+    return isinstance(value, list | tuple) and list(map(type, value)) == [str, str]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_device(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return isinstance(value.get("user_agent"), str) and isinstance(value.get("address"), str)
+
+
+META: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "device": _is_device,
+    "ends_at": _is_moment,
+    "expiries": _holds(_is_moment),
+    "flashes": _holds(_is_flash),
+    "idle_timeout": _is_moment,
+    "leases": _holds(_is_moment),
+    "remember": lambda value: isinstance(value, bool),
+    "versions": _holds(lambda value: type(value) is int),
+    "xsrf": _is_text,
+}
+"""What can be said of a session under each name in "meta", and how it is told from junk."""
+
+
+def is_ours(stored: Mapping[str, Any]) -> bool:
+    """Whether *stored* is a document as we write it, without the user id."""
+    data, meta = stored.get("data", {}), stored.get("meta", {})
+    if not isinstance(data, dict) or not isinstance(meta, dict):
+        return False
+    return all(name not in META or META[name](value) for name, value in meta.items())
 
 
 def empty_document() -> Document:
@@ -23,19 +71,18 @@ def is_empty(document: Document) -> bool:
 
 def lifetime_of(meta: Mapping[str, Any]) -> OwnLifetime:
     """The lifetime that a session has set for itself."""
-    if meta.keys().isdisjoint(OwnLifetime._fields):
+    if OF_A_LIFETIME.isdisjoint(meta):
         return AS_USUAL
     return OwnLifetime(meta.get("remember"), meta.get("idle_timeout"), meta.get("ends_at"))
 
 
-def drop_expired_keys(document: Document, now: int) -> None:
-    """Take out of *document* each key whose own time is up."""
+def without_expired_keys(document: Document, now: int) -> Document:
+    """*document* without the keys whose own time is up."""
     expiries = document["meta"].get("expiries")
     if not expiries:
-        return
-    for key in [key for key, expires_at in expiries.items() if expires_at <= now]:
-        document["data"].pop(key, None)
-        del expiries[key]
+        return document
+    over = Update({key: Unset() for key, expires_at in expiries.items() if expires_at <= now})
+    return Update({"data": over, "meta": Update({"expiries": over})}).apply(document)
 
 
 def drop_replaced_expiries(before: Document, after: Document, changes: Update) -> None:

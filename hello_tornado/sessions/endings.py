@@ -5,41 +5,39 @@ A logout, a revocation, a session limit and `clear()` all come through here.
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import TypeAlias
 
 from hello_tornado.sessions.codec import Codec
 from hello_tornado.sessions.errors import StoreError
 from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.lifetimes import MICROSECOND
-from hello_tornado.sessions.record import Conflict, SessionRecord, Swap
+from hello_tornado.sessions.ids import SessionKey, is_handle
+from hello_tornado.sessions.record import Conflict, Listed, SessionRecord, Swap
 from hello_tornado.sessions.session import EndedReason
 from hello_tornado.sessions.stores import Announcing, Store
 from hello_tornado.sessions.tombstone import ERA, JUST_NOW, Tombstone, tombstone_key_of
 
-Find: TypeAlias = Callable[[], Awaitable[Sequence[SessionRecord]]]
+Find: TypeAlias = Callable[[], Awaitable[Sequence[Listed]]]
 
 
 class Endings:
-    """Ends sessions in *store*, and says for *remembered* afterwards why one has ended."""
+    """Ends sessions in *store*, and says for *remembered* microseconds afterwards why."""
 
     def __init__(
         self,
         store: Store,
         codec: Codec,
         clock: Callable[[], int],
-        remembered: timedelta,
+        remembered: int,
         emit: Callable[[SessionEvent], None],
     ) -> None:
         self._store = store
         self._codec = codec
         self._clock = clock
-        self._remembered = remembered // MICROSECOND
+        self._remembered = remembered
         self._emit = emit
 
     async def end(
-        self, records: Sequence[SessionRecord], reason: EndedReason, *, is_told: bool = True
+        self, records: Sequence[Listed], reason: EndedReason, *, is_told: bool = True
     ) -> int:
         """End these sessions; returns how many of them were still there.
 
@@ -67,11 +65,23 @@ class Endings:
 
     async def end_by_handle(self, handles: Collection[str], reason: EndedReason) -> int:
         """End the sessions with these handles, under whichever ids they stand by now."""
-        return await self.end_found(lambda: self._store.find_by_handle(handles), reason)
+        return await self.end_found(lambda: self.find_by_handle(handles), reason)
 
-    async def _leave_tombstones(
-        self, records: Sequence[SessionRecord], reason: EndedReason
-    ) -> None:
+    async def find_by_handle(self, handles: Collection[str]) -> Sequence[SessionRecord]:
+        """The records with these handles; `TypeError` for what is not even a str.
+
+        What we have given out as no handle is no session's, and no store is asked for it.
+        """
+        for given in handles:
+            if not isinstance(given, str):
+                raise TypeError(
+                    f"a handle is a str, not a value of type {type(given).__qualname__}: "
+                    "write session.handle"
+                )
+        known = [given for given in handles if is_handle(given)]
+        return await self._store.find_by_handle(known) if known else []
+
+    async def _leave_tombstones(self, records: Sequence[Listed], reason: EndedReason) -> None:
         if not self._remembered or reason == "expired":
             return
         now = self._clock()
@@ -106,9 +116,7 @@ class Endings:
         tombstone = Tombstone("renewed", old.handle, self._clock(), goes_on)
         return self._tombstone(old, tombstone)
 
-    def _tombstone(
-        self, ended: SessionRecord, tombstone: Tombstone, version: int = 1
-    ) -> SessionRecord:
+    def _tombstone(self, ended: Listed, tombstone: Tombstone, version: int = 1) -> SessionRecord:
         return self._codec.tombstone(ended.key, tombstone, self._remembered, version)
 
     async def forget(self, limit: int) -> int:

@@ -56,19 +56,18 @@ class DevicesHandler(AccountHandler):
     @authenticated
     async def get(self) -> None:
         """This person's sessions, this device's first, then those used last; `?page=2` goes on."""
-        sessions = await self.session_manager.sessions_of(self.user_id)
+        found = await self.session_manager.facts_of(self.user_id)
         mine = self.session.handle
-        sessions = sorted(
-            sessions, key=lambda one: (one.handle != mine, -one.accessed_at.timestamp())
-        )
-        pages = max(1, -(-len(sessions) // SHOWN))
+        listed = sorted(found, key=lambda one: (one.handle != mine, -one.accessed_at))
+        pages = max(1, -(-len(listed) // SHOWN))
         asked = self.get_query_argument("page", "1")
         page_number = min(int(asked), pages) if re.fullmatch("[1-9][0-9]{0,5}", asked) else 1
         start = (page_number - 1) * SHOWN
+        shown = listed[start : start + SHOWN]
         now = datetime_of(self.session_manager.now())
         namespace = {
-            "sessions": sessions[start : start + SHOWN],
-            "count": len(sessions),
+            "sessions": [one async for one in self.session_manager.read(shown)],
+            "count": len(listed),
             "page": page_number,
             "pages": pages,
             "this_handle": mine,
@@ -102,15 +101,16 @@ class RevokeHandler(AccountForm):
     @authenticated
     async def post(self, handle: str) -> None:
         """End one session of this person; one's own is a logout."""
-        mine = await self.session_manager.sessions_of(self.user_id)
-        session = next((one for one in mine if one.handle == handle), None)
-        if session is None:
+        mine = await self.session_manager.facts_of(self.user_id)
+        named = [one for one in mine if one.handle == handle]
+        sessions = [one async for one in self.session_manager.read(named)]
+        if not sessions:
             raise HTTPError(404)
         if handle == self.session.handle:
             self.session.destroy()
         elif await self.may_end_sessions():
             await self.session_manager.revoke(handle)
-            where = session.device or "the other device"
+            where = sessions[0].device or "the other device"
             self.session.flash(f"Signed out: {where}.", "success")
         else:
             return

@@ -35,3 +35,8 @@ def key_of(session_id: SessionId) -> SessionKey:
 def new_handle() -> str:
     """80 random bits as 20 hexadecimal digits; says nothing about the id."""
     return secrets.token_hex(10)
+
+
+def is_handle(given: str) -> bool:
+    """Whether *given* can be a handle: 20 hexadecimal digits."""
+    return re.fullmatch("[0-9a-f]{20}", given) is not None

@@ -4,13 +4,13 @@ A moment is a whole number of microseconds since 1970, UTC: every store holds it
 compares it alike. People get aware datetimes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.record import Listed
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,6 +64,9 @@ class Lifetimes:
     idle: timedelta | None
     absolute: timedelta | None
     remembered: timedelta
+    _idle: int | None = field(repr=False, compare=False)  # in microseconds, as the next two
+    _absolute: int | None = field(repr=False, compare=False)
+    _remembered: int = field(repr=False, compare=False)
 
     @options.checked(
         idle=options.optional(options.duration()),
@@ -79,19 +82,21 @@ class Lifetimes:
     ) -> None:
         if idle is None and absolute is None:
             raise ConfigurationError("Lifetimes need an idle timeout, an absolute one, or both")
-        object.__setattr__(self, "idle", idle)
-        object.__setattr__(self, "absolute", absolute)
-        object.__setattr__(self, "remembered", remembered)
+        given = {"idle": idle, "absolute": absolute, "remembered": remembered}
+        for name, value in given.items():
+            exact = None if value is None else as_timedelta(value)
+            object.__setattr__(self, name, exact)
+            object.__setattr__(self, f"_{name}", None if exact is None else exact // MICROSECOND)
 
     def expires_at(self, created_at: int, accessed_at: int, own: OwnLifetime = AS_USUAL) -> int:
         """The moment from which a session is dead: `now >= expires_at` means expired."""
-        absolute = self.remembered if own.remember else self.absolute
+        absolute = self._remembered if own.remember else self._absolute
         idle = self._idle_of(own)
         ends = [] if own.ends_at is None else [own.ends_at]
         if idle is not None:
             ends.append(accessed_at + idle)
         if absolute is not None:
-            ends.append(created_at + absolute // MICROSECOND)
+            ends.append(created_at + absolute)
         return min(ends)
 
     def touch_after(self, interval: int, own: OwnLifetime = AS_USUAL) -> int:
@@ -102,18 +107,18 @@ class Lifetimes:
         idle = self._idle_of(own)
         return interval if idle is None else min(interval, idle // TOUCHES)
 
-    def is_living(self, record: SessionRecord, now: int) -> bool:
+    def is_living(self, record: Listed, now: int) -> bool:
         """Whether the session in *record* lives.
 
         A session that began in the future was made by a clock that was ahead, and would outlive its
-        absolute timeout: it is over. Without that timeout, the same holds of its last use.
+        absolute timeout: it is refused. Without that timeout, the same holds of its last use. It is
+        not deleted, for the clock that is wrong may be this one, as on a machine that has just been
+        switched on. When its time comes it lives, but no longer than any other.
         """
-        began = record.accessed_at if self.absolute is None else record.created_at
+        began = record.accessed_at if self._absolute is None else record.created_at
         return record.expires_at > now and began <= now + SKEW
 
     def _idle_of(self, own: OwnLifetime) -> int | None:
         if own.idle_timeout is not None:
             return own.idle_timeout
-        if own.remember or own.ends_at is not None or self.idle is None:
-            return None
-        return self.idle // MICROSECOND
+        return None if own.remember or own.ends_at is not None else self._idle

@@ -68,6 +68,7 @@ def _is_address(text: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)
 def _shortest(address: str) -> str:
     """*address* without a zone, and as IPv4 when it is IPv4 written as IPv6 (::ffff:192.0.2.1)."""
     try:

@@ -18,7 +18,7 @@ from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.ciphers import Cipher, Plain
 from hello_tornado.sessions.codec import Codec
-from hello_tornado.sessions.committer import Commit, Committed, Committer
+from hello_tornado.sessions.committer import Commit, Committed, Committer, Standing
 from hello_tornado.sessions.document import Document, empty_document
 from hello_tornado.sessions.draft import (
     CommitRules,
@@ -60,24 +60,35 @@ from hello_tornado.sessions.ids import (
 )
 from hello_tornado.sessions.lifetimes import MICROSECOND, Lifetimes, as_timedelta
 from hello_tornado.sessions.purger import Purger
-from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
+from hello_tornado.sessions.record import (
+    Conflict,
+    Gone,
+    Listed,
+    Saved,
+    SessionFacts,
+    SessionRecord,
+    Swap,
+)
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import Response, Session
 from hello_tornado.sessions.shared import SharedStore
 from hello_tornado.sessions.stores import Store, as_store
 from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
+from hello_tornado.sessions.transport import Choice, choice
 from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
 
 Clock: TypeAlias = Callable[[], int]
 
 # Where `store.page` begins to list sessions: behind the tombstones.
-BEFORE_ALL_SESSIONS: Final = SessionRecord(SessionKey(b""), "", 0, None, b"", 0, 0, 0)
+BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
 
 MAX_BYTES: Final = 64 * 1024
+SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
 REST: Final = 4  # times what it rests from; measured by bench.scale
 MAX_REST: Final = timedelta(seconds=1)
+READ_AT_ONCE: Final = 50  # sessions; with 64 KiB each that is 3 MiB
 MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
 
 
@@ -96,6 +107,7 @@ CHECKS: Final[Mapping[str, options.Check]] = {
     "lifetimes": options.optional(
         options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
     ),
+    "cookie": options.optional(choice),
     "serializer": options.optional(options.implements(Serializer, "JsonSerializer()")),
     "cipher": options.optional(options.implements(Cipher, "AesGcm([key])")),
     "resave": options.flag,
@@ -123,6 +135,9 @@ def _refuse_coroutine(result: object) -> None:
 class SessionManager:
     """Opens and commits sessions over one store, or over the one that a URL names.
 
+    The `cookie` that carries an id is a `CookiePolicy`, a `TokenPolicy`, or a function from the
+    request to one.
+
     The options have the meaning that express-session gives them: `resave` stores unchanged
     sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
     cookie with every response, `unset` says what `del handler.session` does to the stored session
@@ -141,6 +156,7 @@ class SessionManager:
         store: Store | str,
         *,
         lifetimes: Lifetimes | None = None,
+        cookie: Choice | None = None,
         serializer: Serializer | None = None,
         cipher: Cipher | None = None,
         resave: bool = False,
@@ -157,12 +173,12 @@ class SessionManager:
     ) -> None:
         self.store = as_store(store)
         self.lifetimes = lifetimes or Lifetimes()
+        self.cookie = cookie
         self.rolling = rolling
         self.unset = unset
         self.touch_after = as_timedelta(touch_interval) // MICROSECOND
         self.rules = CommitRules(resave, save_uninitialized, self.touch_after)
-        self.remember_ended = as_timedelta(remember_ended)
-        self.reason_told_for = self.remember_ended // MICROSECOND
+        self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
         self._genid = genid
@@ -170,19 +186,19 @@ class SessionManager:
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
-        self._endings = Endings(self.store, self._codec, clock, self.remember_ended, self.emit)
+        self._endings = Endings(self.store, self._codec, clock, self.reason_told_for, self.emit)
         self._committer = Committer(self.store, self._codec.rebuild, self._endings.renewal)
         self._purgers: list[Purger] = []
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
-    async def open(self, session_id: SessionId | None) -> Session:
+    def open(self, session_id: SessionId | None) -> Awaitable[Session]:
         """The session with this id, or a new one: without an id, or when it is unknown or over.
 
         A new session is not stored before it is committed, and then gets an id of its own. In the
         place of one that has ended it knows the `ended_reason`.
         """
-        return self._session(None) if session_id is None else await self._open(key_of(session_id))
+        return self._open(None if session_id is None else key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
         """The same session as it stands in the store now, under whichever id.
@@ -201,7 +217,9 @@ class SessionManager:
         found.end(found.ended_reason)
         return found
 
-    async def _open(self, key: SessionKey) -> Session:
+    async def _open(self, key: SessionKey | None) -> Session:
+        if key is None:
+            return self._session(None)
         record, now = await self._shared.load(key), self.now()
         if record is not None and self.lifetimes.is_living(record, now):
             return self._readable(record, now)
@@ -367,7 +385,8 @@ class SessionManager:
             if not isinstance(intent, Change):
                 await self.commit(session, intent=intent)
                 return session
-            wanted = self._codec.rebuild(record, Commit(record, intent.changes))
+            standing = Standing(record, session.document)
+            wanted = self._codec.rebuild(standing, Commit(standing, intent.changes))
             match await self._shared.swap(Swap(record, wanted.record)):
                 case Conflict(winner):
                     record = winner
@@ -384,24 +403,54 @@ class SessionManager:
 
         One that cannot be read is among them, without its data: `revoke` ends it by its handle.
         """
+        return [session async for session in self.read(await self.facts_of(user_id))]
+
+    async def facts_of(self, user_id: str) -> Sequence[Listed]:
+        """The living sessions of a user, newest first, without their data: what a list needs.
+
+        Each has a `handle`, a `size` and its moments. `read` gives the sessions to some of them.
+        """
         check_user_id(user_id)
         now = self.now()
-        records = await self.store.find_by_user(user_id)
-        return [self._session(one, now) for one in records if self.lifetimes.is_living(one, now)]
+        found = await self.store.find_by_user(user_id)
+        return [one for one in found if self.lifetimes.is_living(one, now)]
 
+    async def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
+        """The sessions that were *listed*, with their data, in that order.
+
+        One that has ended since is left out; one whose id was renewed is found by its handle.
+        """
+        for start in range(0, len(listed), READ_AT_ONCE):
+            part = listed[start : start + READ_AT_ONCE]
+            found = await self.store.load([one.key for one in part])
+            moved = [one.handle for one in part if one.key not in found]
+            others = await self.store.find_by_handle(moved) if moved else ()
+            successors = {record.handle: record for record in others}
+            now = self.now()
+            for one in part:
+                record = found.get(one.key) or successors.get(one.handle)
+                if (
+                    record is not None
+                    and record.user_id == one.user_id
+                    and self.lifetimes.is_living(record, now)
+                ):
+                    yield self._session(record, now)
+
+    @options.checked(batch=options.count)
     async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
         """Every living session, those that end soonest first; *batch* of them at a time."""
         now, last = self.now(), BEFORE_ALL_SESSIONS
         while page := await self.store.page(last, batch):
-            for record in page:
-                if self.lifetimes.is_living(record, now):
-                    yield self._session(record)
+            living = [one for one in page if self.lifetimes.is_living(one, now)]
+            async for session in self.read(living):
+                yield session
             last = page[-1]
 
     async def length(self) -> int:
         """How many sessions are alive."""
         return await self.store.count(self.now())
 
+    @options.checked(batch=options.count)
     async def clear(self, *, batch: int = 500) -> int:
         """End every session and forget the ended ones; returns how many were alive."""
         count, now = 0, self.now()
@@ -425,21 +474,21 @@ class SessionManager:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
         check_user_id(user_id)
 
-        async def find() -> Sequence[SessionRecord]:
+        async def find() -> Sequence[Listed]:
             records = await self.store.find_by_user(user_id)
             return [record for record in records if record.handle not in keep]
 
         return await self._endings.end_found(find, "revoked")
 
+    @options.checked(interval=options.duration(least=SHORTEST_INTERVAL), batch=options.count)
     def purge_every(self, interval: timedelta | float, *, batch: int = 50) -> Purger:
         """Call `purge` every *interval* (a timedelta or seconds) from now on."""
-        if not isinstance(interval, timedelta):
-            interval = timedelta(seconds=interval)
-        purger = Purger(lambda: self.purge(batch=batch), interval, emit=self.emit)
+        purger = Purger(lambda: self.purge(batch=batch), as_timedelta(interval), emit=self.emit)
         self._purgers.append(purger)
         purger.start()
         return purger
 
+    @options.checked(batch=options.count)
     async def purge(
         self,
         *,
@@ -564,7 +613,7 @@ class SessionManager:
     async def _change(self, session: Session, intent: Change, request: object) -> CookieAction:
         record, renewal = session.record, intent.renewal
         assert record is not None  # noqa: S101 - or the intent would be to create
-        base: SessionRecord | None = record
+        base: Standing | None = Standing(record, session.document)
         for _ in range(MAX_TRIES):
             if base is None:
                 break
@@ -576,7 +625,8 @@ class SessionManager:
                 return action
             # Another request has ended the session, or given it another id: the changes follow it,
             # but not to another user. If that was all that was wanted here, too, it is done.
-            base = await self._successor_of(record)
+            successor = await self._successor_of(record)
+            base = None if successor is None else Standing(successor)
             renewal = renewal if renewal is not None and renewal.restart else None
         if intent.logs_in and await self._living_by_handle(record.handle) is not None:
             # Another login was first, and has taken the session: this one begins its own. A session
@@ -591,7 +641,7 @@ class SessionManager:
 
     async def _commit_to(
         self,
-        base: SessionRecord,
+        base: Standing,
         session: Session,
         changes: Update,
         renewal: Renewal | None,
@@ -616,7 +666,7 @@ class SessionManager:
 
     async def _living_by_handle(self, handle: str) -> SessionRecord | None:
         now = self.now()
-        found = await self.store.find_by_handle([handle])
+        found = await self._endings.find_by_handle([handle])
         return next((one for one in found if self.lifetimes.is_living(one, now)), None)
 
     async def _logged_in(self, session: Session) -> None:
@@ -626,9 +676,8 @@ class SessionManager:
         self.emit(LoggedIn(record.handle, record.user_id))
         if self._max_sessions_per_user is not None:
             # By one order for all: so logins that run side by side end the same ones.
-            sessions = await self.sessions_of(record.user_id)
-            oldest = [one.handle for one in sessions[self._max_sessions_per_user :]]
-            await self.revoke(*[handle for handle in oldest if handle is not None])
+            sessions = await self.facts_of(record.user_id)
+            await self.revoke(*[one.handle for one in sessions[self._max_sessions_per_user :]])
 
     async def _touch_quietly(self, session: Session) -> None:
         record = session.record

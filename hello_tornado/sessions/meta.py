@@ -182,6 +182,8 @@ class MetaDict(RecordingDict):
             )
         if (moment := moment_of(when)) <= self._opened_at:
             raise ValueError("expires_at is in the past; destroy() ends a session now")
+        if moment > self._opened_at + options.LONGEST // MICROSECOND:
+            raise ValueError(f"expires_at is more than {options.LONGEST.days} days away")
         self._operate_meta("ends_at", Set(moment))
 
     def _remember(self, remember: bool) -> None:

@@ -28,7 +28,7 @@ from hello_tornado.sessions.events import (
     SessionEvent,
 )
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.record import Listed, Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Announcing, Store
 from hello_tornado.sessions.stores.deadlines import limit_of_store
 
@@ -151,13 +151,13 @@ class _ObservedStore:
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
         return await self._timed("delete", len(keys), self._store.delete(keys))
 
-    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+    async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
         return await self._timed("find_by_user", None, self._store.find_by_user(user_id))
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         return await self._timed("find_by_handle", None, self._store.find_by_handle(handles))
 
-    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
+    async def page(self, after: Listed | None, limit: int, /) -> Sequence[Listed]:
         return await self._timed("page", None, self._store.page(after, limit))
 
     async def count(self, after: int = 0, /) -> int:

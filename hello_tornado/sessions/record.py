@@ -25,6 +25,42 @@ class SessionRecord(NamedTuple):
     accessed_at: int
     expires_at: int
 
+    @property
+    def size(self) -> int:
+        """The bytes of the data."""
+        return len(self.data)
+
+    @property
+    def facts(self) -> "SessionFacts":
+        """The record as it is listed."""
+        return SessionFacts(
+            self.key,
+            self.handle,
+            self.version,
+            self.user_id,
+            self.size,
+            self.created_at,
+            self.accessed_at,
+            self.expires_at,
+        )
+
+
+class SessionFacts(NamedTuple):
+    """A record as it is listed: its `size` stands in the place of its data."""
+
+    key: SessionKey
+    handle: str
+    version: int
+    user_id: str | None
+    size: int
+    created_at: int
+    accessed_at: int
+    expires_at: int
+
+
+Listed: TypeAlias = SessionFacts | SessionRecord
+"""What a store may list: of a whole record only the facts are read."""
+
 
 class Swap(NamedTuple):
     """Put `new` where `old` still stands: same key, same version. Without `old`, create.

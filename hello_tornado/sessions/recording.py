@@ -33,13 +33,14 @@ class RecordingDict(MutableMapping[str, Any]):
     """Keys are str; a value that the serializer cannot hold is refused where it is set.
 
     Nested changes (`session["cart"]["apple"] = 1`) need no flag: what is mutable is copied when it
-    is first handed out, and compared when the operations are asked for.
+    is first handed out, and compared when the operations are asked for. What it was given is never
+    changed in place.
     """
 
     __slots__ = ("_data", "_handed_out", "_operations", "_serializer")
 
     def __init__(self, data: dict[str, Any], serializer: Serializer) -> None:
-        self._data = data
+        self._data = dict(data)
         self._serializer = serializer
         self._handed_out: dict[str, Any] = {}
         self._operations: dict[str, Operation] = {}
@@ -67,12 +68,10 @@ class RecordingDict(MutableMapping[str, Any]):
 
         What the handler holds stays good: containers are changed in place.
         """
-        mine = self._data
-        self._data = {
-            key: _brought_to(mine[key], value) if key in mine else _copied(value)
-            for key, value in data.items()
-        }
+        mine, self._data = self._data, dict(data)
         self._handed_out = {key: data[key] for key in self._handed_out if key in data}
+        for key, value in self._handed_out.items():
+            self._data[key] = _brought_to(mine[key], value)
         self._operations = {}
 
     def _check_writable(self) -> None:
@@ -81,7 +80,8 @@ class RecordingDict(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = self._data[key]
         if isinstance(value, MUTABLE) and key not in self._handed_out:
-            self._handed_out[key] = _copied(value)
+            self._handed_out[key] = value
+            value = self._data[key] = _copied(value)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:

@@ -55,7 +55,8 @@ class JsonSerializer:
         """Raise `SerializationError`, naming the place, for a value that JSON cannot hold."""
         if not isinstance(key, str):
             raise SerializationError(f"session key {key!r} is no str, but {_kind(key)}")
-        _check_scalar(key, f"session key {key!r}")
+        if not key.isascii():
+            _check_scalar(key, f"session key {key!r}")
         to_json(value, key)
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:

@@ -64,6 +64,7 @@ class Session(MetaDict):
         "_lifetimes",
         "_user_id",
         "_views",
+        "document",
         "ended",
         "ended_reason",
         "generation",
@@ -91,7 +92,7 @@ class Session(MetaDict):
         self._user_id: str | None = document["user_id"]
         self._views: dict[type, View[Any]] = {}
         self.tombstone = tombstone  # of the session that the request asked for, if it ended now
-        self.record = record
+        self.record, self.document = record, document  # what is stored, as far as is known here
         self.ended = False
         self.generation = 0  # grows with each login, logout and regenerate()
         self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
@@ -120,8 +121,8 @@ class Session(MetaDict):
             return Change(changes, draft.renewal, draft.logs_in)
         if draft.is_touched:
             return Touch()
-        unused = now - record.accessed_at
-        is_due = self.keeps_alive and unused >= self.touch_after(rules.touch_after)
+        due_after = self._lifetimes.touch_after(rules.touch_after, self.lifetime)
+        is_due = self.keeps_alive and now - record.accessed_at >= due_after
         return Touch() if is_due else NOTHING
 
     def _intent_of_a_new_one(self, rules: CommitRules, changes: Update) -> Intent:
@@ -131,13 +132,6 @@ class Session(MetaDict):
         if self.tombstone is not None:
             return Drop(self.tombstone.handle) if holds_something else NOTHING
         return Create(changes) if holds_something or rules.save_uninitialized else NOTHING
-
-    def touch_after(self, interval: int) -> int:
-        """How long after its last use this session, when only read, counts as used again.
-
-        *interval* is the manager's. Microseconds, like the result.
-        """
-        return self._lifetimes.touch_after(interval, self.lifetime)
 
     def take_draft(self, intent: Intent = NOTHING) -> Draft:
         """What was done so far, to be stored; whatever is done from now on is a new draft.
@@ -164,7 +158,7 @@ class Session(MetaDict):
 
     def rebase_on(self, record: SessionRecord, document: Document) -> None:
         """Show what is stored now, and the changes made since the draft was taken on top of it."""
-        self.record = record
+        self.record, self.document = record, document
         if self.ended:
             return
         if changes := self.changes():
@@ -187,7 +181,7 @@ class Session(MetaDict):
         if other.record is None and self.record is not None:
             self.end(other.ended_reason)
             return
-        self._draft, self.record = Draft(), other.record
+        self._draft, self.record, self.document = Draft(), other.record, other.document
         self._views.clear()
         self._rebase_data(other._data)
         self._meta, self._user_id = other._meta, other._user_id

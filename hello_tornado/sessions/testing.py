@@ -10,11 +10,19 @@ Collected by pytest or any runner that calls methods named test_…; no plug-in 
 import asyncio
 import functools
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from hello_tornado.sessions.ids import SessionKey, new_handle
-from hello_tornado.sessions.record import Conflict, Gone, Saved, SessionRecord, Swap
+from hello_tornado.sessions.record import (
+    Conflict,
+    Gone,
+    Listed,
+    Saved,
+    SessionFacts,
+    SessionRecord,
+    Swap,
+)
 from hello_tornado.sessions.stores import Store
 
 NOW = 1_700_000_000_000_000  # long ago: no store's own clock is behind it
@@ -68,6 +76,15 @@ def _promise(
 
 async def _load(store: Store, key: SessionKey) -> SessionRecord | None:
     return (await store.load([key])).get(key)
+
+
+async def _find(store: Store, user_id: str) -> list[SessionFacts]:
+    return _facts(await store.find_by_user(user_id))
+
+
+def _facts(found: Sequence[Listed]) -> list[SessionFacts]:
+    """What was *found*, without the data that a store may list besides."""
+    return [one.facts if isinstance(one, SessionRecord) else one for one in found]
 
 
 async def _create(store: Store, *records: SessionRecord) -> None:
@@ -158,8 +175,8 @@ class StoreContract:
         imagined = old._replace(user_id="eve", data=b"?", handle=new_handle(), expires_at=NOW - 1)
         new = newer(old, user_id="bob", expires_at=NOW)
         assert await store.save([Swap(imagined, new)]) == [Saved()]
-        assert list(await store.find_by_user("ada")) == []
-        assert list(await store.find_by_user("bob")) == [new]
+        assert await _find(store, "ada") == []
+        assert await _find(store, "bob") == [new.facts]
         assert await store.purge(NOW, 10) == 1
 
     @_promise
@@ -317,9 +334,21 @@ class StoreContract:
         mine = [make_record(user_id="ada", created_at=NOW + n) for n in (2, 1, 3)]
         others = [make_record(user_id=name) for name in ("Ada", "ada ", "adá", "ad", None)]
         await _create(store, *mine, *others)
-        found = await store.find_by_user("ada")
-        assert list(found) == [mine[2], mine[0], mine[1]]
-        assert list(await store.find_by_user("nobody")) == []
+        assert await _find(store, "ada") == [mine[n].facts for n in (2, 0, 1)]
+        assert await _find(store, "nobody") == []
+
+    @_promise
+    async def test_a_list_tells_the_size_of_the_data(self, store: Store) -> None:
+        """In bytes; the data itself need not be read for a list, only by `load`."""
+        records = [
+            make_record(user_id="ada", data=data) for data in (b"", b"\0\xff\n", bytes(99_999))
+        ]
+        records[1] = records[1]._replace(user_id="ada\n🦊" * 51)
+        await _create(store, *records)
+        listed = {one.key: one for one in _facts(await store.page(None, 3))}
+        assert listed == {one.key: one.facts for one in records}
+        assert {one.size for one in await _find(store, "ada")} == {0, 99_999}
+        assert await _find(store, records[1].user_id or "") == [records[1].facts]
 
     @_promise
     async def test_the_index_of_users_follows_every_change(self, store: Store) -> None:
@@ -328,13 +357,13 @@ class StoreContract:
         await _create(store, record)
         ada = newer(record, user_id="ada")
         await store.save([Swap(record, ada)])
-        assert list(await store.find_by_user("ada")) == [ada]
+        assert await _find(store, "ada") == [ada.facts]
         bob = renewed(ada, user_id="bob")
         await store.save([Swap(ada, bob)])
-        assert list(await store.find_by_user("ada")) == []
-        assert list(await store.find_by_user("bob")) == [bob]
+        assert await _find(store, "ada") == []
+        assert await _find(store, "bob") == [bob.facts]
         await store.delete([bob.key])
-        assert list(await store.find_by_user("bob")) == []
+        assert await _find(store, "bob") == []
 
     @_promise
     async def test_any_text_is_a_user(self, store: Store) -> None:
@@ -342,7 +371,7 @@ class StoreContract:
         for name in ("🦊" * 255, "'; DROP TABLE sessions; --", "a\tb", "%", "_"):
             record = make_record(user_id=name)
             await _create(store, record)
-            assert list(await store.find_by_user(name)) == [record]
+            assert await _find(store, name) == [record.facts]
 
     @_promise
     async def test_sessions_are_found_by_their_handles(self, store: Store) -> None:
@@ -362,12 +391,12 @@ class StoreContract:
         """What expires first comes first; of those that expire together, the smaller key."""
         records = [make_record(expires_at=NOW + n % 3, user_id=f"user {n}") for n in range(7)]
         await _create(store, *records)
-        ordered = sorted(records, key=lambda record: (record.expires_at, record.key))
-        assert list(await store.page(None, 3)) == ordered[:3]
-        assert list(await store.page(ordered[2], 3)) == ordered[3:6]
+        ordered = _facts(sorted(records, key=lambda record: (record.expires_at, record.key)))
+        assert _facts(await store.page(None, 3)) == ordered[:3]
+        assert _facts(await store.page(ordered[2], 3)) == ordered[3:6]
         await store.delete([ordered[5].key])
-        assert list(await store.page(ordered[5], 3)) == ordered[6:]
-        assert list(await store.page(ordered[6], 3)) == []
+        assert _facts(await store.page(ordered[5], 3)) == ordered[6:]
+        assert _facts(await store.page(ordered[6], 3)) == []
 
     @_promise
     async def test_records_are_counted_by_what_they_outlive(self, store: Store) -> None:
@@ -404,12 +433,12 @@ class StoreContract:
         dead = make_record(expires_at=NOW)
         await _create(store, *notes, dead)
         assert [await store.count(), await store.count(NOW)] == [1, 0]
-        assert list(await store.page(None, 2)) == notes[::-1]
-        assert list(await store.page(make_record(expires_at=0), 2)) == [dead]
+        assert _facts(await store.page(None, 2)) == _facts(notes[::-1])
+        assert _facts(await store.page(make_record(expires_at=0), 2)) == [dead.facts]
         assert [await store.purge(NOW, 10), await store.purge(NOW, 10)] == [1, 0]
         assert await _load(store, notes[0].key) == notes[0]
         assert set(await store.delete([note.key for note in notes])) == {one.key for one in notes}
-        assert list(await store.page(None, 2)) == []
+        assert _facts(await store.page(None, 2)) == []
 
     @_promise
     async def test_a_purge_honours_its_limit(self, store: Store) -> None:

@@ -25,7 +25,7 @@ CHECKS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPolicy:
-    """The session in a header instead of a cookie: `session_cookie=TokenPolicy()`.
+    """The session in a header instead of a cookie: `SessionManager(…, cookie=TokenPolicy())`.
 
     A response that begins or renews a session carries its token in this header, and the client
     sends it back in the same one. An empty token means that the session is over.

@@ -1,7 +1,8 @@
 """How a session's signed id travels to the client and back: in a cookie, or in a header."""
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeGuard, cast
 
 from tornado.httputil import HTTPServerRequest
 
@@ -23,7 +24,7 @@ class Reading(NamedTuple):
 
 
 class Transport(Protocol):
-    """What the application's `session_cookie` is: a `CookiePolicy`, or a `TokenPolicy`."""
+    """What the manager's `cookie` is: a `CookiePolicy`, or a `TokenPolicy`."""
 
     @property
     def request_header(self) -> str:
@@ -65,20 +66,38 @@ class Transport(Protocol):
         """Why no id could be sent in answer to this request, and the cure; None when it could."""
 
 
-def transport_of(setting: Any, request: HTTPServerRequest) -> Transport:
-    """The transport that the application setting `session_cookie` says for this request."""
-    is_function = callable(setting) and not isinstance(setting, type)
-    transport: Transport = setting(request) if is_function else setting
-    if not _is_transport(type(transport)):
-        options.refuse(
-            "the application setting session_cookie",
-            "a CookiePolicy, a TokenPolicy, or a function from the request to one",
-            options.kind_of(transport),
-        )
+Choice: TypeAlias = Transport | Callable[[Any], Transport]
+"""One transport for all requests, or a function from the request to one."""
+
+WANTED: Final = "a CookiePolicy, a TokenPolicy, or a function from the request to one"
+
+
+def choice(name: str, given: Any) -> Any:
+    """The check of an option that is a `Choice`."""
+    if _is_transport(given):
+        return given
+    if not callable(given) or isinstance(given, type):
+        options.refuse(name, WANTED, options.kind_of(given))
+    return options.function(1, "lambda request: CookiePolicy()")(name, given)
+
+
+def transport_of(chosen: Choice, request: HTTPServerRequest) -> Transport:
+    """The transport for this request."""
+    if _is_transport(chosen):
+        return chosen
+    transport = cast("Callable[[Any], object]", chosen)(request)
+    if not _is_transport(transport):
+        what = "a function from the request to a CookiePolicy or a TokenPolicy"
+        options.refuse("SessionManager(cookie=…)", what, f"one to {options.kind_of(transport)}")
     return transport
 
 
+def _is_transport(given: Any) -> TypeGuard[Transport]:
+    kind: type = type(given)
+    return _makes_transports(kind)
+
+
 @lru_cache(maxsize=64)
-def _is_transport(kind: type) -> bool:
+def _makes_transports(kind: type) -> bool:
     """Whether the objects of a class are transports; asked with each request, found out once."""
     return all(hasattr(kind, name) for name in vars(Transport) if not name.startswith("_"))

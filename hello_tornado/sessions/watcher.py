@@ -194,7 +194,8 @@ class Watcher:
 
     async def _listen(self, store: Announcing) -> None:
         while True:
-            await self._try(self._hear(store))
+            if await self._try(self._hear(store)):
+                return
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def _hear(self, store: Announcing) -> None:
@@ -202,14 +203,20 @@ class Watcher:
             async for handles in announcements:
                 self._doubt(handles)
 
-    async def _try(self, step: Awaitable[None]) -> None:
-        """Whatever goes wrong, there will be a next time: sockets must not outlive a mistake."""
+    async def _try(self, step: Awaitable[None]) -> bool:
+        """Whether *step* came to its end.
+
+        Whatever goes wrong, there will be a next time: sockets must not outlive a mistake.
+        """
         try:
             await step
         except StoreError as error:
             self._emit(WatchFailed(str(error)))
         except Exception:
             logger.exception("watching failed")
+        else:
+            return True
+        return False
 
 
 def _call(function: Callable[[T], None], news: T) -> None:

@@ -92,8 +92,7 @@ NOT_DUE: Final = Due(NOTHING)
 class SessionMixin(CrossSiteMixin):
     """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
 
-    The application's settings must hold a `cookie_secret` and a `session_manager`, and may hold a
-    `session_cookie`: a `CookiePolicy`, a `TokenPolicy`, or a function from the request to one.
+    The application's settings must hold a `cookie_secret` and a `session_manager`.
 
     When the store is down, a request that needs it is answered with 503. A page that can do
     without says `on_store_error = "anonymous"` in its class: its session is then empty, and a
@@ -139,7 +138,6 @@ class SessionMixin(CrossSiteMixin):
             with self._wait:
                 self._session = await self._open_session()
             self._session.keeps_alive = self.keeps_session_alive
-            self._note_presented(self._session)
             if self.session_read_only:
                 self._session.refusal = ReadOnly(f"{type(self).__name__}.session_read_only is set")
         except StoreUnavailable as error:
@@ -393,12 +391,10 @@ class SessionMixin(CrossSiteMixin):
     def _read(self) -> Reading:
         """The ids that the request carries; read once, before `prepare()` if there is a token."""
         if self._reading is None:
-            settings = self.application.settings
-            setting = settings.get("session_cookie", DEFAULT_POLICY)
-            self._transport = transport_of(setting, self.request)
-            self._keyring = Keyring.of(settings)
-            now = self.session_manager.now()
-            self._reading = self._transport.read(self.request, self._keyring, now)
+            manager = self.session_manager
+            self._transport = transport_of(manager.cookie or DEFAULT_POLICY, self.request)
+            self._keyring = Keyring.of(self.application.settings)
+            self._reading = self._transport.read(self.request, self._keyring, manager.now())
         return self._reading
 
     async def _open_session(self) -> Session:
@@ -406,7 +402,7 @@ class SessionMixin(CrossSiteMixin):
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
         opened = [(signed, await manager.open(signed.session_id)) for signed in reading.readable]
-        living = [(signed, session) for signed, session in opened if not session.is_new]
+        living = [one for one in opened if not one[1].is_new]
         if len(living) == 1:
             ((self._signed, session),) = living
         elif living:
@@ -414,13 +410,10 @@ class SessionMixin(CrossSiteMixin):
             session = await manager.open(None)
         else:  # a new one; in the place of one that is over it knows why
             session = opened[0][1] if opened else await manager.open(None)
+        if reading.signed != (self._signed,):  # a logout ends the sessions of the others, too
+            others = [one for one in reading.signed if one != self._signed]
+            session.presented = tuple(key_of(one.session_id) for one in others)
         return session
-
-    def _note_presented(self, session: Session) -> None:
-        """Tell *session* which other ids the request carries, for a logout to end them too."""
-        signed, own = self._read().signed, self._signed
-        if signed and (own is None or len(signed) > 1):
-            session.presented = tuple(key_of(one.session_id) for one in signed if one != own)
 
     @property
     def _is_failing(self) -> bool:
@@ -497,10 +490,12 @@ class SessionMixin(CrossSiteMixin):
             return False
         if manager.rolling or session.is_lifetime_changed or not self._keyring.is_current(signed):
             return True
-        now = manager.now()
-        persists = self._transport.persists(session.lifetime.remember)
-        due_after = session.touch_after(manager.touch_after) if persists else RESIGN_AFTER
-        return session.keeps_alive and now - signed.signed_at >= due_after
+        if not session.keeps_alive:
+            return False
+        own, due_after = session.lifetime, RESIGN_AFTER
+        if self._transport.persists(own.remember):
+            due_after = manager.lifetimes.touch_after(manager.touch_after, own)
+        return manager.now() - signed.signed_at >= due_after
 
     def _write_session_headers(self) -> None:
         """Everything about the session that the browser, and any cache, must know."""

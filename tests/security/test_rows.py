@@ -15,8 +15,9 @@ from hello_tornado.sessions.record import SessionRecord, Swap
 
 class TestRows(Visits):
     def record(self) -> SessionRecord:
-        (record,) = self.io_loop.run_sync(lambda: self.store._store.page(None, 10))
-        return record
+        (listed,) = self.io_loop.run_sync(lambda: self.store._store.page(None, 10))
+        found = self.io_loop.run_sync(lambda: self.store._store.load([listed.key]))
+        return found[listed.key]
 
     def put(self, **fields: Any) -> None:
         """Change the row as somebody at the database would."""

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import pty
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import clean_environment, run_command, running_server
+from running import run_command, running_server
 
 from hello_tornado import cli, migrate
 from hello_tornado.sessions import open_store
@@ -193,33 +191,6 @@ def test_thousands_are_counted_listed_revoked_and_purged(url: str, command: Comm
     assert command("purge").strip() == "1,100 expired sessions deleted"
     assert command("purge").strip() == "0 expired sessions deleted"
     assert command("sessions", "revoke", "--all").strip() == "1,250 sessions revoked"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "doing"),
-    [(["purge"], "purging"), (["sessions", "stats"], "counting")],
-)
-def test_people_see_a_bar_while_long_work_goes_on(
-    tmp_path: Path, arguments: list[str], doing: str
-) -> None:
-    url = f"sqlite:///{tmp_path}/sessions.db"
-    save(url, *(session(ends=-MINUTE) for _ in range(500)), *(session() for _ in range(500)))
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "hello_tornado", *arguments]
-    settings = {"HELLO_TORNADO_STORE__URL": url, "TERM": "xterm", "COLUMNS": "80"}
-    subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=clean_environment() | settings,
-        stderr=theirs,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
-    os.close(ours)
-    assert doing in shown
-    assert "100%" in shown
 
 
 def test_a_session_that_cannot_be_read_is_listed_and_can_be_revoked(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from hello_tornado.app import cookie_policy
+from hello_tornado.managers import cookie_policy
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager
 from hello_tornado.settings import Settings, SettingsError, flat, load_settings
 from hello_tornado.settings_file import read_settings_file

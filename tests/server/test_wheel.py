@@ -60,11 +60,11 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return {name.split("/")[1] for name in archive.getnames()}
 
 
-def installed(directory: Path, requirement: str) -> Path:
+def installed(directory: Path, *requirement: str) -> Path:
     """A new environment with *requirement*; returns its Python."""
     venv.create(directory, with_pip=True)
     python = directory / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", requirement], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", *requirement], check=True)
     return python
 
 
@@ -134,3 +134,16 @@ def test_with_the_server_it_upgrades_serves_and_purges(wheel: Path, tmp_path: Pa
         assert (status, text) == (200, (ROOT / "templates/static/style.css").read_text())
         assert server.stop() == 0
     assert "0 expired sessions deleted" in run(python, tmp_path, "-m", "hello_tornado", "purge")
+
+
+def test_it_is_installed_from_the_address_of_its_repository(tmp_path: Path) -> None:
+    """As the README has it, from outside of a checkout."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout with git")
+    requirement = f"hello-tornado[server] @ git+file://localhost{ROOT}"
+    python = installed(tmp_path / "venv", "--no-deps", requirement)
+    where = "import pathlib, hello_tornado; print(pathlib.Path(hello_tornado.__file__).parent)"
+    package = Path(run(python, tmp_path, "-c", where).strip())
+    assert package.is_relative_to(tmp_path / "venv")
+    for name in ("settings.yaml", "migrations/env.py", "templates/base.html", "py.typed"):
+        assert (package / name).is_file()

@@ -17,7 +17,7 @@ from hello_tornado.managers import make_manager
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.record import Listed, Outcome, SessionRecord, Swap
 from hello_tornado.sessions.testing import NOW
 from hello_tornado.settings import Settings
 
@@ -53,7 +53,7 @@ class WatchedStore:
         self._asked("delete")
         return await self._store.delete(keys)
 
-    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+    async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
         self._asked("find_by_user")
         return await self._store.find_by_user(user_id)
 
@@ -61,7 +61,7 @@ class WatchedStore:
         self._asked("find_by_handle")
         return await self._store.find_by_handle(handles)
 
-    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
+    async def page(self, after: Listed | None, limit: int, /) -> Sequence[Listed]:
         self._asked("page")
         return await self._store.page(after, limit)
 

@@ -51,7 +51,11 @@ class AccountPages(AsyncHTTPTestCase):
         self.clock = clock
 
     def get_app(self) -> Application:
-        self.manager = SessionManager(MemoryStore(), clock=self.clock)
+        self.manager = SessionManager(
+            MemoryStore(),
+            cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",)),
+            clock=self.clock,
+        )
         return Application(
             [
                 ("/login/(.*)", Login),
@@ -61,7 +65,6 @@ class AccountPages(AsyncHTTPTestCase):
             ],
             cookie_secret="a secret of the tests, long enough for anyone",
             session_manager=self.manager,
-            session_cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",)),
             login_url="/login/",
             xsrf_cookies=self.xsrf_cookies,
         )

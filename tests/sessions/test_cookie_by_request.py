@@ -1,4 +1,4 @@
-"""A `session_cookie` that is a function: the cookie follows the request."""
+"""A manager's `cookie` that is a function: the cookie follows the request."""
 
 from tornado.httputil import HTTPServerRequest
 from tornado.testing import AsyncHTTPTestCase
@@ -24,8 +24,7 @@ class TestACookieByRequest(AsyncHTTPTestCase):
         return Application(
             [("/(?:shop|admin)/.*", ByPath)],
             cookie_secret="of the tests, and of no one else",
-            session_manager=SessionManager(MemoryStore()),
-            session_cookie=policy_by_path,
+            session_manager=SessionManager(MemoryStore(), cookie=policy_by_path),
         )
 
     def test_each_request_has_the_cookie_of_its_area(self) -> None:

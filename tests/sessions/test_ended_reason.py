@@ -167,7 +167,8 @@ async def test_a_tombstone_is_sealed(clock: Any) -> None:
     manager = SessionManager(MemoryStore(), clock=clock, hooks=[], cipher=cipher)
     session_id, session = await logged_in(manager)
     await end(manager, session, "revoked", clock)
-    (record,) = await manager.store.page(None, 10)
+    (listed,) = await manager.store.page(None, 10)
+    record = (await manager.store.load([listed.key]))[listed.key]
     assert b"revoked" not in record.data
     assert (await manager.open(session_id)).ended_reason == "revoked"
     moved = record._replace(created_at=record.created_at + 1)

@@ -54,10 +54,9 @@ class ExpressCase(AsyncHTTPTestCase):
 
     def use(self, policy: CookiePolicy | None = None, **options: Any) -> SessionManager:
         manager = SessionManager(
-            self.store, clock=self.clock, hooks=[self.events.append], **options
+            self.store, cookie=policy, clock=self.clock, hooks=[self.events.append], **options
         )
         self._app.settings["session_manager"] = manager
-        self._app.settings["session_cookie"] = policy or CookiePolicy()
         return manager
 
     def get(

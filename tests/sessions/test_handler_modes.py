@@ -72,7 +72,8 @@ class TestHandlerModes(AsyncHTTPTestCase):
 
     def stored(self) -> Any:
         async def load() -> Any:
-            return (await self.manager.store.page(None, 1))[0]
+            key = (await self.manager.store.page(None, 1))[0].key
+            return (await self.manager.store.load([key]))[key]
 
         return self.io_loop.run_sync(load)
 

@@ -1,6 +1,6 @@
 """One model of time: what `Lifetimes` say holds for the session, for its touches and its cookie."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -87,12 +87,16 @@ async def test_a_session_with_an_idle_timeout_of_its_own_never_runs_out_in_use(
 async def test_the_touch_interval_stands_where_it_is_short_enough(clock: Any) -> None:
     manager = SessionManager(MemoryStore(), clock=clock)
     session = await manager.open(await stored(manager, await manager.open(None)))
-    assert session.touch_after(manager.touch_after) == 60 * SECOND
+
+    def touch_after() -> int:
+        return manager.lifetimes.touch_after(manager.touch_after, session.lifetime)
+
+    assert touch_after() == 60 * SECOND
     session.idle_timeout = 100
-    assert session.touch_after(manager.touch_after) == 25 * SECOND
+    assert touch_after() == 25 * SECOND
     session.idle_timeout = None
     session.login("ada", remember=True)
-    assert session.touch_after(manager.touch_after) == 60 * SECOND, "no use moves its end"
+    assert touch_after() == 60 * SECOND, "no use moves its end"
 
 
 LIVES = [
@@ -112,10 +116,8 @@ LIVES = [
 async def test_the_cookie_lasts_as_long_as_the_session_and_an_hour(
     clock: Any, lifetimes: Lifetimes, remember: str, seconds: int, *, persist: bool
 ) -> None:
-    settings = {"session_cookie": CookiePolicy(persist=persist)}
-    async with site(
-        MemoryStore(), ROUTES, clock=clock, lifetimes=lifetimes, settings=settings
-    ) as app:
+    cookie = CookiePolicy(persist=persist)
+    async with site(MemoryStore(), ROUTES, clock=clock, lifetimes=lifetimes, cookie=cookie) as app:
         jar = Jar()
         answer = await app.ask(jar, f"/enter?remember={remember}", "POST")
         header = answer.headers["Set-Cookie"]
@@ -192,6 +194,62 @@ async def test_a_session_that_began_while_the_clock_was_ahead_is_over(
         assert [one async for one in app.manager.all()] == []
         jar = await app.logged_in()
         assert await app.user(jar) == "ada"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("lifetimes", [Lifetimes(), Lifetimes(absolute=None)])
+async def test_it_lives_no_longer_than_others_when_its_time_comes(
+    clock: Any, lifetimes: Lifetimes
+) -> None:
+    ahead = timedelta(days=400) // MICROSECOND
+    clock.now += ahead
+    async with site(MemoryStore(), ROUTES, clock=clock, lifetimes=lifetimes) as app:
+        jar = await app.logged_in()
+        clock.now -= ahead
+        assert await app.user(jar) is None
+        clock.now += ahead
+        assert await app.user(jar) == "ada"
+        clock.advance(hours=1)
+        assert await app.user(jar) is None
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("behind", [timedelta(hours=14), timedelta(days=365 * 30)])
+async def test_a_clock_that_is_behind_ends_nobodys_session(
+    any_store: Store, clock: Any, behind: timedelta
+) -> None:
+    """A small computer without a battery begins in the past, until it has asked for the time."""
+    async with site(any_store, ROUTES, clock=clock) as app:
+        jars = [await app.logged_in(), Jar()]
+        await app.ask(jars[1], "/enter?remember=yes", "POST")
+        clock.now -= behind // MICROSECOND
+        assert [await app.user(jar) for jar in jars] == [None, None]
+        assert await app.manager.purge() == 0
+        clock.now += behind // MICROSECOND
+        assert [await app.user(jar) for jar in jars] == ["ada", "ada"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "when",
+    [
+        datetime.max.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+        datetime(3000, 1, 1, tzinfo=UTC),
+        datetime.min.replace(tzinfo=UTC),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=12))),
+        datetime(2040, 1, 1),  # noqa: DTZ001 - refused for that
+        "tomorrow",
+    ],
+    ids=str,
+)
+async def test_an_end_that_cannot_be_is_refused(clock: Any, when: Any) -> None:
+    manager = SessionManager(MemoryStore(), clock=clock, lifetimes=Lifetimes(absolute=None))
+    session = await manager.open(await stored(manager, await manager.open(None)))
+    with pytest.raises(ValueError, match="expires_at"):
+        session.expires_at = when
+    assert not session.modified
+    assert session.expires_in == timedelta(hours=1)
 
 
 @pytest.mark.gen_test

@@ -42,12 +42,15 @@ class WithPolicies:
 
     def get_app(self) -> Application:
         self.events: list[SessionEvent] = []
-        self.manager = SessionManager(MemoryStore(), hooks=[self.events.append])
+        self.manager = SessionManager(
+            MemoryStore(),
+            cookie=lambda request: self.policies[request.path.split("/")[1]],
+            hooks=[self.events.append],
+        )
         return Application(
             [("/.*/stream", Streaming), ("/.*/login", Login), ("/.*", Count)],
             cookie_secret="of the tests, and of no one else",
             session_manager=self.manager,
-            session_cookie=lambda request: self.policies[request.path.split("/")[1]],
         )
 
     def cookie(self, path: str, forwarded: str | None = None, **headers: str) -> str | None:
@@ -156,8 +159,9 @@ async def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Any) -> None:
     app = Application(
         [("/", Count)],
         cookie_secret="of the tests, and of no one else",
-        session_manager=SessionManager(MemoryStore()),
-        session_cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",)),
+        session_manager=SessionManager(
+            MemoryStore(), cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",))
+        ),
     )
     server = HTTPServer(app)
     server.add_socket(bind_unix_socket(str(tmp_path / "socket")))

@@ -1,6 +1,7 @@
 """Every option is accepted in its natural form, or refused at once by its name."""
 
 import json
+import math
 import time
 from dataclasses import fields
 from datetime import timedelta
@@ -111,7 +112,7 @@ def test_a_manager_opens_the_store_of_a_url() -> None:
 def test_numbers_are_seconds() -> None:
     manager = SessionManager("memory://", touch_interval=60, remember_ended=0)
     assert manager.touch_after == 60_000_000
-    assert manager.remember_ended == timedelta(0)
+    assert manager.reason_told_for == 0
     assert Lifetimes(idle=3600, absolute=0.5) == Lifetimes(
         idle=timedelta(hours=1), absolute=timedelta(milliseconds=500)
     )
@@ -230,12 +231,45 @@ def test_account_routes_refuse_an_option_by_its_name(
     assert f"account_routes({cure}" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "setting", [{"path": "/app"}, CookiePolicy, "session", lambda _request: {"path": "/app"}, 7]
-)
-def test_a_session_cookie_that_is_none_is_named(setting: Any) -> None:
+@pytest.mark.parametrize("wrong", [{"path": "/app"}, CookiePolicy, "session", 7, True])
+def test_a_cookie_that_is_none_is_refused_when_the_manager_is_made(wrong: Any) -> None:
+    wanted = r"SessionManager\(cookie=…\) must be a CookiePolicy, a TokenPolicy, or a function"
+    with pytest.raises(ConfigurationError, match=wanted):
+        SessionManager("memory://", cookie=wrong)
+
+
+def test_a_function_of_the_request_gives_a_cookie_or_is_named() -> None:
     request: Any = object()
-    with pytest.raises(ConfigurationError, match="session_cookie must be a CookiePolicy, a Token"):
-        transport_of(setting, request)
     token = TokenPolicy()
     assert transport_of(lambda _request: token, request) is transport_of(token, request) is token
+    wrong: Any = lambda _request: {"path": "/app"}  # noqa: E731
+    SessionManager("memory://", cookie=wrong)
+    with pytest.raises(ConfigurationError, match=r"SessionManager\(cookie=…\) .* one to a dict"):
+        transport_of(wrong, request)
+    no_argument: Any = lambda: token  # noqa: E731
+    with pytest.raises(ConfigurationError, match="a function of one argument"):
+        SessionManager("memory://", cookie=no_argument)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("interval", [0, -1, "1h", None, math.nan, math.inf, timedelta(0), True])
+async def test_an_interval_of_purges_that_cannot_be_is_refused(interval: Any) -> None:
+    manager = SessionManager("memory://")
+    with pytest.raises(ConfigurationError, match=r"purge_every\(interval=…\) must be a timedelta"):
+        manager.purge_every(interval)
+    await manager.aclose()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("batch", [0, -1, "50", None, 1.5, True])
+async def test_a_batch_that_cannot_be_is_refused(batch: Any) -> None:
+    manager = SessionManager("memory://")
+    for call in (
+        lambda: manager.purge_every(60, batch=batch),
+        lambda: manager.purge(batch=batch),
+        lambda: manager.clear(batch=batch),
+        lambda: manager.all(batch=batch),
+    ):
+        with pytest.raises(ConfigurationError, match=r"batch=…\) must be a whole number"):
+            call()
+    await manager.aclose()

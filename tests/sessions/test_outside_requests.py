@@ -205,3 +205,22 @@ async def test_a_handler_gives_its_handle_to_a_task(clock: Any) -> None:
         assert await app.data(jar) == {"n": 3}
         clock.now += timedelta(hours=1) // timedelta(microseconds=1)
         assert await app.user(jar) is None
+
+
+@pytest.mark.parametrize("handle", ["", "\ud800", "a\0b", "😀", 20 * "G", 10**6 * "a"])
+async def test_what_cannot_be_a_handle_is_that_of_no_session(any_store: Store, handle: str) -> None:
+    manager = SessionManager(any_store, hooks=[])
+    assert await manager.find(handle) is None
+    assert await manager.revoke(handle) == 0
+    assert await manager.update(handle, lambda session: session.increment("n")) is None
+    async with manager.transaction(handle) as session:
+        assert session.ended
+    await manager.aclose()
+
+
+@pytest.mark.parametrize("handle", [7, b"abc", object()], ids=repr)
+async def test_what_is_not_even_a_str_is_refused(handle: Any) -> None:
+    manager = SessionManager("memory://", hooks=[])
+    for call in (manager.find, manager.revoke):
+        with pytest.raises(TypeError, match=r"write session\.handle"):
+            await call(handle)

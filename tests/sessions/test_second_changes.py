@@ -16,7 +16,7 @@ from hello_tornado.sessions import Session, SessionManager, SessionMixin, Store
 from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, StoreUnavailable
 from hello_tornado.sessions.events import Ended
-from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.record import Outcome, SessionFacts, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 BEFORE = [
@@ -457,7 +457,7 @@ async def test_a_login_that_is_stored_is_stored_once_though_the_limit_cannot_be_
     class Forgetful(MemoryStore):
         is_down = False
 
-        async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
+        async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
             if self.is_down:
                 raise StoreUnavailable("away")
             return await super().find_by_user(user_id)

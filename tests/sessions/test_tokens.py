@@ -30,13 +30,16 @@ class Count(SessionMixin, RequestHandler):
 class TestTokens(AsyncHTTPTestCase):
     def get_app(self) -> Application:
         self.events: list[SessionEvent] = []
-        self.manager = SessionManager(MemoryStore(), hooks=[self.events.append])
         token, cookie = TokenPolicy(), CookiePolicy()
+        self.manager = SessionManager(
+            MemoryStore(),
+            cookie=lambda request: token if request.path == "/api" else cookie,
+            hooks=[self.events.append],
+        )
         return Application(
             [("/.*", Count)],
             cookie_secret="of the tests, and of no one else",
             session_manager=self.manager,
-            session_cookie=lambda request: token if request.path == "/api" else cookie,
         )
 
     def call(self, token: str | None, path: str = "/api", **options: Any) -> Any:

@@ -13,6 +13,7 @@ from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import RecordUnreadable
 from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.sessions.manager import system_clock
+from hello_tornado.sessions.record import Saved, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test
@@ -75,6 +76,55 @@ async def test_its_user_can_end_it_from_another_device(any_store: Store) -> None
         eve = await app.logged_in("eve")
         path = f"/account/sessions/{newest.handle}/revoke"
         assert (await app.ask(eve, path, "POST")).code == 404
+
+
+JUNK: list[bytes] = [
+    b"",
+    b"[]",
+    b'{"data": []}',
+    b'{"meta": 7}',
+    *(
+        b'{"meta": {%s}}' % member
+        for member in (
+            b'"device": "a phone"',
+            b'"device": {"user_agent": 1, "address": "::1"}',
+            b'"device": {"user_agent": "a phone"}',
+            b'"ends_at": "tomorrow"',
+            b'"ends_at": 1e300',
+            b'"ends_at": 400000000000000000',
+            b'"expiries": ["a"]',
+            b'"expiries": {"a": null}',
+            b'"flashes": {"a": "Saved"}',
+            b'"flashes": {"a": ["info", 1]}',
+            b'"idle_timeout": true',
+            b'"idle_timeout": -1',
+            b'"leases": {"a": "b"}',
+            b'"remember": "yes"',
+            b'"versions": {"Cart": "1"}',
+            b'"xsrf": {}',
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+async def test_what_another_program_has_written_is_a_503(junk: bytes, caplog: Any) -> None:
+    store = MemoryStore()
+    async with site(store, ROUTES) as app:
+        jar, other = await app.logged_in(), await app.logged_in()
+        newest, old = await store.find_by_user("ada")
+        swap = Swap(old, old._replace(version=old.version + 1, data=junk))
+        assert await store.save([swap]) == [Saved()]
+        answer = await app.ask(jar, "/show")
+        assert (answer.code, answer.headers.get_list("Set-Cookie")) == (503, [])
+        assert (await app.ask(jar, "/public")).code == 200
+        assert [one.handle for one in await app.manager.sessions_of("ada")] == [
+            newest.handle,
+            old.handle,
+        ]
+        assert old.handle in (await app.ask(other, "/account/sessions")).body.decode()
+        assert await app.manager.revoke(old.handle) == 1
+    assert "Traceback" not in caplog.text
 
 
 async def test_the_log_says_it_once(caplog: pytest.LogCaptureFixture) -> None:

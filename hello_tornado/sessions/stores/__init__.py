@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.record import Listed, Outcome, SessionRecord, Swap
 
 GROUP = "hello_tornado.stores"
 EXTRAS = {
@@ -49,14 +49,20 @@ class Store(Protocol):
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
         """Remove records; returns the keys of those that were there."""
 
-    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
-        """All records of a user, newest `created_at` first."""
+    async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
+        """All records of a user, newest `created_at` first, without their data.
+
+        `load` reads the data of those that are wanted.
+        """
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         """The records that have these handles."""
 
-    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
-        """The next *limit* records after one (which may be gone), by `expires_at`, then by key."""
+    async def page(self, after: Listed | None, limit: int, /) -> Sequence[Listed]:
+        """The next *limit* records after one (which may be gone), by `expires_at`, then by key.
+
+        They are listed without their data, as by `find_by_user`.
+        """
 
     async def count(self, after: int = 0, /) -> int:
         """How many records have `expires_at > after`: of the moment now, the living ones."""
@@ -83,7 +89,10 @@ class Announcing(Protocol):
         """Tell whoever listens, in any process, that these sessions have ended."""
 
     def announcements(self) -> AsyncGenerator[Collection[str]]:
-        """What is announced from now on. Ends with `StoreUnavailable` when the store is lost."""
+        """What is announced from now on. Ends with `StoreUnavailable` when the store is lost.
+
+        An end without an error says that nothing can be announced here.
+        """
 
 
 @options.checked(

@@ -34,13 +34,14 @@ class Wait:
     does not count. *waited* is the number of seconds that have passed before.
     """
 
-    __slots__ = ("_since", "_token", "waited")
+    __slots__ = ("_clock", "_since", "_token", "waited")
 
     def __init__(self, waited: float = 0.0) -> None:
         self.waited = waited
+        self._clock = asyncio.get_running_loop().time
 
     def __enter__(self) -> None:
-        since, outer = asyncio.get_running_loop().time() - self.waited, _waiting_since.get()
+        since, outer = self._clock() - self.waited, _waiting_since.get()
         self._since = since if outer is None else min(since, outer)
         self._token: Token[float | None] = _waiting_since.set(self._since)
 
@@ -51,7 +52,7 @@ class Wait:
         _traceback: TracebackType | None,
     ) -> None:
         _waiting_since.reset(self._token)
-        self.waited = asyncio.get_running_loop().time() - self._since
+        self.waited = self._clock() - self._since
 
 
 def wait_anew() -> None:

@@ -1,11 +1,20 @@
 """Sessions in this process's memory: the contract in its plainest form, and gone with it."""
 
 import heapq
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.record import (
+    Conflict,
+    Gone,
+    Listed,
+    Outcome,
+    Saved,
+    SessionFacts,
+    SessionRecord,
+    Swap,
+)
 
 
 class MemoryStore:
@@ -71,9 +80,9 @@ class MemoryStore:
         """Remove records; returns the keys of those that were there."""
         return {key for key in keys if self._remove(key)}
 
-    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
-        """All records of a user, newest first."""
-        found = (self._records[key] for key in self._keys_by_user.get(user_id, ()))
+    async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
+        """All records of a user, newest first, without their data."""
+        found = (self._records[key].facts for key in self._keys_by_user.get(user_id, ()))
         return sorted(found, key=lambda record: (-record.created_at, record.key))
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
@@ -81,13 +90,13 @@ class MemoryStore:
         keys = (self._keys_by_handle.get(handle) for handle in handles)
         return [self._records[key] for key in keys if key is not None]
 
-    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
-        """The next *limit* records by expiry, then by key."""
-        found = self._records.values()
-        if after is None:
-            return heapq.nsmallest(limit, found, key=_place)
-        start = _place(after)
-        return heapq.nsmallest(limit, (one for one in found if _place(one) > start), key=_place)
+    async def page(self, after: Listed | None, limit: int, /) -> Sequence[SessionFacts]:
+        """The next *limit* records by expiry, then by key, without their data."""
+        found: Iterable[SessionRecord] = self._records.values()
+        if after is not None:
+            start = _place(after)
+            found = (one for one in found if _place(one) > start)
+        return [record.facts for record in heapq.nsmallest(limit, found, key=_place)]
 
     async def count(self, after: int = 0, /) -> int:
         """How many records expire after a moment."""
@@ -134,5 +143,5 @@ class MemoryStore:
         return True
 
 
-def _place(record: SessionRecord) -> tuple[int, SessionKey]:
+def _place(record: Listed) -> tuple[int, SessionKey]:
     return record.expires_at, record.key

@@ -1,6 +1,7 @@
 """PostgreSQL as a store that announces ends, with LISTEN and NOTIFY."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from itertools import islice
@@ -9,14 +10,24 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.stores.pooler import is_behind_a_pooler
 from hello_tornado.sessions.stores.sql import SqlStore
 
 CHANNEL: Final = "hello_tornado_sessions"
+NOT_ANNOUNCED: Final = (
+    "PostgreSQL is reached through a pooler, which passes on no notifications: open sockets learn "
+    "of a logout in another process within half a second, and not at once"
+)
 IN_ONE_NOTICE: Final = 200  # handles: a payload has less than 8,000 bytes
+
+logger = logging.getLogger("hello_tornado.sessions")
 
 
 class PostgresqlStore(SqlStore):
-    """A store over one PostgreSQL database. `announcements` holds a connection of its own."""
+    """A store over one PostgreSQL database. `announcements` holds a connection of its own.
+
+    Behind a pooler nothing is announced: who has to know of ends looks for them.
+    """
 
     async def announce(self, handles: Collection[str], /) -> None:
         """Tell every process that listens."""
@@ -26,6 +37,9 @@ class PostgresqlStore(SqlStore):
         """What is announced from now on."""
         try:
             async with self._database.connect() as connection:
+                if await is_behind_a_pooler(connection):
+                    logger.warning(NOT_ANNOUNCED)
+                    return
                 raw = await connection.get_raw_connection()
                 async with aclosing(_payloads(raw.driver_connection)) as payloads:
                     async for payload in payloads:

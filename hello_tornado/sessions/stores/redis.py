@@ -6,7 +6,7 @@ purge, or by its time to live, an hour after its end.
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import RedisCluster
@@ -14,10 +14,17 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Outcome, SessionRecord, Swap, in_parts
+from hello_tornado.sessions.record import (
+    Listed,
+    Outcome,
+    SessionFacts,
+    SessionRecord,
+    Swap,
+    in_parts,
+)
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.connections import Connections
-from hello_tornado.sessions.stores.redis_records import outcome_of, record_of, value_of
+from hello_tornado.sessions.stores.redis_records import facts_of, outcome_of, record_of, value_of
 from hello_tornado.sessions.stores.redis_server import SCRIPT, Client, RedisServer
 from hello_tornado.sessions.stores.redis_url import Target, target_of
 
@@ -82,19 +89,23 @@ class RedisStore:
             return set(await self._connections.write(self._delete_on_replicas, keys))
         return set(await self._write("delete", *keys))
 
-    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
-        """All records of a user, newest first."""
-        found = await self._find(self._connections.read, "find_by_user", json.dumps(user_id))
-        return sorted(found, key=lambda record: (-record.created_at, record.key))
+    async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
+        """All records of a user, newest first, without their data."""
+        lines = await self._connections.read(self._run, "find_by_user", json.dumps(user_id))
+        return sorted(
+            (facts_of(*line) for line in lines), key=lambda one: (-one.created_at, one.key)
+        )
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         """The records that have these handles."""
-        return await self._find(self._connections.read, "find_by_handle", *handles)
+        found = await self._connections.read(self._run, "find_by_handle", *handles)
+        return [record_of(key, value) for key, value in found]
 
-    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
-        """The next *limit* records by expiry, then by key."""
+    async def page(self, after: Listed | None, limit: int, /) -> Sequence[SessionFacts]:
+        """The next *limit* records by expiry, then by key, without their data."""
         start = (after.expires_at, after.key) if after else ()
-        return await self._find(self._connections.scan, "page", limit, *start)
+        lines = await self._connections.scan(self._run, "page", limit, *start)
+        return [facts_of(*line) for line in lines]
 
     async def count(self, after: int = 0, /) -> int:
         """How many records expire after a moment."""
@@ -128,10 +139,6 @@ class RedisStore:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._connections.aclose()
-
-    async def _find(self, ask: Callable[..., Any], *arguments: Any) -> Sequence[SessionRecord]:
-        found = await ask(self._run, *arguments)
-        return [record_of(key, value) for key, value in found]
 
     async def _write(self, *arguments: Any) -> Any:
         return await self._connections.write(self._run, *arguments)

@@ -5,7 +5,14 @@ from typing import Any
 
 from hello_tornado.sessions.errors import StoreError
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord
+from hello_tornado.sessions.record import (
+    Conflict,
+    Gone,
+    Outcome,
+    Saved,
+    SessionFacts,
+    SessionRecord,
+)
 
 
 def value_of(record: SessionRecord) -> bytes:
@@ -38,6 +45,11 @@ def record_of(key: SessionKey, value: bytes) -> SessionRecord:
         )
     except ValueError as error:
         raise StoreError("a record in Redis was written by another program") from error
+
+
+def facts_of(key: SessionKey, line: bytes, size: int) -> SessionFacts:
+    """The facts in the first *line* of what stands under *key*, and the *size* of its data."""
+    return record_of(key, line).facts._replace(size=size)
 
 
 def outcome_of(answer: Any) -> Outcome:

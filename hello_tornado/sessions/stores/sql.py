@@ -5,7 +5,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import AGAIN, Conflict, Outcome, SessionRecord, Swap, in_parts
+from hello_tornado.sessions.record import (
+    AGAIN,
+    Conflict,
+    Listed,
+    Outcome,
+    SessionFacts,
+    SessionRecord,
+    Swap,
+    in_parts,
+)
 from hello_tornado.sessions.stores import statements
 from hello_tornado.sessions.stores.failures import Taken, TakenBack
 from hello_tornado.sessions.stores.saves import save, save_free
@@ -89,16 +98,16 @@ class SqlStore:
         """Remove records; returns the keys of those that were there."""
         return await self._database.transact(statements.remove, keys)
 
-    async def find_by_user(self, user_id: str, /) -> Sequence[SessionRecord]:
-        """All records of a user, newest first."""
+    async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
+        """All records of a user, newest first, without their data."""
         return await self._database.read(statements.find_by_user, user_id)
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         """The records that have these handles."""
         return await self._database.read(statements.find_by_handle, handles)
 
-    async def page(self, after: SessionRecord | None, limit: int, /) -> Sequence[SessionRecord]:
-        """The next *limit* records by expiry, then by key."""
+    async def page(self, after: Listed | None, limit: int, /) -> Sequence[SessionFacts]:
+        """The next *limit* records by expiry, then by key, without their data."""
         return await self._database.scan(statements.page, after, limit)
 
     async def count(self, after: int = 0, /) -> int:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from hello_tornado.sessions.errors import StoreMisconfigured
 from hello_tornado.sessions.stores.deadlines import CLOCKS_MAY_DIFFER_SECONDS
 from hello_tornado.sessions.stores.failures import failed
+from hello_tornado.sessions.stores.pooler import PooledConnections, is_behind_a_pooler
 from hello_tornado.sessions.stores.sql_errors import judge
 from hello_tornado.sessions.stores.sql_url import Target
 
@@ -49,6 +50,7 @@ class SqlServer:
     def __init__(self, target: Target) -> None:
         self._limit = target.limit
         self._has_told_of_clocks = False
+        self._pooled = PooledConnections(target.limit)
         self._engine = create_async_engine(
             target.url,
             connect_args=dict(target.arguments),
@@ -81,8 +83,11 @@ class SqlServer:
         return connection
 
     async def _set_up_postgresql(self, connection: AsyncConnection) -> None:
-        milliseconds = int(self._limit * 1000)
-        await connection.exec_driver_sql(SET_POSTGRESQL.format(milliseconds=milliseconds))
+        if await is_behind_a_pooler(connection):
+            await self._pooled.set_up(connection)
+        else:
+            milliseconds = int(self._limit * 1000)
+            await connection.exec_driver_sql(SET_POSTGRESQL.format(milliseconds=milliseconds))
         answer = await connection.exec_driver_sql(ASK_POSTGRESQL)
         self._compare_clocks(float(answer.scalar_one()))
 

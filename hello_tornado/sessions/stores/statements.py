@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.record import Listed, SessionFacts, SessionRecord
 from hello_tornado.sessions.stores.schema import FOLDING, by_key, sessions
 from hello_tornado.sessions.stores.transactions import transaction
 
@@ -50,14 +50,18 @@ DELETE = delete(sessions).where(sessions.c.key.in_(bindparam("keys", expanding=T
 DELETE_BY_KEY = text(  # the same, as MariaDB has to be told
     "DELETE sessions FROM sessions FORCE INDEX (PRIMARY) WHERE `key` IN :keys"
 ).bindparams(bindparam("keys", expanding=True))
+FACTS = [
+    func.length(column).label("size") if column is sessions.c.data else column
+    for column in sessions.c
+]
 FIND_BY_USER = (
-    select(sessions)
+    select(*FACTS)
     .where(sessions.c.user_id == bindparam("user_id"))
     .order_by(sessions.c.created_at.desc(), sessions.c.key)
 )
 FIND_BY_HANDLE = select(sessions).where(sessions.c.handle.in_(bindparam("handles", expanding=True)))
 PAGE = (
-    select(sessions)
+    select(*FACTS)
     .where(
         sessions.c.expires_at >= bindparam("expires_at"),
         (sessions.c.expires_at > bindparam("expires_at")) | (sessions.c.key > bindparam("key")),
@@ -112,9 +116,10 @@ def remove(connection: Connection, keys: Collection[SessionKey]) -> Collection[S
     return {SessionKey(bytes(key)) for key in there}
 
 
-def find_by_user(connection: Connection, user_id: str) -> Sequence[SessionRecord]:
-    """All records of a user, newest first."""
-    return [_record(row) for row in connection.execute(FIND_BY_USER, {"user_id": user_id})]
+def find_by_user(connection: Connection, user_id: str) -> Sequence[SessionFacts]:
+    """All records of a user, newest first, without their data."""
+    rows = connection.execute(FIND_BY_USER, {"user_id": user_id})
+    return [SessionFacts._make(row) for row in rows]
 
 
 def find_by_handle(connection: Connection, handles: Collection[str]) -> Sequence[SessionRecord]:
@@ -123,13 +128,11 @@ def find_by_handle(connection: Connection, handles: Collection[str]) -> Sequence
     return [_record(row) for row in rows]
 
 
-def page(
-    connection: Connection, after: SessionRecord | None, limit: int
-) -> Sequence[SessionRecord]:
-    """The next *limit* records by expiry, then by key."""
+def page(connection: Connection, after: Listed | None, limit: int) -> Sequence[SessionFacts]:
+    """The next *limit* records by expiry, then by key, without their data."""
     start = (after.expires_at, after.key) if after else BEFORE_ALL
     values = {"expires_at": start[0], "key": start[1], "limit": limit}
-    return [_record(row) for row in connection.execute(PAGE, values)]
+    return [SessionFacts._make(row) for row in connection.execute(PAGE, values)]
 
 
 def count(connection: Connection, after: int) -> int:

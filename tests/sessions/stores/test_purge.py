@@ -32,7 +32,7 @@ async def test_processes_that_purge_together_delete_each_session_once(
     while await store.count() > 1:
         total += sum(await asyncio.gather(*(manager.purge(batch=20) for manager in managers)))
     assert total == 500
-    assert list(await store.page(None, 10)) == [alive]
+    assert list(await store.page(None, 10)) == [alive.facts]
     for manager in managers:
         await manager.aclose()
 

@@ -86,7 +86,7 @@ async def test_a_value_stays_a_value_whatever_the_sql_mode_of_the_server(
             assert await store.save([Swap(None, old)]) == [Saved()]
             assert await store.save([Swap(old, new), Swap(None, other)]) == [Saved(), Saved()]
             assert await store.load([old.key, other.key]) == {old.key: new, other.key: other}
-            assert await store.find_by_user(value.decode()) == [new]
+            assert await store.find_by_user(value.decode()) == [new.facts]
         assert await store.count() == 2 * len(VALUES)
         await store.aclose()
 
