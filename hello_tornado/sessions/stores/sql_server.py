@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import NullPool, literal, select
+from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -21,7 +21,6 @@ from hello_tornado.sessions.stores.sql_errors import judge
 from hello_tornado.sessions.stores.sql_url import Target
 
 SMALLEST_PACKET: Final = 4 * 1024 * 1024
-PING: Final = select(literal(1))
 # A row that somebody else holds must not hold up the others; nor may what we have given up go on.
 SET_POSTGRESQL: Final = """
     SELECT set_config('lock_timeout', '700ms', false),
@@ -40,6 +39,9 @@ ASK_POSTGRESQL: Final = "SELECT extract(epoch from clock_timestamp())"
 ASK_MARIADB: Final = (
     "SELECT UNIX_TIMESTAMP(UTC_TIMESTAMP(6)), @@max_allowed_packet, @@log_bin, @@binlog_format"
 )
+ASK_IF_READ_ONLY_POSTGRESQL: Final = "SELECT current_setting('transaction_read_only')"
+ASK_IF_READ_ONLY_MARIADB: Final = "SELECT @@global.read_only"
+READ_ONLY: Final = "read only"
 
 logger = logging.getLogger("hello_tornado.sessions")
 
@@ -76,6 +78,7 @@ class SqlServer:
                 await self._set_up_postgresql(connection)
             else:
                 await self._set_up_mariadb(connection)
+            _notes_of(connection)[READ_ONLY] = await self._read_only(connection)
         except BaseException:
             with suppress(Exception):
                 await self.close(connection)
@@ -127,12 +130,16 @@ class SqlServer:
             )
 
     async def is_alive(self, connection: AsyncConnection) -> bool:
-        """Whether the connection answers."""
+        """Whether the connection answers, and its server has not become read-only."""
         try:
-            await connection.execute(PING)
+            return bool(await self._read_only(connection) == _notes_of(connection)[READ_ONLY])
         except DBAPIError:
             return False
-        return True
+
+    async def _read_only(self, connection: AsyncConnection) -> Any:
+        is_postgresql = self._engine.dialect.name == "postgresql"
+        query = ASK_IF_READ_ONLY_POSTGRESQL if is_postgresql else ASK_IF_READ_ONLY_MARIADB
+        return (await connection.exec_driver_sql(query)).scalar_one()
 
     def call(
         self, connection: AsyncConnection, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -161,3 +168,9 @@ class SqlServer:
     def judge(self, error: Exception) -> Exception:
         """What callers see."""
         return judge(error)
+
+
+def _notes_of(connection: AsyncConnection) -> dict[Any, Any]:
+    """What is known of a connection; it goes with it."""
+    assert connection.sync_connection is not None  # noqa: S101 - it is open
+    return connection.sync_connection.info

@@ -6,7 +6,7 @@ changes only where *new* connections lead, as a name in the DNS or a load balanc
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import pytest
@@ -97,6 +97,31 @@ async def test_after_a_failover_the_held_connections_lead_to_the_new_server(kind
         assert await store.load([before.key]) == {before.key: before}
         assert await store.delete([before.key]) == {before.key}
         await store.aclose()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.gen_test(timeout=110)
+@pytest.mark.parametrize("kind", ["postgresql", "postgresql+asyncpg", "mariadb"])
+async def test_whoever_only_reads_leaves_the_server_that_was_demoted(kind: str) -> None:
+    async with pair_of(kind) as (database, url):
+        reading, record = open_store(url), make_record()
+        await reading.save([Swap(None, record)])
+        assert await reading.load([record.key]) == {record.key: record}
+        await asyncio.to_thread(database.fail_over)
+        elsewhere = open_store(database.url(database.leading_port))
+        assert await elsewhere.delete([record.key]) == {record.key}, "a logout in another process"
+        await until_nothing(lambda: reading.load([record.key]))
+        await until_nothing(reading.count)
+        await reading.aclose()
+        await elsewhere.aclose()
+
+
+async def until_nothing(ask: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if not await ask():
+                return
+            await asyncio.sleep(0.05)
 
 
 async def open_and_count(database: ServerDatabase) -> int:
