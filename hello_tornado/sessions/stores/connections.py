@@ -11,6 +11,7 @@ what differs.
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -41,7 +42,7 @@ class Driver(Protocol[C]):
         """A new connection, with everything set that we lean on."""
 
     async def is_alive(self, connection: C, /) -> bool:
-        """Whether a connection works, and its server takes writes if it did when it was opened."""
+        """Whether a connection works, and leads to a server that takes writes."""
 
     def call(
         self, connection: C, function: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -215,6 +216,7 @@ class _Held(Generic[C]):
             if is_trusted and own.loop.time() - slot.asked_at > TRUSTED_SECONDS:
                 is_trusted = await driver.is_alive(connection)
                 slot.asked_at = own.loop.time()
+                self._server.number += not is_trusted  # the others may lead there, too
             if not is_trusted:
                 slot.connection = None
                 self._bury(own, self._close(connection))
@@ -224,7 +226,10 @@ class _Held(Generic[C]):
                 raise did_not_answer()
             server = self._server.number
             connection = slot.connection = await driver.open()
-            slot.server, slot.asked_at = server, own.loop.time()
+            # One to a server that takes no writes is asked again at once: the address is about to
+            # lead to another.
+            is_trusted = await driver.is_alive(connection)
+            slot.server, slot.asked_at = server, own.loop.time() if is_trusted else -math.inf
         return await driver.call(connection, function, *args, **kwargs)
 
     def _here(self) -> tuple[_Own[C], Breaker]:

@@ -41,7 +41,7 @@ ASK_MARIADB: Final = (
 )
 ASK_IF_READ_ONLY_POSTGRESQL: Final = "SELECT current_setting('transaction_read_only')"
 ASK_IF_READ_ONLY_MARIADB: Final = "SELECT @@global.read_only"
-READ_ONLY: Final = "read only"
+WRITABLE: Final = ("off", 0, "OFF")
 
 logger = logging.getLogger("hello_tornado.sessions")
 
@@ -78,7 +78,6 @@ class SqlServer:
                 await self._set_up_postgresql(connection)
             else:
                 await self._set_up_mariadb(connection)
-            _notes_of(connection)[READ_ONLY] = await self._read_only(connection)
         except BaseException:
             with suppress(Exception):
                 await self.close(connection)
@@ -130,16 +129,13 @@ class SqlServer:
             )
 
     async def is_alive(self, connection: AsyncConnection) -> bool:
-        """Whether the connection answers, and its server has not become read-only."""
-        try:
-            return bool(await self._read_only(connection) == _notes_of(connection)[READ_ONLY])
-        except DBAPIError:
-            return False
-
-    async def _read_only(self, connection: AsyncConnection) -> Any:
+        """Whether the connection answers, and its server takes writes."""
         is_postgresql = self._engine.dialect.name == "postgresql"
         query = ASK_IF_READ_ONLY_POSTGRESQL if is_postgresql else ASK_IF_READ_ONLY_MARIADB
-        return (await connection.exec_driver_sql(query)).scalar_one()
+        try:
+            return (await connection.exec_driver_sql(query)).scalar_one() in WRITABLE
+        except DBAPIError:
+            return False
 
     def call(
         self, connection: AsyncConnection, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -168,9 +164,3 @@ class SqlServer:
     def judge(self, error: Exception) -> Exception:
         """What callers see."""
         return judge(error)
-
-
-def _notes_of(connection: AsyncConnection) -> dict[Any, Any]:
-    """What is known of a connection; it goes with it."""
-    assert connection.sync_connection is not None  # noqa: S101 - it is open
-    return connection.sync_connection.info
