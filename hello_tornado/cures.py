@@ -27,6 +27,7 @@ CURES = {
     r"too many (clients|connections)|connection slots|max number of clients": (
         "allow more connections on the server, or start fewer processes"
     ),
+    r"malformed": "restore a backup of the file; its disk, or a copy in use, has damaged it",
     r"removed or replaced": "put the file back, or restart the server to begin with an empty one",
     r"permission denied for|command denied": (
         "let the user in store.url read and write the table sessions"

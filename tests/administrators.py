@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -31,6 +31,24 @@ class Postgresql:
             connection.execute("SELECT 1 FROM sessions WHERE key = %s FOR UPDATE", (key,))
             yield
             connection.rollback()
+
+    @contextmanager
+    def changing(self, keys: Sequence[bytes]) -> Iterator[Callable[[bytes], object]]:
+        """Somebody is changing the rows of *keys*; yields what takes another one besides."""
+        lock = "SELECT 1 FROM sessions WHERE key = %s FOR UPDATE"
+        with psycopg.connect(self.url) as connection:
+            connection.execute("UPDATE sessions SET version = 7 WHERE key = ANY(%s)", ([*keys],))
+            yield lambda key: connection.execute(lock, (key,))
+            connection.rollback()
+
+    def is_anybody_waiting(self) -> bool:
+        """Whether a connection to this database waits for a lock."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            query = (
+                "SELECT 1 FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return connection.execute(query).fetchone() is not None
 
     def connections(self) -> set[int]:
         """The numbers of the connections to this database, but for our own."""
@@ -81,6 +99,24 @@ class Mariadb:
             cursor.execute("SELECT 1 FROM sessions WHERE `key` = %s FOR UPDATE", (key,))
             yield
             connection.rollback()
+
+    @contextmanager
+    def changing(self, keys: Sequence[bytes]) -> Iterator[Callable[[bytes], object]]:
+        """Somebody is changing the rows of *keys*; yields what takes another one besides."""
+        lock = "SELECT 1 FROM sessions WHERE `key` = %s FOR UPDATE"
+        with self._connect() as connection, connection.cursor() as cursor:
+            for key in keys:
+                cursor.execute("UPDATE sessions SET version = 7 WHERE `key` = %s", (key,))
+            yield lambda key: cursor.execute(lock, (key,))
+            connection.rollback()
+
+    def is_anybody_waiting(self) -> bool:
+        """Whether a transaction waits for a lock."""
+        with self.connected() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+            )
+            return cursor.fetchone() is not None
 
     def connections(self) -> set[int]:
         """The numbers of the connections to this database, but for our own."""

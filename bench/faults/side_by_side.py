@@ -23,7 +23,7 @@ from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient
 
-from bench.faults.__main__ import database_of
+from bench.faults.started import database_of
 from bench.load import serving
 from bench.servers import PEERS, Server, servers_on
 

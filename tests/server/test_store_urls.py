@@ -200,6 +200,7 @@ def test_a_missing_driver_is_named_with_what_to_install(
         ('column "handle" of relation "sessions" does not exist', "not ours"),
         ("the server's binlog_format is STATEMENT", "ROW or MIXED"),
         ('invalid connection option "colour"', "out of store.url"),
+        ("database disk image is malformed", "restore a backup"),
     ],
 )
 def test_each_refusal_has_its_cure(cause: str, cure: str) -> None:

@@ -2,13 +2,16 @@
 
 A connection is never checked out per request, and it is trusted only while it is provably in the
 state in which we left it. After a timeout, or any error that is not known to be harmless, it is
-closed, and the next call opens another. When it broke, or the server says that it may not serve,
+closed, and the next call opens another. Once a second it is asked before it is used: servers and
+firewalls cut connections, and a write is not asked twice; and a server that was demoted is left
+also by those who only read. When it broke, or the server says that it may not serve,
 the other connections to that server are closed, too. A call in another process (after a fork) or in
 another event loop opens its own. All database servers are driven by this module; a `Driver` says
 what differs.
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -27,7 +30,7 @@ from hello_tornado.sessions.stores.failures import (
 C = TypeVar("C")
 R = TypeVar("R")
 
-IDLE_SECONDS = 20.0  # after which a connection is asked whether it lives
+TRUSTED_SECONDS = 1.0  # after which a connection is asked whether it may still be used
 MOST_LEFT_BEHIND: Final = 6
 AWAY: Final = (ConnectionLost, ServerRefuses)
 
@@ -39,7 +42,7 @@ class Driver(Protocol[C]):
         """A new connection, with everything set that we lean on."""
 
     async def is_alive(self, connection: C, /) -> bool:
-        """Whether a connection that was silent for long still works."""
+        """Whether a connection works, and leads to a server that takes writes."""
 
     def call(
         self, connection: C, function: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -108,11 +111,11 @@ class _Server:
 
 @dataclass(slots=True)
 class _Slot(Generic[C]):
-    """A connection, if it is open, to which server the last one led, and when it was used."""
+    """A connection, if it is open, to which server the last one led, and when it was asked."""
 
     connection: C | None = None
     server: int = 0
-    used_at: float = 0.0
+    asked_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -208,24 +211,25 @@ class _Held(Generic[C]):
         **kwargs: Any,
     ) -> Any:
         connection, driver = slot.connection, self._driver
-        if connection is not None and (
-            slot.server != self._server.number
-            or (
-                own.loop.time() - slot.used_at > IDLE_SECONDS
-                # Servers and firewalls cut whoever is silent, and a write is not asked twice.
-                and not await driver.is_alive(connection)
-            )
-        ):
-            slot.connection = None
-            self._bury(own, self._close(connection))
-            connection = None
+        if connection is not None:
+            is_trusted = slot.server == self._server.number
+            if is_trusted and own.loop.time() - slot.asked_at > TRUSTED_SECONDS:
+                is_trusted = await driver.is_alive(connection)
+                slot.asked_at = own.loop.time()
+                self._server.number += not is_trusted  # the others may lead there, too
+            if not is_trusted:
+                slot.connection = None
+                self._bury(own, self._close(connection))
+                connection = None
         if connection is None:
             if len(own.left_behind) >= MOST_LEFT_BEHIND:
                 raise did_not_answer()
             server = self._server.number
             connection = slot.connection = await driver.open()
-            slot.server = server
-        slot.used_at = own.loop.time()
+            # One to a server that takes no writes is asked again at once: the address is about to
+            # lead to another.
+            is_trusted = await driver.is_alive(connection)
+            slot.server, slot.asked_at = server, own.loop.time() if is_trusted else -math.inf
         return await driver.call(connection, function, *args, **kwargs)
 
     def _here(self) -> tuple[_Own[C], Breaker]:

@@ -93,12 +93,17 @@ class RedisServer:
             )
 
     async def is_alive(self, client: Client, /) -> bool:
-        """Whether the node that has the sessions answers."""
+        """Whether the server answers and is no replica; of a cluster, whether it answers."""
         try:
-            await client.exists(self._index)
+            if isinstance(client, RedisCluster):
+                await client.exists(self._index)
+                return True
+            role: Any = await client.execute_command("ROLE")  # type: ignore[no-untyped-call]
+            return bytes(role[0]) == b"master"
+        except NoPermissionError:  # a user who may not ask
+            return True
         except (RedisError, OSError):
             return False
-        return True
 
     def call(
         self, client: Client, function: Callable[..., Any], /, *args: Any, **kwargs: Any

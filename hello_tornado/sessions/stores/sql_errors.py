@@ -76,7 +76,7 @@ SQLITE: Final[Mapping[int, Kind]] = {
     sqlite3.SQLITE_LOCKED: StoreTimeout,
     sqlite3.SQLITE_CONSTRAINT: Taken,
     sqlite3.SQLITE_ERROR: StoreMisconfigured,  # no such table or column
-    sqlite3.SQLITE_NOTADB: StoreMisconfigured,
+    **dict.fromkeys((sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT), StoreMisconfigured),
 }
 # The columns, tables and databases that these errors name are ours.
 TOLD_BY_THE_DRIVER: Final = (StoreUnavailable, StoreMisconfigured)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import NullPool, literal, select
+from sqlalchemy import NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -21,13 +21,15 @@ from hello_tornado.sessions.stores.sql_errors import judge
 from hello_tornado.sessions.stores.sql_url import Target
 
 SMALLEST_PACKET: Final = 4 * 1024 * 1024
-PING: Final = select(literal(1))
 # A row that somebody else holds must not hold up the others; nor may what we have given up go on.
 SET_POSTGRESQL: Final = """
     SELECT set_config('lock_timeout', '700ms', false),
            set_config('statement_timeout', '{milliseconds}ms', false),
            set_config('idle_in_transaction_session_timeout', '{milliseconds}ms', false),
-           set_config('default_transaction_isolation', 'read committed', false)
+           set_config('default_transaction_isolation', 'read committed', false),
+           set_config('array_nulls', 'on', false),
+           (SELECT count(set_config(name, '0', false)) FROM pg_settings
+            WHERE name IN ('idle_session_timeout', 'transaction_timeout'))
 """
 SET_MARIADB: Final = (
     "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1 "
@@ -37,6 +39,9 @@ ASK_POSTGRESQL: Final = "SELECT extract(epoch from clock_timestamp())"
 ASK_MARIADB: Final = (
     "SELECT UNIX_TIMESTAMP(UTC_TIMESTAMP(6)), @@max_allowed_packet, @@log_bin, @@binlog_format"
 )
+ASK_IF_READ_ONLY_POSTGRESQL: Final = "SELECT current_setting('transaction_read_only')"
+ASK_IF_READ_ONLY_MARIADB: Final = "SELECT @@global.read_only"
+WRITABLE: Final = ("off", 0, "OFF")
 
 logger = logging.getLogger("hello_tornado.sessions")
 
@@ -124,12 +129,13 @@ class SqlServer:
             )
 
     async def is_alive(self, connection: AsyncConnection) -> bool:
-        """Whether the connection answers."""
+        """Whether the connection answers, and its server takes writes."""
+        is_postgresql = self._engine.dialect.name == "postgresql"
+        query = ASK_IF_READ_ONLY_POSTGRESQL if is_postgresql else ASK_IF_READ_ONLY_MARIADB
         try:
-            await connection.execute(PING)
+            return (await connection.exec_driver_sql(query)).scalar_one() in WRITABLE
         except DBAPIError:
             return False
-        return True
 
     def call(
         self, connection: AsyncConnection, function: Callable[..., Any], *args: Any, **kwargs: Any

@@ -15,9 +15,13 @@ ON_THE_LOOP = {"postgresql": "psycopg", "mysql": "asyncmy", "mariadb": "asyncmy"
 IN_A_THREAD = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 # The drivers put values into the statement, escaped with backslashes. A server whose own sql_mode
 # holds NO_BACKSLASH_ESCAPES would read such a value as SQL. MariaDB and MySQL name the isolation
-# level differently; each reads only the comments that are meant for it.
+# level differently; each reads only the comments that are meant for it. With completion_type CHAIN
+# nothing after the first COMMIT would be committed; with a sql_select_limit a load would not find
+# all that it asks for.
 MARIADB_SETTINGS = (
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00' "
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
+    "completion_type = 'NO_CHAIN', sql_select_limit = 18446744073709551615, sql_safe_updates = 0, "
+    "sql_big_selects = 1, sql_auto_is_null = 0, wait_timeout = 28800 "
     "/*M! , tx_isolation = 'READ-COMMITTED' */ "
     "/*!80000 , transaction_isolation = 'READ-COMMITTED' */"
 )

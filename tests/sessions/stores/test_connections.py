@@ -82,7 +82,7 @@ async def test_connections_that_were_cut_are_opened_again(
 async def test_a_write_after_a_long_silence_meets_a_living_connection(
     served: tuple[str, Administrator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(connections, "TRUSTED_SECONDS", 0)
     url, administrator = served
     store = open_store(url)
     assert await works(store)

@@ -5,8 +5,9 @@ changes only where *new* connections lead, as a name in the DNS or a load balanc
 """
 
 import asyncio
+import functools
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import pytest
@@ -97,6 +98,38 @@ async def test_after_a_failover_the_held_connections_lead_to_the_new_server(kind
         assert await store.load([before.key]) == {before.key: before}
         assert await store.delete([before.key]) == {before.key}
         await store.aclose()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.gen_test(timeout=110)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whoever_only_reads_leaves_the_server_that_was_demoted(kind: str) -> None:
+    async with pair_of(kind) as (database, _):
+        ports = [database.port]
+        async with Proxy(lambda: ports[-1]).listening() as proxy:
+            url = database.url(proxy.port)
+            reading, record = open_store(url), make_record()
+            await reading.save([Swap(None, record)])
+            assert await reading.load([record.key]) == {record.key: record}
+            await asyncio.to_thread(database.fail_over)
+            late = open_store(url)  # the address leads to the old server for a moment more
+            assert await late.load([record.key]) == {record.key: record}
+            ports.append(database.leading_port)
+            elsewhere = open_store(database.url(database.leading_port))
+            assert await elsewhere.delete([record.key]) == {record.key}, "a logout elsewhere"
+            for store in (reading, late):
+                await until_nothing(functools.partial(store.load, [record.key]))
+                await until_nothing(store.count)
+            for store in (reading, late, elsewhere):
+                await store.aclose()
+
+
+async def until_nothing(ask: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if not await ask():
+                return
+            await asyncio.sleep(0.05)
 
 
 async def open_and_count(database: ServerDatabase) -> int:

@@ -1,9 +1,7 @@
 """Rows that somebody else holds: an administrator, a backup, a process that hangs in the middle."""
 
 import asyncio
-import threading
 
-import psycopg
 import pytest
 from administrators import Administrator, Mariadb, Postgresql
 
@@ -98,32 +96,21 @@ async def test_a_connection_that_is_lost_inside_of_a_transaction_is_replaced(
     await store.aclose()
 
 
-async def test_the_victim_of_a_deadlock_is_asked_again(postgresql_url: str) -> None:
-    migrate.upgrade(postgresql_url)
-    store = open_store(postgresql_url)
+async def test_the_victim_of_a_deadlock_is_asked_again(served: tuple[str, Administrator]) -> None:
+    url, administrator = served
+    store = open_store(url)
     one, two = sorted((make_record(), make_record()), key=lambda record: record.key)
-    await store.save([Swap(None, one), Swap(None, two)])
-    lock = "SELECT 1 FROM sessions WHERE key = %s FOR UPDATE"
-    with psycopg.connect(postgresql_url) as stranger:
-        stranger.execute(lock, (two.key,))
+    # The victim is whoever has changed less, on MariaDB: the stranger has changed many rows.
+    others = [make_record() for _ in range(40)]
+    await store.save([Swap(None, record) for record in (one, two, *others)])
+    with administrator.changing([record.key for record in others]) as stranger:
+        stranger(two.key)
         deleting = asyncio.ensure_future(store.delete([one.key, two.key]))
-        while not await asyncio.to_thread(_is_waiting, postgresql_url):
+        while not await asyncio.to_thread(administrator.is_anybody_waiting):
             assert not deleting.done()
-        crossing = threading.Thread(target=stranger.execute, args=(lock, (one.key,)))
-        crossing.start()
-        await asyncio.to_thread(crossing.join)
-        stranger.rollback()
-        assert await deleting == {one.key, two.key}
+        await asyncio.to_thread(stranger, one.key)
+    assert await deleting == {one.key, two.key}
     await store.aclose()
-
-
-def _is_waiting(url: str) -> bool:
-    with psycopg.connect(url, autocommit=True) as connection:
-        query = (
-            "SELECT 1 FROM pg_stat_activity "
-            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        return connection.execute(query).fetchone() is not None
 
 
 async def test_mariadb_locks_by_the_primary_key_also_in_a_small_table(mariadb_url: str) -> None:

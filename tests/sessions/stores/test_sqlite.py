@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hello_tornado.sessions import Store, open_store
-from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.errors import StoreMisconfigured, StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.record import Saved, Swap
 from hello_tornado.sessions.testing import make_record, newer
 
@@ -104,3 +104,29 @@ async def test_a_file_that_goes_away_is_noticed_before_anything_is_acknowledged(
     assert "removed or replaced" in caplog.text
     await store.aclose()
     await other.aclose()
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [(b"SQLite format 3\0", "malformed"), (b"This is no database", "file is not a database")],
+)
+async def test_a_file_that_is_damaged_is_named_and_no_503(
+    tmp_path: Path, damage: bytes, cause: str
+) -> None:
+    path = tmp_path / "s.db"
+    store = open_store(f"sqlite:///{path}")
+    await store.save([Swap(None, make_record()) for _ in range(200)])
+    await store.aclose()
+    content = bytearray(path.read_bytes())
+    content[: len(damage)] = damage
+    for page in range(1, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 100] = b"x" * 100
+    path.write_bytes(content)
+    store = open_store(f"sqlite:///{path}")
+    for call in (
+        lambda: store.load([make_record().key]),
+        lambda: store.save([Swap(None, make_record())]),
+    ):
+        with pytest.raises(StoreMisconfigured, match=cause):
+            await call()
+    await store.aclose()
