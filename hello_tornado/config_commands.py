@@ -49,14 +49,13 @@ def check_config(
     production: Annotated[bool, typer.Option(help="As if server.mode were production.")] = False,
 ) -> None:
     """Check the settings and list every problem; exit code 2 if there is one."""
-    from hello_tornado.managers import cookie_policy
     from hello_tornado.production import collected, dangers, open_to_strangers
     from hello_tornado.secret import is_production
 
     loaded = load(settings, server={"mode": "production"}) if production else load(settings)
     given = loaded.settings
     problems = collected(
-        [lambda: _check_secret(given), lambda: cookie_policy(given), lambda: _check_store(given)]
+        [lambda: _check_secret(given), lambda: _check_manager(given), lambda: _check_store(given)]
     )
     problems += dangers(loaded) if is_production(given) else open_to_strangers(loaded)
     if problems:
@@ -71,13 +70,20 @@ def _check_secret(given: "Settings") -> None:
         cookie_secret(given)
 
 
+def _check_manager(given: "Settings") -> None:
+    """Its cookie, its lifetimes and its options."""
+    from hello_tornado.managers import make_manager
+    from hello_tornado.sessions.stores.memory import MemoryStore
+
+    make_manager(given, MemoryStore())
+
+
 def _check_store(given: "Settings") -> None:
     from hello_tornado import migrate
     from hello_tornado.databases import database_urls, upgrades_itself
-    from hello_tornado.managers import make_manager
     from hello_tornado.sessions import open_store
 
-    make_manager(given, open_store(given.store.url))
+    open_store(given.store.url)
     for url in database_urls(given):
         schema = migrate.state(url)
         if not (schema.is_known and upgrades_itself(url)):
