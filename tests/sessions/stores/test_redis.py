@@ -367,7 +367,7 @@ def kill_the_master_of(name: bytes, url: str) -> None:
         ("redis://localhost?prefix=", "a word without braces"),
         ("redis://localhost:port", "cannot be used: Port"),
         ("redis+cluster://one:1,two:port", "cannot be used: Port"),
-        ("redis+sentinel://localhost", "may have +unix or +cluster, but not +sentinel"),
+        ("redis+guard://localhost", "may have +unix, +cluster or +sentinel, but not +guard"),
         ("redis://localhost?wait_replicas=-1", "'-1' where a number belongs"),
     ],
 )
