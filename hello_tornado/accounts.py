@@ -62,7 +62,7 @@ class Accounts:
 
     @property
     def database(self) -> SqlDatabase:
-        """The database, for whoever asks it something else than accounts."""
+        """The database, for questions about something other than accounts."""
         return self._database
 
     async def find(self, name: str) -> Account | None:

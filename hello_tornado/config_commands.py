@@ -71,7 +71,7 @@ def _check_secret(given: "Settings") -> None:
 
 
 def _check_manager(given: "Settings") -> None:
-    """Its cookie, its lifetimes and its options."""
+    """Check the settings of the session manager: cookie, lifetimes and options."""
     from hello_tornado.managers import make_manager
     from hello_tornado.sessions.stores.memory import MemoryStore
 

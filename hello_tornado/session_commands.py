@@ -34,7 +34,7 @@ session_commands = typer.Typer(help="The sessions in the store.", no_args_is_hel
 
 
 def _a_user(given: str | None) -> str | None:
-    """A user id that a store can look for; the terminal may send what is no text at all."""
+    """Refuse a user id that no store can hold; a terminal may send bytes that are no UTF-8."""
     from hello_tornado.sessions.values import check_user_id
 
     try:

@@ -26,11 +26,11 @@ BREATH: Final = 256 * 1024  # bytes that are built before others may run
 
 
 class Standing(NamedTuple):
-    """A record that is taken for the one in the store, and what it holds, if that is known."""
+    """The record that we expect in the store, and its document if it was read already."""
 
     record: SessionRecord
     document: Document | None = None
-    conflicts: int = 0  # in a row, before it was found
+    conflicts: int = 0  # in a row, before this record was found
 
 
 class Commit(NamedTuple):
@@ -94,7 +94,7 @@ class Committer:
         self._commits: Gather[SessionKey, Commit, Result] = Gather(
             self._store, Commit.then, seconds=limit_of_store(store)
         )
-        # What is newer than that which those have loaded who wait for their turn.
+        # Records that are newer than the ones which the waiting requests have loaded.
         self._standing: dict[SessionKey, Standing] = {}
 
     def commit(self, commit: Commit) -> Awaitable[Result]:

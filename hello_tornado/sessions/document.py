@@ -86,6 +86,8 @@ def without_expired_keys(document: Document, now: int) -> Document:
     if not expiries:
         return document
     over = Update({key: Unset() for key, expires_at in expiries.items() if expires_at <= now})
+    if not over:
+        return document
     return Update({"data": over, "meta": Update({"expiries": over})}).apply(document)
 
 

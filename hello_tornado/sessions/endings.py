@@ -15,6 +15,7 @@ from hello_tornado.sessions.record import Conflict, Listed, SessionRecord, Swap
 from hello_tornado.sessions.session import EndedReason
 from hello_tornado.sessions.stores import Announcing, Store
 from hello_tornado.sessions.tombstone import ERA, JUST_NOW, Tombstone, tombstone_key_of
+from hello_tornado.sessions.values import check_handle
 
 Find: TypeAlias = Callable[[], Awaitable[Sequence[Listed]]]
 
@@ -68,16 +69,12 @@ class Endings:
         return await self.end_found(lambda: self.find_by_handle(handles), reason)
 
     async def find_by_handle(self, handles: Collection[str]) -> Sequence[SessionRecord]:
-        """The records with these handles; `TypeError` for what is not even a str.
+        """The records with these handles; `TypeError` if one is no str.
 
-        What we have given out as no handle is no session's, and no store is asked for it.
+        The store is not asked for text that cannot be a handle: some could not even store it.
         """
         for given in handles:
-            if not isinstance(given, str):
-                raise TypeError(
-                    f"a handle is a str, not a value of type {type(given).__qualname__}: "
-                    "write session.handle"
-                )
+            check_handle(given)
         known = [given for given in handles if is_handle(given)]
         return await self._store.find_by_handle(known) if known else []
 

@@ -155,8 +155,6 @@ class Gather(Generic[K, Q, A]):
     def _turn_of(self, key: K) -> Turn[K, Q, A]:
         line = self._lines.pop(key)
         question = line[0][0]
-        if len(line) == 1:
-            return Turn(key, question, line)
         for place in range(1, len(line)):
             folded = self._fold(question, line[place][0])
             if folded is None:

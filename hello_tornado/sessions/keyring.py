@@ -100,7 +100,7 @@ class Keyring:
 
 @lru_cache(maxsize=16)
 def _keyring_of_one(secret: str | bytes) -> Keyring:
-    """The usual one; an application asks for it with each request."""
+    """The keyring of a single secret, cached because every request asks for it."""
     return _keyring(((0, secret),), 0, is_versioned=False)
 
 

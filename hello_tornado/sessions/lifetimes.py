@@ -91,7 +91,7 @@ class Lifetimes:
     def expires_at(self, created_at: int, accessed_at: int, own: OwnLifetime = AS_USUAL) -> int:
         """The moment from which a session is dead: `now >= expires_at` means expired."""
         absolute = self._remembered if own.remember else self._absolute
-        idle = self._idle if own is AS_USUAL else self._idle_of(own)
+        idle = self._idle_of(own)
         ends = [] if own.ends_at is None else [own.ends_at]
         if idle is not None:
             ends.append(accessed_at + idle)
@@ -104,16 +104,16 @@ class Lifetimes:
 
         That is *interval*, or a quarter of the idle timeout if that is shorter. Microseconds.
         """
-        idle = self._idle if own is AS_USUAL else self._idle_of(own)
-        return interval if idle is None or idle > interval * TOUCHES else idle // TOUCHES
+        idle = self._idle_of(own)
+        return interval if idle is None else min(interval, idle // TOUCHES)
 
     def is_living(self, record: Listed, now: int) -> bool:
         """Whether the session in *record* lives.
 
-        A session that began in the future was made by a clock that was ahead, and would outlive its
-        absolute timeout: it is refused. Without that timeout, the same holds of its last use. It is
-        not deleted, for the clock that is wrong may be this one, as on a machine that has just been
-        switched on. When its time comes it lives, but no longer than any other.
+        A session that began in the future is refused, because it would outlive its absolute
+        timeout. Without that timeout, its last use is checked instead. The session is not deleted:
+        this clock may be the wrong one, as on a computer that has just been switched on. Once the
+        clock has reached its beginning, the session lives as long as any other.
         """
         began = record.accessed_at if self._absolute is None else record.created_at
         return record.expires_at > now and began <= now + SKEW

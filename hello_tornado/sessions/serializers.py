@@ -121,7 +121,7 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
         if inner is not item:
             members = dict(value) if members is value else members
             members[key] = inner
-    if escaped and len(members) == 1 and _looks_tagged(members):
+    if escaped and _looks_tagged(members):
         return {"$" + key: item for key, item in members.items()}
     return members
 

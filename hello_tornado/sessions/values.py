@@ -21,6 +21,12 @@ def check_user_id(given: Any) -> None:
         raise ValueError("a user_id holds no NUL and no lone surrogate: no store can find it again")
 
 
+def check_handle(given: Any) -> None:
+    """Raise `TypeError` unless *given* is a str, as every handle is."""
+    if not isinstance(given, str):
+        raise TypeError(f"a handle is a str, not {_kind(given)}: write session.handle")
+
+
 def check_remember(given: Any) -> None:
     """Raise `TypeError` unless *given* is True, False or None, and not the text of a form field."""
     if given is not None and not isinstance(given, bool):

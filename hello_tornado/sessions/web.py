@@ -406,7 +406,7 @@ class SessionMixin(CrossSiteMixin):
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
         opened = [(signed, await manager.open(signed.session_id)) for signed in reading.readable]
-        living = [one for one in opened if not one[1].is_new]
+        living = [(signed, session) for signed, session in opened if not session.is_new]
         if len(living) == 1:
             ((self._signed, session),) = living
         elif living:

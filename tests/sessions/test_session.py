@@ -1,5 +1,6 @@
 """The dict a handler sees, and what it records."""
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -254,3 +255,40 @@ def test_it_tells_the_facts_but_no_secret() -> None:
     assert session.created_at == session.accessed_at
     assert repr(session) == f"<Session handle={record.handle!r} user_id='ada' keys=['token']>"
     assert (opened().handle, opened().is_new) == (None, True)
+
+
+def change_everything(session: Session) -> None:
+    session["cart"]["apple"] = 2
+    session["cart"]["inner"].append("b")
+    session.append("log", [1])
+    session["log"][0].append(2)
+    session["log"].clear()
+    session["tags"].add("y")
+    session.setdefault("new", {})["a"] = 1
+    session.increment("n")
+    session.flash("Saved")
+    session.expire("n", 60)
+    session.pop("deep")["a"]["b"] = 1
+    for value in session.values():
+        if isinstance(value, dict):
+            value.clear()
+
+
+def test_no_change_reaches_the_document_that_was_read() -> None:
+    """A commit builds on it, also when it is made again after a failure or a lost race."""
+    data = {
+        "cart": {"apple": 1, "inner": ["a"]},
+        "log": [[0]],
+        "tags": {"x"},
+        "n": 1,
+        "deep": {"a": {}},
+    }
+    session = stored(**copy.deepcopy(data))
+    change_everything(session)
+    assert session.document == {"data": data, "meta": {}, "user_id": None}
+    session.take_draft()
+    record = session.record
+    assert record is not None
+    session.rebase_on(record, {"data": copy.deepcopy(data), "meta": {}, "user_id": None})
+    change_everything(session)
+    assert session.document == {"data": data, "meta": {}, "user_id": None}

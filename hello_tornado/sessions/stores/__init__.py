@@ -91,7 +91,7 @@ class Announcing(Protocol):
     def announcements(self) -> AsyncGenerator[Collection[str]]:
         """What is announced from now on. Ends with `StoreUnavailable` when the store is lost.
 
-        An end without an error says that nothing can be announced here.
+        Ends without an error when the store cannot announce anything.
         """
 
 

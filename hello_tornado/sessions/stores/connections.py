@@ -216,7 +216,8 @@ class _Held(Generic[C]):
             if is_trusted and own.loop.time() - slot.asked_at > TRUSTED_SECONDS:
                 is_trusted = await driver.is_alive(connection)
                 slot.asked_at = own.loop.time()
-                self._server.number += not is_trusted  # the others may lead there, too
+                if not is_trusted:
+                    self._server.number += 1  # the other connections may lead there, too
             if not is_trusted:
                 slot.connection = None
                 self._bury(own, self._close(connection))

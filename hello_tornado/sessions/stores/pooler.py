@@ -1,7 +1,7 @@
 """PostgreSQL behind a pooler, such as PgBouncer: each transaction may go to another server process.
 
-There nothing may be left behind in a connection: no setting, no prepared statement, no `LISTEN`. A
-pooler that keeps one process for each client is treated alike, because nothing tells them apart.
+A connection keeps no setting, no prepared statement and no `LISTEN` there. A pooler that gives each
+client a server process of its own is treated in the same way, because the two cannot be told apart.
 """
 
 import logging
@@ -27,34 +27,38 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 async def is_behind_a_pooler(connection: AsyncConnection) -> bool:
-    """Whether the server process is another one than the pooler has named to the client."""
-    raw = await connection.get_raw_connection()
-    driver: Any = raw.driver_connection
-    named = (
-        driver.get_server_pid() if hasattr(driver, "get_server_pid") else driver.info.backend_pid
-    )
+    """Whether the process that answers is not the one that was named when the connection opened."""
+    driver = await driver_of(connection)
+    named = driver.get_server_pid() if _is_asyncpg(connection) else driver.info.backend_pid
     return bool((await connection.exec_driver_sql(ASK)).scalar_one() != named)
 
 
+async def driver_of(connection: AsyncConnection) -> Any:
+    """The connection of psycopg or asyncpg below SQLAlchemy's."""
+    return (await connection.get_raw_connection()).driver_connection
+
+
+def _is_asyncpg(connection: AsyncConnection) -> bool:
+    return connection.dialect.driver == "asyncpg"
+
+
 class PooledConnections:
-    """Makes connections to a pooler ready; what has to be set elsewhere is told once."""
+    """Sets up connections to a pooler; warns once about limits that the role has to have."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._has_told = False
 
     async def set_up(self, connection: AsyncConnection) -> None:
-        """Prepare no statements, and look at what cannot be set for a connection here."""
-        raw = await connection.get_raw_connection()
-        driver: Any = raw.driver_connection
-        if not hasattr(driver, "prepare_threshold"):
+        """Switch prepared statements off, and check the settings that only the role can have."""
+        if _is_asyncpg(connection):
             raise failed(
                 StoreMisconfigured,
                 "asyncpg needs prepared statements, which a pooler does not keep: write "
                 "postgresql://, for psycopg, or connect to PostgreSQL itself",
                 None,
             )
-        driver.prepare_threshold = None
+        (await driver_of(connection)).prepare_threshold = None
         answer: Any = (await connection.exec_driver_sql(ASK_SETTINGS)).one()
         role, isolation, *limits = answer
         if isolation != "read committed":

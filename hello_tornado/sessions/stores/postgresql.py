@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.stores.pooler import is_behind_a_pooler
+from hello_tornado.sessions.stores.pooler import driver_of, is_behind_a_pooler
 from hello_tornado.sessions.stores.sql import SqlStore
 
 CHANNEL: Final = "hello_tornado_sessions"
@@ -26,7 +26,7 @@ logger = logging.getLogger("hello_tornado.sessions")
 class PostgresqlStore(SqlStore):
     """A store over one PostgreSQL database. `announcements` holds a connection of its own.
 
-    Behind a pooler nothing is announced: who has to know of ends looks for them.
+    Behind a pooler it announces nothing, and the watcher finds ended sessions when it looks.
     """
 
     async def announce(self, handles: Collection[str], /) -> None:
@@ -40,8 +40,8 @@ class PostgresqlStore(SqlStore):
                 if await is_behind_a_pooler(connection):
                     logger.warning(NOT_ANNOUNCED)
                     return
-                raw = await connection.get_raw_connection()
-                async with aclosing(_payloads(raw.driver_connection)) as payloads:
+                driver = await driver_of(connection)
+                async with aclosing(_payloads(driver)) as payloads:
                     async for payload in payloads:
                         yield payload.split()
         except Exception as error:  # each driver has errors of its own, and SQLAlchemy is not asked

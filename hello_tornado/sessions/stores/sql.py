@@ -43,7 +43,7 @@ class SqlStore:
 
     @property
     def database(self) -> SqlDatabase:
-        """The database, for whoever asks it something else than sessions."""
+        """The database, for questions about something other than sessions."""
         return self._database
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
