@@ -13,12 +13,11 @@ from typing import Final, NamedTuple, TypeAlias
 from hello_tornado.sessions.changes import Update
 from hello_tornado.sessions.document import Document
 from hello_tornado.sessions.errors import StoreError
-from hello_tornado.sessions.gather import AGAIN, Again, Gather
+from hello_tornado.sessions.gather import AGAIN, Again, Direct, Gather, asking
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Conflict, Gone, Outcome, Saved, SessionRecord, Swap
 from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.stores import Store
-from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 MAX_CONFLICTS: Final = 100
 TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for one session"
@@ -91,9 +90,8 @@ class Committer:
         self._save = store.save
         self._rebuild = rebuild
         self._tombstone = tombstone
-        self._commits: Gather[SessionKey, Commit, Result] = Gather(
-            self._store, Commit.then, seconds=limit_of_store(store)
-        )
+        self._commits: Gather[SessionKey, Commit, Result] | Direct[SessionKey, Commit, Result]
+        self._commits = asking(store, self._store, Commit.then)
         # Records that are newer than the ones which the waiting requests have loaded.
         self._standing: dict[SessionKey, Standing] = {}
 

@@ -16,6 +16,7 @@ from hello_tornado.sessions.transport import Reading
 
 MAX_CANDIDATES: Final = 4
 MAX_VERIFIED: Final = 200  # of too many cookies, for a logout; browsers keep no more for a host
+NOT_OURS: Final = Reading(rejected="not ours")
 HOST_PREFIX: Final = "__Host-"
 SECURE_PREFIX: Final = "__Secure-"
 # The path and the domain are no longer than browsers read them (RFC 6265bis, 5.6).
@@ -77,6 +78,9 @@ class CookiePolicy:
     proxy: bool | None = None
     proxies: tuple[str, ...] = ()
     _always_comes_back: bool = field(init=False, repr=False, compare=False)
+    # What does not change from response to response: the name and the attributes by `secure`.
+    _names: tuple[str, str] = field(init=False, repr=False, compare=False)
+    _attributes: tuple[str, str] = field(init=False, repr=False, compare=False)
 
     request_header: ClassVar[str] = "Cookie"
     response_header: ClassVar[str] = "Set-Cookie"
@@ -89,6 +93,9 @@ class CookiePolicy:
         self._check_what_browsers_refuse()
         is_for_all = self._is_for_one_host and self.secure is not True and not self._is_prefixed
         object.__setattr__(self, "_always_comes_back", is_for_all)
+        object.__setattr__(self, "_names", (self.name, self._name_over_https()))
+        attributes = (self._attributes_for(secure=False), self._attributes_for(secure=True))
+        object.__setattr__(self, "_attributes", attributes)
 
     def _check_what_browsers_refuse(self) -> None:
         if self.secure is False and self.same_site == "none":
@@ -104,15 +111,18 @@ class CookiePolicy:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
         if self.refuses(request) is not None:
             return Reading()
-        name = self._name(secure=self._is_secure_for(request))
+        name = self._names[self._is_secure_for(request)]
         values = _values(request, name)
         if not values:
             return Reading()
+        if len(values) == 1:
+            found = keyring.verify(name, values[0], now)
+            return NOT_OURS if found is None else Reading((found,))
         verified = [keyring.verify(name, value, now) for value in values[:MAX_VERIFIED]]
         signed = tuple({found.session_id: found for found in verified if found}.values())
         if len(values) > MAX_CANDIDATES:
             return Reading(signed, "too many")
-        return Reading(signed, None if signed else "not ours")
+        return Reading(signed) if signed else NOT_OURS
 
     def issue(
         self,
@@ -124,16 +134,18 @@ class CookiePolicy:
     ) -> str:
         """A Set-Cookie header for *session_id* that ends at a moment, or with the browser."""
         secure = self._is_secure_for(request)
-        value = keyring.sign(self._name(secure=secure), session_id, now)
-        ends = []
-        if expires_at is not None:
-            ends.append(f"Max-Age={max(0, -((now - expires_at) // 1_000_000))}")  # rounded up
-        return self._header(value, ends, secure=secure)
+        name = self._names[secure]
+        value = keyring.sign(name, session_id, now)
+        if expires_at is None:
+            return f"{name}={value}{self._attributes[secure]}"
+        max_age = max(0, -((now - expires_at) // 1_000_000))  # rounded up
+        return f"{name}={value}; Max-Age={max_age}{self._attributes[secure]}"
 
     def clear(self, request: HTTPServerRequest) -> str:
         """A Set-Cookie header that makes the browser forget our cookie."""
-        ends = ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"]
-        return self._header("", ends, secure=self._is_secure_for(request))
+        secure = self._is_secure_for(request)
+        ends = "; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+        return f"{self._names[secure]}={ends}{self._attributes[secure]}"
 
     def persists(self, remember: bool | None) -> bool:
         """Whether the cookie outlives the browser; *remember* is what the login was told."""
@@ -179,7 +191,9 @@ class CookiePolicy:
         return self.name.lower().startswith(prefix.lower())
 
     def _is_secure_for(self, request: HTTPServerRequest) -> bool:
-        return self.is_https(request) if self.secure == "auto" else self.secure
+        if self.secure == "auto":
+            return is_https(request, self.proxy, self.proxies)
+        return self.secure
 
     def is_https(self, request: HTTPServerRequest) -> bool:
         """Whether the request came over https, as far as `proxy` lets us know."""
@@ -189,13 +203,13 @@ class CookiePolicy:
         """Whose request it is, as far as `proxy` lets us know."""
         return address_of(request, self.proxy, self.proxies)
 
-    def _name(self, *, secure: bool) -> str:
-        if secure and self._is_for_one_host and not self._is_prefixed:
+    def _name_over_https(self) -> str:
+        if self._is_for_one_host and not self._is_prefixed:
             return HOST_PREFIX + self.name
         return self.name
 
-    def _header(self, value: str, ends: list[str], *, secure: bool) -> str:
-        parts = [f"{self._name(secure=secure)}={value}", *ends, f"Path={self.path}"]
+    def _attributes_for(self, *, secure: bool) -> str:
+        parts = ["", f"Path={self.path}"]
         if self.domain is not None:
             parts.append(f"Domain={self.domain}")
         if self.http_only:

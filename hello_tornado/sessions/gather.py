@@ -16,6 +16,7 @@ from hello_tornado.sessions.stores.deadlines import (
     LIMIT_SECONDS,
     deadline_of_call,
     did_not_answer,
+    limit_of_store,
     wait_anew,
 )
 
@@ -199,6 +200,36 @@ class Gather(Generic[K, Q, A]):
         behind = [*self._lines.values()]
         self._lines.clear()
         return behind
+
+
+class Direct(Generic[K, Q, A]):
+    """Asks each question by itself, as `Gather` does: for a store that never waits.
+
+    Nobody else runs before its answer is there, so there is nothing to gather and to limit.
+    """
+
+    def __init__(self, call: Call[Q, A]) -> None:
+        self._call = call
+
+    async def __call__(self, _key: K, question: Q) -> A:
+        """The answer to *question*."""
+        while True:
+            (answer,) = await self._call([question])
+            if isinstance(answer, Exception):
+                raise answer
+            if not isinstance(answer, Again):
+                return answer
+
+    def has_waiting(self, _key: K) -> bool:
+        """Nobody waits."""
+        return False
+
+
+def asking(store: object, call: Call[Q, A], fold: Fold[Q]) -> Gather[K, Q, A] | Direct[K, Q, A]:
+    """How questions for *store* become calls: one by one if it `answers_at_once`."""
+    if getattr(store, "answers_at_once", False):
+        return Direct(call)
+    return Gather(call, fold, seconds=limit_of_store(store))
 
 
 def fail(future: asyncio.Future[Any], error: Exception) -> None:

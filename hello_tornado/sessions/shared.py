@@ -1,15 +1,17 @@
 """A store as one session uses it: one key, one swap, one touch, sharing the calls of the moment."""
 
 from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from hello_tornado.sessions.gather import Gather
+from hello_tornado.sessions.gather import Direct, Gather, asking
 from hello_tornado.sessions.ids import SessionKey
 from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Store
-from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 Q = TypeVar("Q")
+A = TypeVar("A")
+
+Asking: TypeAlias = Gather[SessionKey, Q, A] | Direct[SessionKey, Q, A]
 
 
 class SharedStore:
@@ -17,16 +19,11 @@ class SharedStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        seconds = limit_of_store(store)
-        self._loads: Gather[SessionKey, SessionKey, SessionRecord | None] = Gather(
-            self._load_many, _once, seconds=seconds
+        self._loads: Asking[SessionKey, SessionRecord | None] = asking(
+            store, self._load_many, _once
         )
-        self._saves: Gather[SessionKey, Swap, Outcome] = Gather(
-            store.save, _in_turn, seconds=seconds
-        )
-        self._touches: Gather[SessionKey, SessionRecord, None] = Gather(
-            self._touch_many, _once, seconds=seconds
-        )
+        self._saves: Asking[Swap, Outcome] = asking(store, store.save, _in_turn)
+        self._touches: Asking[SessionRecord, None] = asking(store, self._touch_many, _once)
 
     def load(self, key: SessionKey) -> Awaitable[SessionRecord | None]:
         """The record under *key*, expired or not."""

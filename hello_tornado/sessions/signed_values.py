@@ -50,9 +50,12 @@ class SignedValue(NamedTuple):
 def create(signer: Signer, key_version: int, name: str, value: str, seconds: int) -> str:
     """*value* signed for *name* at *seconds* since 1970."""
     encoded = base64.b64encode(value.encode()).decode("ascii")
-    fields = (str(key_version), str(seconds), name, encoded)
-    signed = "".join(["2|", *(f"{len(field)}:{field}|" for field in fields)])
+    signed = f"2|{_field(str(key_version))}{_field(str(seconds))}{_field(name)}{_field(encoded)}"
     return signed + signer.signature(signed)
+
+
+def _field(text: str) -> str:
+    return f"{len(text)}:{text}|"
 
 
 def parse(name: str, text: str) -> SignedValue | None:

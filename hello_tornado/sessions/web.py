@@ -46,6 +46,7 @@ from hello_tornado.sessions.transport import Reading, transport_of
 logger = logging.getLogger("hello_tornado.sessions")
 
 DEFAULT_POLICY: Final = CookiePolicy()
+NOTHING_PRESENTED: Final = Reading()
 UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 # A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
@@ -135,11 +136,15 @@ class SessionMixin(CrossSiteMixin):
         """Load the session that the request's cookie names."""
         self._wait = Wait()  # all that the request asks of the store shares one limit
         try:
-            with self._wait:
-                self._session = await self._open_session()
-            self._session.keeps_alive = self.keeps_session_alive
+            if self._read() == NOTHING_PRESENTED:
+                session = await self.session_manager.open(None)
+            else:
+                with self._wait:
+                    session = await self._open_session()
+            session.keeps_alive = self.keeps_session_alive
             if self.session_read_only:
-                self._session.refusal = ReadOnly(f"{type(self).__name__}.session_read_only is set")
+                session.refusal = ReadOnly(f"{type(self).__name__}.session_read_only is set")
+            self._session = session
         except StoreUnavailable as error:
             if self.on_store_error != "anonymous":
                 raise
@@ -405,15 +410,21 @@ class SessionMixin(CrossSiteMixin):
         manager, reading = self.session_manager, self._read()
         if reading.rejected is not None:
             manager.emit(CookieRejected(reading.rejected))
-        opened = [(signed, await manager.open(signed.session_id)) for signed in reading.readable]
-        living = [(signed, session) for signed, session in opened if not session.is_new]
+        living: list[tuple[SignedId, Session]] = []
+        over: list[Session] = []
+        for signed in reading.readable:
+            session = await manager.open(signed.session_id)
+            if session.is_new:
+                over.append(session)
+            else:
+                living.append((signed, session))
         if len(living) == 1:
             ((self._signed, session),) = living
         elif living:
             manager.emit(CookieRejected("ambiguous"))
             session = await manager.open(None)
         else:  # a new one; in the place of one that is over it knows why
-            session = opened[0][1] if opened else await manager.open(None)
+            session = over[0] if over else await manager.open(None)
         if reading.signed != (self._signed,):  # a logout ends the sessions of the others, too
             others = [one for one in reading.signed if one != self._signed]
             session.presented = tuple(key_of(one.session_id) for one in others)
@@ -487,11 +498,12 @@ class SessionMixin(CrossSiteMixin):
         to its Max-Age. Whether the session still lives is asked before the cookie is sent, lest it
         overwrite the newer one of a login that ran beside this request.
         """
-        signed, manager = self._signed, self.session_manager
+        signed = self._signed
         if signed is None or session.ended or self._headers_written:
             return False
         if isinstance(self._cookie_action, Issue):
             return False
+        manager = self.session_manager
         if manager.rolling or session.is_lifetime_changed or not self._keyring.is_current(signed):
             return True
         if not session.keeps_alive:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.gather import AGAIN, Again, Gather
+from hello_tornado.sessions.gather import AGAIN, Again, Direct, Gather, asking
+from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test
 
@@ -239,3 +240,34 @@ def test_another_event_loop_finds_nothing_of_the_last_one() -> None:
     asyncio.run(left_in_the_middle())
     assert asyncio.run(asked_anew()) == 6
     assert call.batches[-1] == [3]
+
+
+async def test_a_store_that_never_waits_is_asked_directly() -> None:
+    call, store = Doubler(), MemoryStore()
+    direct = asking(store, call, once)
+    assert isinstance(direct, Direct)
+    assert await asyncio.gather(direct(1, 1), direct(1, 1), direct(2, 2)) == [2, 2, 4]
+    assert call.batches == [[1], [1], [2]]
+    assert not direct.has_waiting(1)
+    with pytest.raises(ZeroDivisionError):
+        await direct(-1, -1)
+
+
+async def test_a_store_made_of_it_may_wait_and_so_its_questions_are_gathered() -> None:
+    class Slow(MemoryStore):
+        pass
+
+    assert isinstance(asking(Slow(), Doubler(), once), Gather)
+
+
+async def test_what_is_asked_directly_is_asked_again_until_it_has_an_answer() -> None:
+    answers: list[int | Again | Exception] = [AGAIN, AGAIN, 4, AGAIN, LookupError("gone")]
+
+    async def call(_numbers: Sequence[int]) -> Sequence[int | Again | Exception]:
+        return [answers.pop(0)]
+
+    direct: Direct[int, int, int] = Direct(call)
+    assert await direct(2, 2) == 4
+    with pytest.raises(LookupError):
+        await direct(2, 2)
+    assert not answers
