@@ -39,9 +39,9 @@ class Codec:
     ) -> None:
         self._serializer = serializer
         self._cipher = cipher
-        self._lifetimes = lifetimes
+        self.lifetimes = lifetimes
         self._max_bytes = max_bytes
-        self._clock = clock
+        self.clock = clock
 
     def document(self, record: SessionRecord, now: int) -> Document:
         """What a record holds *now*; `SessionUnreadable` when its bytes cannot be read."""
@@ -60,7 +60,7 @@ class Codec:
 
     def create(self, key: SessionKey, changes: Update, base: Document | None = None) -> Committed:
         """The first record of a session that begins with *base* and these *changes*."""
-        now = self._clock()
+        now = self.clock()
         document = changes.apply(empty_document() if base is None else base)
         record = SessionRecord(
             key=key,
@@ -77,7 +77,7 @@ class Codec:
     def rebuild(self, standing: Standing, commit: Commit) -> Committed:
         """What should stand in the place of *standing* once *commit* is applied to it."""
         current = standing.record
-        now = self._clock()
+        now = self.clock()
         accessed_at = max(now, current.accessed_at)
         renewal = commit.renewal or NO_RENEWAL
         # By this clock and not by one that was ahead, or the session would be over at once.
@@ -107,8 +107,8 @@ class Codec:
         The version stands when a touch of the store will do. A cipher that authenticates the times
         has sealed the data again; that is a new version, and has to be saved.
         """
-        now = max(self._clock(), record.accessed_at)
-        expires_at = self._lifetimes.expires_at(record.created_at, now, own)
+        now = max(self.clock(), record.accessed_at)
+        expires_at = self.lifetimes.expires_at(record.created_at, now, own)
         later = record._replace(accessed_at=now, expires_at=max(expires_at, record.expires_at))
         if isinstance(self._cipher, Plain):
             return later
@@ -141,7 +141,7 @@ class Codec:
             return None
 
     def _expires_at(self, created_at: int, accessed_at: int, document: Document) -> int:
-        return self._lifetimes.expires_at(created_at, accessed_at, lifetime_of(document["meta"]))
+        return self.lifetimes.expires_at(created_at, accessed_at, lifetime_of(document["meta"]))
 
     def _dumps(self, document: Document) -> bytes:
         stored = {name: document[name] for name in ("data", "meta") if document[name]}

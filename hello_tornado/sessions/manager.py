@@ -14,47 +14,36 @@ from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.actions import Clear, CookieAction, Issue, Keep
-from hello_tornado.sessions.changes import Update
+from hello_tornado.sessions.actions import CookieAction, Keep
 from hello_tornado.sessions.ciphers import Cipher, Plain
 from hello_tornado.sessions.codec import Codec
-from hello_tornado.sessions.committer import Commit, Committed, Committer, Standing
-from hello_tornado.sessions.document import Document, empty_document
+from hello_tornado.sessions.committer import Commit, Standing
+from hello_tornado.sessions.document import empty_document
 from hello_tornado.sessions.draft import (
     CommitRules,
     Create,
-    Drop,
-    End,
     Intent,
     Nothing,
-    Touch,
 )
 from hello_tornado.sessions.draft import Update as Change
 from hello_tornado.sessions.endings import Endings
 from hello_tornado.sessions.errors import (
-    ConfigurationError,
     SessionError,
     SessionUnreadable,
-    StoreError,
 )
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import (
-    CommitDropped,
-    Created,
     Expired,
     Hook,
     LoggedIn,
     Purged,
     RecordUnreadable,
-    Renewed,
     SessionEvent,
-    TouchFailed,
     emit,
 )
 from hello_tornado.sessions.ids import (
     SessionId,
     SessionKey,
-    is_session_id,
     key_of,
     new_session_id,
 )
@@ -69,7 +58,6 @@ from hello_tornado.sessions.record import (
     SessionRecord,
     Swap,
 )
-from hello_tornado.sessions.renewal import Renewal
 from hello_tornado.sessions.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.session import Response, Session
 from hello_tornado.sessions.shared import SharedStore
@@ -78,6 +66,7 @@ from hello_tornado.sessions.tombstone import Tombstone, tombstone_key_of
 from hello_tornado.sessions.transport import Choice, choice
 from hello_tornado.sessions.values import check_user_id
 from hello_tornado.sessions.watcher import Watcher
+from hello_tornado.sessions.writer import Writer
 
 Clock: TypeAlias = Callable[[], int]
 
@@ -89,7 +78,6 @@ SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
 REST: Final = 4  # times what it rests from; measured by bench.scale
 MAX_REST: Final = timedelta(seconds=1)
 READ_AT_ONCE: Final = 50  # sessions; with 64 KiB each that is 3 MiB
-MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
 
 
 def random_id(_request: object) -> str:
@@ -181,13 +169,12 @@ class SessionManager:
         self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
-        self._genid = genid
         self._hooks: list[Hook] = [EventLog(clock)] if hooks is None else [*hooks]
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = SharedStore(self.store)
         self._endings = Endings(self.store, self._codec, clock, self.reason_told_for, self.emit)
-        self._committer = Committer(self.store, self._codec.rebuild, self._endings.renewal)
+        self._writer = Writer(self._shared, self._codec, self._endings, genid, self.emit)
         self._purgers: list[Purger] = []
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
@@ -212,7 +199,7 @@ class SessionManager:
         found = await self._open(record.key)
         if not found.is_new:
             return found
-        if (successor := await self._successor_of(record)) is not None:
+        if (successor := await self._writer.successor_of(record)) is not None:
             return self._readable(successor)
         found.end(found.ended_reason)
         return found
@@ -258,9 +245,7 @@ class SessionManager:
 
     def draw_id(self, session: Session, request: object) -> SessionId:
         """The id that *session* gets if this request begins or renews it."""
-        if session.next_id is None:
-            session.next_id = self._new_id(request)
-        return session.next_id
+        return self._writer.draw_id(session, request)
 
     async def commit(
         self, session: Session, request: object = None, intent: Intent | None = None
@@ -276,27 +261,13 @@ class SessionManager:
             return Keep()
         taken = session.take_draft(intent)
         try:
-            action = await self._carry_out(intent, session, request)
+            action = await self._writer.carry_out(intent, session, request)
         except BaseException:
             session.give_back(taken)
             raise
         if isinstance(intent, Create | Change) and intent.logs_in:
             await self._logged_in(session)
         return action
-
-    async def _carry_out(self, intent: Intent, session: Session, request: object) -> CookieAction:
-        match intent:
-            case Create():
-                return await self._create(session, intent, request)
-            case Change():
-                return await self._change(session, intent, request)
-            case Touch():
-                await self._touch_quietly(session)
-            case End():
-                return await self._end(session)
-            case Drop(handle):
-                self.emit(CommitDropped(handle))
-        return Keep()
 
     @asynccontextmanager
     async def transaction(
@@ -310,7 +281,7 @@ class SessionManager:
         begins here: without a living one (also when *handle* is None) it is empty, `ended`, and
         refuses writes.
         """
-        record = None if handle is None else await self._living_by_handle(handle)
+        record = None if handle is None else await self._writer.living_by_handle(handle)
         session = self._session(None) if record is None else self._readable(record)
         async with self.committing(session, keeps_alive=keeps_alive):
             yield session
@@ -348,7 +319,7 @@ class SessionManager:
         """
 
         async def find() -> SessionRecord | None:
-            return await self._living_by_handle(handle)
+            return await self._writer.living_by_handle(handle)
 
         session = await self._update(await find(), function, find)
         if session is not None:
@@ -364,7 +335,7 @@ class SessionManager:
         """
 
         async def find() -> SessionRecord | None:
-            return await self._live_record(record.key) or await self._successor_of(record)
+            return await self._live_record(record.key) or await self._writer.successor_of(record)
 
         return await self._update(await find(), function, find)
 
@@ -462,7 +433,7 @@ class SessionManager:
 
     async def find(self, handle: str) -> Session | None:
         """The living session that has this handle, to look at; None also if it is unreadable."""
-        record = await self._living_by_handle(handle)
+        record = await self._writer.living_by_handle(handle)
         session = None if record is None else self._session(record)
         return None if session is None or session.refusal is not None else session
 
@@ -571,104 +542,6 @@ class SessionManager:
             raise session.refusal
         return session
 
-    def _new_id(self, request: object) -> SessionId:
-        given = self._genid(request)
-        if not is_session_id(given):
-            raise ConfigurationError(
-                "genid must give a str of 22 to 128 printable characters, such as "
-                "secrets.token_urlsafe(32)"
-            )
-        return SessionId(given)
-
-    async def _create(
-        self, session: Session, intent: Create, request: object, base: Document | None = None
-    ) -> CookieAction:
-        if base is None and session.tombstone is not None:
-            base = await self._base_of_a_repeated_login(session, session.tombstone.handle)
-        for _ in range(MAX_TRIES):
-            session_id = self.draw_id(session, request)
-            wanted = self._codec.create(key_of(session_id), intent.changes, base)
-            outcome = await self._shared.swap(Swap(None, wanted.record))
-            session.next_id = None  # it is given out now, or taken
-            if isinstance(outcome, Saved):
-                session.rebase_on(*wanted)
-                self.emit(Created(wanted.record.handle, wanted.record.user_id))
-                return Issue(session_id)
-        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
-
-    async def _base_of_a_repeated_login(self, session: Session, handle: str) -> Document | None:
-        """What the second of two equal logins starts with, as a double click sends them.
-
-        The first one gave the session another id, which the browser may never get to see. What the
-        user had gathered before is in it, and may be shown to nobody but this user.
-        """
-        first = await self._living_by_handle(handle)
-        if first is None or first.user_id is None or first.user_id != session.user_id:
-            return None
-        try:
-            return self._codec.document(first, self.now())
-        except SessionUnreadable:
-            return None
-
-    async def _change(self, session: Session, intent: Change, request: object) -> CookieAction:
-        record, renewal = session.record, intent.renewal
-        assert record is not None  # noqa: S101 - or the intent would be to create
-        base: Standing | None = Standing(record, session.document)
-        for _ in range(MAX_TRIES):
-            if base is None:
-                break
-            action, result = await self._commit_to(base, session, intent.changes, renewal, request)
-            if isinstance(result, Committed):
-                session.rebase_on(*result)
-                if renewal is not None:
-                    self.emit(Renewed(result.record.handle, result.record.user_id))
-                return action
-            # Another request has ended the session, or given it another id: the changes follow it,
-            # but not to another user. If that was all that was wanted here, too, it is done.
-            successor = await self._successor_of(record)
-            base = None if successor is None else Standing(successor)
-            renewal = renewal if renewal is not None and renewal.restart else None
-        if intent.logs_in and await self._living_by_handle(record.handle) is not None:
-            # Another login was first, and has taken the session: this one begins its own. A session
-            # that has ended stays ended, though: a logout is final for what was under way, too.
-            document = await self._base_of_a_repeated_login(session, record.handle)
-            return await self._create(
-                session, Create(intent.changes, logs_in=True), request, document or empty_document()
-            )
-        session.end()
-        self.emit(CommitDropped(record.handle))
-        return Keep()
-
-    async def _commit_to(
-        self,
-        base: Standing,
-        session: Session,
-        changes: Update,
-        renewal: Renewal | None,
-        request: object,
-    ) -> tuple[CookieAction, Committed | Gone]:
-        action: CookieAction = Keep()
-        for _ in range(MAX_TRIES):
-            commit = Commit(base, changes)
-            if renewal is not None:
-                action = Issue(self.draw_id(session, request))
-                commit = Commit(base, changes, key_of(action.session_id), renewal)
-            result = await self._committer.commit(commit)
-            session.next_id = session.next_id if renewal is None else None
-            if not isinstance(result, Conflict):
-                return action, result
-        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
-
-    async def _successor_of(self, record: SessionRecord) -> SessionRecord | None:
-        """The session of *record* under the id that it has now, if it is still the same user's."""
-        found = await self._living_by_handle(record.handle)
-        return found if found is not None and found.user_id == record.user_id else None
-
-    async def _living_by_handle(self, handle: str) -> SessionRecord | None:
-        now = self.now()
-        found = await self._endings.find_by_handle([handle])
-        return next((one for one in found if self.lifetimes.is_living(one, now)), None)
-
     async def _logged_in(self, session: Session) -> None:
         record = session.record
         if record is None or record.user_id is None:
@@ -678,32 +551,3 @@ class SessionManager:
             # By one order for all: so logins that run side by side end the same ones.
             sessions = await self.facts_of(record.user_id)
             await self.revoke(*[one.handle for one in sessions[self._max_sessions_per_user :]])
-
-    async def _touch_quietly(self, session: Session) -> None:
-        record = session.record
-        assert record is not None  # noqa: S101 - or the intent would not be to touch
-        touched = self._codec.touched(record, session.lifetime)
-        try:
-            if touched.version == record.version:
-                await self._shared.touch(touched)
-            elif not isinstance(await self._shared.swap(Swap(record, touched)), Saved):
-                return  # a request that ran beside this one has saved it, or ended it
-        except StoreError as error:
-            self.emit(TouchFailed(record.handle, str(error)))
-        else:
-            session.record = touched
-
-    async def _end(self, session: Session) -> CookieAction:
-        """End the session, under whichever id it is stored now, and all that were presented."""
-        records = [] if session.record is None else [session.record]
-        others = await asyncio.gather(*map(self._shared.load, session.presented))
-        records += [record for record in others if record is not None]
-        if records and await self._endings.end(records, "logged out") < len(records):
-            await self._endings.end_by_handle([one.handle for one in records], "logged out")
-        tombstone = session.tombstone
-        if records:
-            return Clear()
-        if tombstone is not None and tombstone.goes_on:
-            await self._endings.end_by_handle([tombstone.handle], "logged out")
-            return Clear()
-        return Keep()  # the browser may have got a new cookie meanwhile, that of a login

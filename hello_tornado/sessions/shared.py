@@ -18,7 +18,7 @@ class SharedStore:
     """Puts the single questions of concurrent requests to *store* together."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._loads: Asking[SessionKey, SessionRecord | None] = asking(
             store, self._load_many, _once
         )
@@ -38,11 +38,11 @@ class SharedStore:
         return self._touches(record.key, record)
 
     async def _load_many(self, keys: Sequence[SessionKey]) -> Sequence[SessionRecord | None]:
-        found = await self._store.load(keys)
+        found = await self.store.load(keys)
         return [found.get(key) for key in keys]
 
     async def _touch_many(self, records: Sequence[SessionRecord]) -> Sequence[None]:
-        await self._store.touch(records)
+        await self.store.touch(records)
         return [None] * len(records)
 
 

@@ -195,7 +195,7 @@ class TestTheApi(Visits):
             await self.manager.revoke_user("ada")
             return await save(swaps)
 
-        self.manager._committer._save = end_before
+        self.manager._writer._committer._save = end_before
         response = self.visit("/api/session/x", "PUT", body=b"1")
         assert response.code == 409
         assert "has ended meanwhile" in json.loads(response.body)["error"]["message"]

@@ -134,7 +134,7 @@ async def test_a_store_that_reports_nothing_but_conflicts_is_found_out() -> None
     session = await manager.open(await begun(manager))
     with pytest.raises(StoreError, match="conflicts in a row"):
         await manager.commit(writing(session, x=1))
-    assert manager._committer._standing == {}
+    assert manager._writer._committer._standing == {}
 
 
 async def test_nothing_is_kept_of_what_was_stored() -> None:
@@ -151,4 +151,4 @@ async def test_nothing_is_kept_of_what_was_stored() -> None:
     store.may_end.set()
     await asyncio.gather(*commits)
     assert store.sizes == [1, 1, 1], "who waited goes on from what was stored, without a conflict"
-    assert manager._committer._standing == {}
+    assert manager._writer._committer._standing == {}
