@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hello_tornado.guessable import weakness_of
 from hello_tornado.problem import Problem, Problems
 from hello_tornado.secret import (
     belongs_to_somebody_else,
     cookie_secret,
     is_production,
-    weakness_of,
 )
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.settings import Loaded, Settings

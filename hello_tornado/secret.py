@@ -1,6 +1,5 @@
 """The secret that signs the cookies: from the settings, or from a file that is made once."""
 
-import math
 import os
 import secrets
 import stat
@@ -8,14 +7,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from hello_tornado.guessable import MIN_LENGTH, weakness_of
 from hello_tornado.problem import Problem
 from hello_tornado.sessions import keyring
 from hello_tornado.settings import Settings
 
-MIN_LENGTH = 32
-MIN_DIFFERENT = 10  # different characters: 32 random ones have more, a repeated word has not
-MIN_BITS = 80  # as zxcvbn estimates them: 32 random digits have 106
-PART, JUDGED = 12, 120  # characters
 MAKE_ONE = "make one with: python -m hello_tornado secret --write"
 
 
@@ -90,23 +86,6 @@ def _checked(secret: str, name: str, settings: Settings) -> str:
             f"{MAKE_ONE} FILE, and name it in cookie_secret_file",
         )
     return secret
-
-
-def weakness_of(secret: str) -> str | None:
-    """Why *secret* might be guessed, without a word of it; None when it looks random enough."""
-    if len(secret) < MIN_LENGTH or len(set(secret)) < MIN_DIFFERENT:
-        return f"{len(secret)} characters, {len(set(secret))} different ones"
-    if (secret + secret).find(secret, 1) < len(secret) or _bits(secret) < MIN_BITS:
-        return "it consists of words, sequences or repetitions"
-    return None
-
-
-def _bits(secret: str) -> float:
-    """How many bits it takes to guess *secret*, part by part: zxcvbn is slow for more at once."""
-    from zxcvbn import zxcvbn  # noqa: PLC0415 - it takes a while, and most commands need no secret
-
-    parts = {secret[start : start + PART] for start in range(0, min(len(secret), JUDGED), PART)}
-    return sum(math.log2(zxcvbn(part)["guesses"]) for part in parts)
 
 
 def belongs_to_somebody_else(path: Path) -> bool:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import run_command, running_server
 
-from hello_tornado.secret import new_secret, weakness_of
+from hello_tornado.guessable import weakness_of
+from hello_tornado.secret import new_secret
 from hello_tornado.transport_security import travels_unprotected
 
 GOOD = {

@@ -1,0 +1,131 @@
+"""Whether a secret can be guessed: it must look random, for nobody can see that it was drawn.
+
+What counts are the characters that no word, no sequence, no walk on a keyboard and no repetition
+covers. The words, in several languages, are zxcvbn's. A digest of a common word is as good as the
+word, and so is a text in base64 or hexadecimal digits.
+"""
+
+import base64
+import binascii
+import hashlib
+import math
+import re
+import string
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+MIN_LENGTH: Final = 32
+MIN_DIFFERENT: Final = 10  # different characters: 32 random ones have more, a repeated word has not
+MIN_BITS: Final = 40  # beside the words that are found by chance; 16 random bytes keep 60 or more
+LEAST_SHARE: Final = 1 / 3  # of the letters and digits that nothing covers
+JUDGED: Final = 240  # characters; a longer secret is not stronger for it
+WORD, NUMBER, DISGUISED, RUN = 3, 6, 6, 4  # the shortest that count
+DISGUISES: Final = str.maketrans("0134578@$!", "oleastbasi")  # p4ssw0rd
+DIGESTS: Final = {16: "md5", 20: "sha1", 28: "sha224", 32: "sha256", 48: "sha384", 64: "sha512"}
+EXPECTED: Final = ("cookie_secret", "my secret", "hello_tornado", "tornado", "session", "sessions")
+PRINTABLE: Final = frozenset(string.printable.encode())
+REPEATED: Final = re.compile(r"(.{2,}?)\1+")
+BETWEEN_SEPARATORS: Final = re.compile(r"(?<![^\W_])[^\W\d_]{2,15}(?![^\W_])")
+
+
+def weakness_of(secret: str) -> str | None:
+    """Why *secret* might be guessed, without a word of it; None when it looks random enough."""
+    if len(secret) < MIN_LENGTH or len(set(secret)) < MIN_DIFFERENT:
+        return f"{len(secret)} characters, {len(set(secret))} different ones"
+    if _period(secret) * 2 <= len(secret) or _bits(secret[:JUDGED]) < MIN_BITS:
+        return "it consists of words, sequences or repetitions"
+    for raw in _decoded(secret):
+        if PRINTABLE.issuperset(raw):
+            return "it is a text in another notation"
+        if _is_digest_of_a_word(raw):
+            return "it is the digest of a common word"
+    return None
+
+
+def _period(secret: str) -> int:
+    """The length of what *secret* repeats, the last time perhaps in part."""
+    borders = [0] * len(secret)
+    for place in range(1, len(secret)):
+        border = borders[place - 1]
+        while border and secret[border] != secret[place]:
+            border = borders[border - 1]
+        borders[place] = border + (secret[border] == secret[place])
+    return len(secret) - borders[-1]
+
+
+def _bits(secret: str) -> float:
+    """How many bits are in the letters and digits that nothing covers."""
+    covered = {place for start, end in _covered(secret) for place in range(start, end)}
+    all_of_it = [place for place, character in enumerate(secret) if character.isalnum()]
+    free = {secret[place] for place in all_of_it if place not in covered}
+    count = sum(place not in covered for place in all_of_it)
+    if count < len(all_of_it) * LEAST_SHARE or not free:
+        return 0
+    alphabets = (
+        string.digits,
+        string.digits + "abcdef",
+        string.digits + "ABCDEF",
+        string.ascii_lowercase + string.digits,
+        string.ascii_uppercase + string.digits,
+    )
+    size = min((len(one) for one in alphabets if free.issubset(one)), default=62)
+    return count * math.log2(size)
+
+
+def _covered(secret: str) -> Iterator[tuple[int, int]]:
+    """Where the words, sequences, walks and repetitions begin and end."""
+    from zxcvbn import matching  # noqa: PLC0415 - it takes a while, and most commands need no secret
+
+    words, lower = matching.RANKED_DICTIONARIES, secret.lower()
+    found = [
+        *matching.dictionary_match(lower, words),
+        *matching.reverse_dictionary_match(lower, words),
+    ]
+    for start, end in map(_span, found):
+        word = secret[start:end]
+        if _is_written_as_a_word(word) and len(word) >= (NUMBER if word.isdigit() else WORD):
+            yield start, end
+    for start, end in map(_span, matching.dictionary_match(lower.translate(DISGUISES), words)):
+        letters = sum(map(str.isalpha, secret[start:end]))
+        if end - start >= DISGUISED and letters * 2 >= end - start:
+            yield start, end
+    for start, end in map(
+        _span, [*matching.spatial_match(lower), *matching.sequence_match(secret)]
+    ):
+        if end - start >= RUN:
+            yield start, end
+    for repeated in REPEATED.finditer(secret):
+        yield repeated.start() + len(repeated[1]), repeated.end()
+    between = [one for one in BETWEEN_SEPARATORS.finditer(secret) if _is_written_as_a_word(one[0])]
+    if sum(len(one[0]) for one in between) * 2 > sum(map(str.isalnum, secret)):
+        yield from (one.span() for one in between)  # prose, in whichever language
+
+
+def _span(match: Mapping[str, Any]) -> tuple[int, int]:
+    return match["i"], match["j"] + 1
+
+
+def _is_written_as_a_word(word: str) -> bool:
+    """Random letters are rarely: word, WORD, Word, or without letters."""
+    return word in {word.lower(), word.upper(), word.capitalize()}
+
+
+def _decoded(secret: str) -> Iterator[bytes]:
+    """What *secret* may be written in."""
+    with suppress(ValueError):
+        yield bytes.fromhex(secret)
+    digits = secret.rstrip("=")
+    altchars = "-_" if set("-_") & set(digits) else None
+    with suppress(binascii.Error, ValueError):
+        yield base64.b64decode(digits + "=" * (-len(digits) % 4), altchars, validate=True)
+
+
+def _is_digest_of_a_word(raw: bytes) -> bool:
+    from zxcvbn import matching  # noqa: PLC0415 - as above
+
+    name = DIGESTS.get(len(raw))
+    if name is None:
+        return False
+    words = ["", *matching.RANKED_DICTIONARIES["passwords"], *EXPECTED]
+    return any(hashlib.new(name, word.encode()).digest() == raw for word in words)
