@@ -65,9 +65,10 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
     urls = [url for url in (settings.store.url, settings.login.accounts_url) if url is not None]
     if any(map(travels_unprotected, urls)) and not settings.store.allow_plaintext:
         yield Problem(
-            "sessions or accounts travel to the store without TLS and a check of its certificate",
+            "sessions or accounts travel to the store without TLS and a check of its certificate, or "
+            "an option of the URL may lead elsewhere",
             "use sslmode=verify-full (PostgreSQL), ssl=true (MariaDB) or rediss:// (Redis) in the "
-            "URL, or set store.allow_plaintext to true",
+            "URL, without options such as service, or set store.allow_plaintext to true",
         )
     if settings.server.metrics_token is not None:
         token = settings.server.metrics_token.get_secret_value()

@@ -1,6 +1,7 @@
 """Whether what a store is told and answers could be read or changed on the way to it."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, TypeAlias
@@ -16,13 +17,26 @@ YES: Final = {"true", "1", "yes"}
 VERIFYING_MODES: Final = {"verify-ca", "verify-full"}
 # MariaDB's options that do not weaken what ssl=true or ssl_ca asks for.
 HARMLESS: Final = {"ssl", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher"}
+# Options that lead nowhere else. Any other may: a file, a service or a whole connection string.
+OF_POSTGRESQL: Final = re.compile(
+    r"host|hostaddr|port|user|password|passfile|dbname|options|client_encoding|autocommit"
+    r"|(connect_|command_|tcp_user_)?timeout|(fallback_)?application_name|keepalives(_\w+)?"
+    r"|target_session_attrs|load_balance_hosts|channel_binding|require_auth|gssencmode"
+    r"|\w+_(cache_size|statement_lifetime|threshold)|direct_tls|ssl_m(in|ax)_protocol_version"
+    r"|ssl(mode|negotiation|cert|key|password|rootcert|crl|crldir|sni)?"
+)
+OF_MARIADB: Final = re.compile(
+    r"host|port|user|password|((connect|read|write)_)?timeout|charset|collation|use_unicode"
+    r"|max_allowed_packet|program_name|unix_socket|ssl(_ca|_capath|_cert|_key|_cipher)?"
+)
 
 
 def travels_unprotected(url: str) -> bool:
     """Whether a store is asked over a network without TLS, or without checking its certificate.
 
     A URL says the same thing in several ways. Each host in it must be this machine, or each word
-    in it about TLS must ask for a certificate that is checked.
+    in it about TLS must ask for a certificate that is checked. What this cannot judge counts as
+    unprotected: sentinels and the nodes of a cluster name other machines, and so may an option.
     """
     parts = urlsplit(url)
     kind, _, detail = parts.scheme.partition("+")
@@ -30,12 +44,17 @@ def travels_unprotected(url: str) -> bool:
     if kind in REDIS:
         if "unix" in (kind, detail):
             return False
-        return not (_are_here(_hosts(parts, {})) or _redis_verifies(kind, options))
+        is_here = not detail and _are_here(_hosts(parts, {}))
+        return not (is_here or _redis_verifies(kind, options))
     if kind in POSTGRESQL:
-        return not (_are_here(_postgresql_hosts(parts, options)) or _postgresql_verifies(options))
+        is_here = _are_here(_postgresql_hosts(parts, options))
+        is_safe = is_here or _postgresql_verifies(options)
+        return not (is_safe and all(map(OF_POSTGRESQL.fullmatch, options)))
     if kind in MARIADB:
-        is_here = "unix_socket" in options or _are_here(_hosts(parts, options))
-        return not (is_here or _mariadb_verifies(options))
+        is_at_socket = all(path.startswith("/") for path in options.get("unix_socket", [""]))
+        is_here = is_at_socket or _are_here(_hosts(parts, options))
+        is_safe = is_here or _mariadb_verifies(options)
+        return not (is_safe and all(map(OF_MARIADB.fullmatch, options)))
     return bool(parts.hostname)
 
 
@@ -62,11 +81,13 @@ def _hosts(parts: SplitResult, options: Options) -> list[str]:
 
 
 def _postgresql_hosts(parts: SplitResult, options: Options) -> list[str]:
-    if "service" in options:
-        return ["?"]  # a file says where that is
-    return _hosts(parts, options) or [
-        os.environ[name] for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE") if name in os.environ
-    ]
+    """What the URL names, and what the environment adds: an address replaces a host's own."""
+    named = _hosts(parts, options)
+    if not named:
+        named += filter(None, os.environ.get("PGHOST", "").split(","))
+    if "hostaddr" not in options:
+        named += filter(None, os.environ.get("PGHOSTADDR", "").split(","))
+    return ["?"] if "PGSERVICE" in os.environ else named  # a file says where that is
 
 
 def _are_here(hosts: Iterable[str]) -> bool:
@@ -95,5 +116,5 @@ def _postgresql_verifies(options: Options) -> bool:
 
 def _mariadb_verifies(options: Options) -> bool:
     said = {name for name in options if name.startswith(("ssl", "tls"))}
-    asks = bool(said & {"ssl", "ssl_ca", "ssl_capath"})
+    asks = any(all(options[name]) for name in said & {"ssl", "ssl_ca", "ssl_capath"})
     return asks and said <= HARMLESS and {*options.get("ssl", ["true"])} <= YES

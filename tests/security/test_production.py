@@ -172,7 +172,53 @@ def test_by_name_the_open_store_and_the_open_login_are_allowed(tmp_path: Path) -
         ("unix:///run/redis.sock", False),
         ("redis+cluster://127.0.0.1:1,10.0.0.5:2", True),
         ("rediss+cluster://10.0.0.5:1", False),
+        # Their nodes and masters may be anywhere.
+        ("redis+cluster://127.0.0.1:1", True),
+        ("redis+sentinel://127.0.0.1:1/sessions", True),
+        ("rediss+sentinel://10.0.0.5:1/sessions", False),
+        ("rediss+sentinel://10.0.0.5:1/sessions?ssl_cert_reqs=none", True),
+        # An option without a value asks for nothing.
+        ("mariadb://u:p@db.example/db?ssl_ca=", True),
+        ("mariadb://u:p@db.example/db?ssl_ca=/ca.pem&ssl_ca=", True),
+        ("mariadb://u:p@db.example/db?ssl_capath=", True),
+        ("mariadb://u:p@db.example/db?unix_socket=", True),
+        ("postgresql://u:p@db.example/db?sslmode=", True),
+        ("postgresql://u:p@db.example/db?host=", True),
+        # What leads elsewhere, or may.
+        ("postgresql:///db?conninfo=host%3Ddb.example", True),
+        ("postgresql://u:p@localhost/db?conninfo=host%3Ddb.example", True),
+        ("postgresql+asyncpg://u:p@localhost/db?dsn=postgresql://db.example/db", True),
+        ("postgresql://u:p@db.example/db?sslmode=verify-full&service=elsewhere", True),
+        ("postgresql://u:p@localhost/db?sslkeylogfile=/tmp/keys", True),
+        ("mariadb://u:p@localhost/db?read_default_file=/etc/elsewhere.cnf", True),
+        ("mariadb://u:p@localhost/db?read_default_group=elsewhere", True),
+        ("mariadb://u:p@db.example/db?ssl=true&read_default_file=/etc/elsewhere.cnf", True),
+        # What leads nowhere.
+        ("postgresql://u:p@localhost/db?application_name=lab&connect_timeout=3&timeout=2", False),
+        ("postgresql+asyncpg://localhost/db?prepared_statement_cache_size=0", False),
+        ("mariadb://u:p@localhost/db?charset=utf8mb4&timeout=2", False),
+        ("mariadb://u:p@db.example/db?ssl_ca=/ca.pem&ssl_cert=/c.pem&ssl_key=/k.pem", False),
     ],
 )
 def test_69_what_travels_in_the_clear(url: str, is_plain: bool) -> None:
+    assert travels_unprotected(url) is is_plain
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "is_plain"),
+    [
+        ("postgresql:///db", "PGHOST", True),
+        ("postgresql:///db", "PGHOSTADDR", True),
+        ("postgresql:///db", "PGSERVICE", True),
+        ("postgresql://localhost/db", "PGHOST", False),
+        ("postgresql://localhost/db", "PGHOSTADDR", True),
+        ("postgresql://localhost/db", "PGSERVICE", True),
+        ("postgresql://localhost/db?hostaddr=127.0.0.1", "PGHOSTADDR", False),
+        ("postgresql://db.example/db?sslmode=verify-full", "PGHOSTADDR", False),
+    ],
+)
+def test_69_the_environment_may_lead_a_postgresql_url_elsewhere(
+    url: str, variable: str, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "10.0.0.5")
     assert travels_unprotected(url) is is_plain
