@@ -65,8 +65,8 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
     urls = [url for url in (settings.store.url, settings.login.accounts_url) if url is not None]
     if any(map(travels_unprotected, urls)) and not settings.store.allow_plaintext:
         yield Problem(
-            "sessions or accounts travel to the store without TLS and a check of its certificate, or "
-            "an option of the URL may lead elsewhere",
+            "sessions or accounts travel to the store without TLS and a check of its certificate, "
+            "or an option of the URL may lead elsewhere",
             "use sslmode=verify-full (PostgreSQL), ssl=true (MariaDB) or rediss:// (Redis) in the "
             "URL, without options such as service, or set store.allow_plaintext to true",
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import pymysql
@@ -153,13 +154,24 @@ def redis_node(*options: str, files: Mapping[str, bytes] | None = None) -> Itera
 
 
 @contextmanager
-def redis_sentinel(master: int, *, port: int, password: str = "") -> Iterator[None]:
-    """A sentinel that watches over the server at *master* alone, and calls it `sessions`."""
+def redis_sentinel(
+    master: int, *, port: int, password: str = "", tls: Path | None = None
+) -> Iterator[None]:
+    """A sentinel that watches over the server at *master* alone, and calls it `sessions`.
+
+    With a directory *tls*, which holds cert.pem, key.pem and ca.pem, it and the master speak TLS.
+    """
     program = _program("redis-server", "redis-server")
     with TemporaryDirectory(prefix="sentinel-") as name:
         settings = Path(name) / "sentinel.conf"
+        certificates = [f"tls-{kind}-file {name}/{kind}.pem" for kind in ("cert", "key")]
+        certificates += [f"tls-ca-cert-file {name}/ca.pem", "tls-replication yes"]
+        speaks_tls = ["port 0", f"tls-port {port}", "tls-auth-clients no", *certificates]
+        for file in tls.iterdir() if tls else ():
+            shutil.copy(file, name)
         lines = [
-            *(f"port {port}", "bind 127.0.0.1", f"dir {name}"),
+            *(speaks_tls if tls else [f"port {port}"]),
+            *("bind 127.0.0.1", f"dir {name}"),
             f"sentinel monitor sessions 127.0.0.1 {master} 1",
             "sentinel down-after-milliseconds sessions 500",
             "sentinel failover-timeout sessions 3000",
@@ -168,7 +180,10 @@ def redis_sentinel(master: int, *, port: int, password: str = "") -> Iterator[No
         settings.write_text("\n".join(lines) + "\n")
         _give(Path(name), "redis")
         with _running([str(program), str(settings), "--sentinel"], "redis", Path(name)):
-            _wait_for(lambda: Redis(port=port, password=password or None).ping(), RedisError)
+            ask: dict[str, Any] = {"port": port, "password": password or None}
+            if tls:
+                ask |= {"host": "127.0.0.1", "ssl": True, "ssl_ca_certs": str(tls / "ca.pem")}
+            _wait_for(lambda: Redis(**ask).ping(), RedisError)
             yield
 
 

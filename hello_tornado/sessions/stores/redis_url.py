@@ -12,10 +12,11 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -73,19 +74,32 @@ def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
         )
     if not options.get("prefix", "a") or set(options.get("prefix", "")) & set("{}"):
         raise ConfigurationError("the prefix in a Redis URL is a word without braces")
-    if kind == "sentinel":
-        service, _, database = parts.path.strip("/").partition("/")
-        if not service:
-            raise ConfigurationError(
-                "a Redis URL with +sentinel names the service: redis+sentinel://host:26379/service"
-            )
-    elif options.keys() & set(SENTINEL_OPTIONS):
+    service, database = _service_and_database(parts)
+    if kind == "sentinel" and not service:
+        raise ConfigurationError(
+            "a Redis URL with +sentinel names the service: redis+sentinel://host:26379/service"
+        )
+    if kind != "sentinel" and options.keys() & set(SENTINEL_OPTIONS):
         raise ConfigurationError("only a Redis URL with +sentinel has the options sentinel_…")
-    else:
-        database = "" if "unix" in parts.scheme else parts.path.strip("/")
+    if (
+        options.keys() & set(TLS_OPTIONS)
+        and SCHEMES.get(parts.scheme.partition("+")[0]) != "rediss"
+    ):
+        raise ConfigurationError("only a Redis URL that begins with rediss has the options ssl_…")
     for value in (database or "0", options.get("db", "0"), options.get("wait_replicas", "0")):
         if not value.isdecimal():
             raise ConfigurationError(f"a Redis URL has {value!r} where a number belongs")
+
+
+def _service_and_database(parts: SplitResult) -> tuple[str, str]:
+    """What the path of a URL names; "" for what it does not."""
+    path = parts.path.strip("/")
+    if "unix" in parts.scheme:
+        return "", ""
+    if parts.scheme.endswith("+sentinel"):
+        service, _, database = path.partition("/")
+        return service, database
+    return "", path
 
 
 def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
@@ -113,23 +127,28 @@ def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
 
 
 def _client_of_sentinels(parts: SplitResult, limits: Mapping[str, Any], limit: float) -> Redis:
-    """The master of a service. Of several sentinels each has a part of the time to name it."""
-    user, _, hosts = parts.netloc.rpartition("@")
+    """The master of a service. Of several sentinels each has a part of the time to name it.
+
+    The user and the password are the master's. TLS holds for the sentinels, too.
+    """
+    user, at, hosts = parts.netloc.rpartition("@")
     sentinels = [urlsplit(f"//{host}") for host in hosts.split(",")]
-    service, _, database = parts.path.strip("/").partition("/")
-    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    service, database = _service_and_database(parts)
+    scheme = SCHEMES[parts.scheme.partition("+")[0]]
+    url = parts._replace(scheme=scheme, netloc=f"{user}{at}{sentinels[0].netloc}", path=database)
+    options: dict[str, Any] = dict(parse_url(url.geturl()))
+    options = {
+        name: options[name] for name in options.keys() - {"host", "port", "connection_class"}
+    }
     share = limit / (len(sentinels) + 1)
     asking = {**limits, "socket_connect_timeout": share, "socket_timeout": share}
     for name in SENTINEL_OPTIONS:
         if name in options:
             asking[name.removeprefix("sentinel_")] = options.pop(name)
-    credentials = urlsplit(f"//{user}@") if user else None
-    if credentials is not None:
-        options["username"] = unquote(credentials.username or "") or None
-        options["password"] = unquote(credentials.password or "") or None
-    if SCHEMES[parts.scheme.partition("+")[0]] == "rediss":
-        options["ssl"] = True
-    options["db"] = int(database or options.get("db", 0))
+    if scheme == "rediss":
+        tls = {name: options[name] for name in TLS_OPTIONS if name in options} | {"ssl": True}
+        options |= tls
+        asking |= tls
     known = [(str(one.hostname), one.port or SENTINEL_PORT) for one in sentinels]
     sentinel: Any = Sentinel
     client: Redis = sentinel(known, sentinel_kwargs=asking, **options, **limits).master_for(service)

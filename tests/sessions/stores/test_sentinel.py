@@ -4,9 +4,11 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import trustme
 from redis import Redis
 from services import free_port, redis_node, redis_sentinel
 
@@ -140,6 +142,46 @@ async def test_sentinels_and_the_master_have_passwords_of_their_own() -> None:
         assert quoted not in str(store)
         assert await store.load([make_record().key]) == {}
         await store.aclose()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> dict[str, bytes]:
+    """The files in a directory: an authority, and the key and the certificate of 127.0.0.1."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    return {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+
+@pytest.mark.gen_test
+async def test_with_tls_no_sentinel_is_asked_in_the_clear(
+    tmp_path: Path, certificates: dict[str, bytes]
+) -> None:
+    secure, port = free_port(), free_port()
+    tls = ["--tls-port", str(secure), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]
+    address = f"127.0.0.1:{port}/sessions"
+    with (
+        redis_node(*tls, "--tls-auth-clients", "no", files=certificates),
+        redis_sentinel(secure, port=port, tls=tmp_path),
+    ):
+        store = open_store(f"rediss+sentinel://{address}?ssl_ca_certs={tmp_path}/ca.pem")
+        assert await store.load([make_record().key]) == {}
+        await store.aclose()
+        for scheme in ("redis+sentinel", "rediss+sentinel"):  # in the clear; with an unknown CA
+            store = open_store(f"{scheme}://{address}?timeout=1")
+            with pytest.raises(StoreUnavailable):
+                await store.load([make_record().key])
+            await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "scheme", ["redis", "valkey", "unix", "redis+unix", "redis+cluster", "redis+sentinel"]
+)
+def test_options_of_tls_need_tls(scheme: str) -> None:
+    with pytest.raises(ConfigurationError, match="begins with rediss"):
+        open_store(f"{scheme}://127.0.0.1/sessions?ssl_ca_certs=/ca.pem")
 
 
 @pytest.mark.parametrize(
