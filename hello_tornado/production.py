@@ -2,8 +2,11 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from hello_tornado.guessable import weakness_of
@@ -18,6 +21,7 @@ from hello_tornado.settings import Loaded, Settings
 from hello_tornado.transport_security import is_loopback, travels_unprotected
 
 Check = Callable[[], object]
+YEAR: Final = timedelta(days=365)
 
 
 def refuse_what_is_dangerous(loaded: Loaded, *, is_debugging: bool = False) -> None:
@@ -52,15 +56,8 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
     settings = loaded.settings
     if is_debugging:
         yield Problem("--debug shows the inside of the program", "run it without --debug")
-    if not settings.server.proxies:
-        yield Problem(
-            "nobody speaks TLS for this server: cookies and passwords could be read on the way",
-            "put a proxy that does in front, and name its address in server.proxies",
-        )
-    if settings.cookie.secure is False:
-        yield Problem("browsers send the cookie over http, too", "set cookie.secure to auto")
-    if not settings.cookie.http_only:
-        yield Problem("scripts can read the cookie", "set cookie.http_only to true")
+    yield from _proxies(settings)
+    yield from _visitors(settings)
     yield from _open_login(loaded)
     urls = [url for url in (settings.store.url, settings.login.accounts_url) if url is not None]
     if any(map(travels_unprotected, urls)) and not settings.store.allow_plaintext:
@@ -78,6 +75,46 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
                 "make one with: python -m hello_tornado secret",
             )
     yield from _files_of_others(settings)
+
+
+def _proxies(settings: Settings) -> Iterator[Problem]:
+    if not settings.server.proxies:
+        yield Problem(
+            "nobody speaks TLS for this server: cookies and passwords could be read on the way",
+            "put a proxy that does in front, and name its address in server.proxies",
+        )
+    if _name_everybody(settings.server.proxies):
+        yield Problem(
+            "server.proxies names every address: anybody could say who they are and how they came",
+            "name only the addresses of your own proxies in server.proxies, such as 10.0.0.0/8",
+        )
+
+
+def _visitors(settings: Settings) -> Iterator[Problem]:
+    if settings.cookie.secure is False:
+        yield Problem("browsers send the cookie over http, too", "set cookie.secure to auto")
+    if not settings.cookie.http_only:
+        yield Problem("scripts can read the cookie", "set cookie.http_only to true")
+    if settings.session.save_uninitialized:
+        yield Problem(
+            "a session is stored for each request without a cookie: strangers could fill the store",
+            "set session.save_uninitialized to false",
+        )
+    hsts = settings.hsts
+    if hsts.preload and not (hsts.include_subdomains and (hsts.max_age or timedelta(0)) >= YEAR):
+        yield Problem(
+            "hsts.preload asks browsers' makers for what they refuse",
+            "set hsts.max_age to 365 days or more and hsts.include_subdomains to true, or "
+            "hsts.preload to false",
+        )
+
+
+def _name_everybody(proxies: Iterable[str]) -> bool:
+    named = [ip_network(proxy) for proxy in proxies]
+    four = [one for one in named if isinstance(one, IPv4Network)]
+    six = [one for one in named if isinstance(one, IPv6Network)]
+    lengths = [one.prefixlen for one in collapse_addresses(four)]
+    return 0 in lengths + [one.prefixlen for one in collapse_addresses(six)]
 
 
 def open_to_strangers(loaded: Loaded) -> Iterator[Problem]:

@@ -50,6 +50,11 @@ def refused(directory: Path, *arguments: str, **environment: str | None) -> list
         ("COOKIE_SECRET", "change this password " * 2, "sequences or repet", "secret --write"),
         ("SERVER__METRICS_TOKEN", "metrics", "metrics_token is too weak", "secret"),
         ("SERVER__PROXIES", None, "nobody speaks TLS", "server.proxies"),
+        ("SERVER__PROXIES", "0.0.0.0/0", "names every address", "server.proxies"),
+        ("SERVER__PROXIES", "10.0.0.1,::/0", "names every address", "server.proxies"),
+        ("SERVER__PROXIES", "0.0.0.0/1,128.0.0.0/1", "names every address", "server.proxies"),
+        ("SESSION__SAVE_UNINITIALIZED", "true", "fill the store", "session.save_uninitialized"),
+        ("HSTS__PRELOAD", "true", "hsts.preload", "hsts.max_age"),
         ("LOGIN__MODE", None, "anybody can log in", 'login.mode to "password", or to "open"'),
         ("COOKIE__SECURE", "false", "over http, too", "cookie.secure"),
         ("COOKIE__HTTP_ONLY", "false", "scripts can read", "cookie.http_only"),
@@ -222,3 +227,19 @@ def test_69_the_environment_may_lead_a_postgresql_url_elsewhere(
 ) -> None:
     monkeypatch.setenv(variable, "10.0.0.5")
     assert travels_unprotected(url) is is_plain
+
+
+@pytest.mark.parametrize(
+    ("max_age", "subdomains", "is_good"),
+    [("365d", "true", True), ("364d", "true", False), ("365d", "false", False)],
+)
+def test_preload_asks_for_what_the_lists_take(
+    tmp_path: Path, max_age: str, subdomains: str, is_good: bool
+) -> None:
+    hsts = {
+        "HELLO_TORNADO_HSTS__PRELOAD": "true",
+        "HELLO_TORNADO_HSTS__MAX_AGE": max_age,
+        "HELLO_TORNADO_HSTS__INCLUDE_SUBDOMAINS": subdomains,
+    }
+    done = run_command(tmp_path, "config", "check", **GOOD, **hsts)
+    assert (done.returncode == 0) is is_good, done.stderr
