@@ -49,7 +49,10 @@ def shown_name(given: str) -> str:
 
 def user_id_of(given: str) -> str:
     """What names that look alike by case, width, accents' encoding or blanks have in common."""
-    return _stable(without_joiners(shown_name(given)), _as_compared)
+    user_id = _stable(without_joiners(shown_name(given)), _as_compared)
+    if len(user_id) > MAX_NAME:  # a letter such as I with a dot above is two
+        raise _too_long(len(user_id))
+    return user_id
 
 
 def _stable(name: str, profile: object) -> str:

@@ -5,14 +5,15 @@ from typing import Final
 
 # A subscriber to IPv6 has a /64, often a /56, and a company or a tunnel a /48 with 65,536 of them.
 PREFIXES: Final = (64, 56, 48)
-NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: ends with an address of IPv4
+# RFC 6052 and RFC 8215: their addresses end with one of IPv4.
+NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 
 
 def networks_of(address: str) -> tuple[str, ...]:
     """The networks of *address* as texts, the narrowest first; of IPv4, the address alone.
 
-    An address of IPv4 written as IPv6 (IPv4-mapped, or of a NAT64) is that address of IPv4. What is
-    no address, such as the "" of a Unix socket, is a network of its own.
+    An address of IPv4 written as IPv6 (IPv4-mapped, of a NAT64 or 6to4) is that address of IPv4.
+    What is no address, such as the "" of a Unix socket, is a network of its own.
     """
     try:
         parsed = ip_address(address.partition("%")[0])
@@ -25,6 +26,6 @@ def networks_of(address: str) -> tuple[str, ...]:
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
-    if address in NAT64:
+    if any(address in network for network in NAT64):
         return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped
+    return address.ipv4_mapped or address.sixtofour

@@ -41,7 +41,7 @@ def address_of(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[st
         return _shortest(address)
     # From the right: what our own proxies have added, up to the first that is none of them.
     for forwarded in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-        if not _is_address(candidate := forwarded.strip()):
+        if not _is_address(candidate := _without_port(forwarded.strip())):
             break
         address = candidate
         if not _is_one_of((address,), proxies):
@@ -58,6 +58,14 @@ def networks(proxies: tuple[str, ...]) -> tuple[Network, ...]:
         raise ConfigurationError(
             f"proxies are addresses or networks such as 127.0.0.1 or 10.0.0.0/8: {error}"
         ) from None
+
+
+def _without_port(text: str) -> str:
+    """An address as some proxies write it: 192.0.2.1:49152 or [2001:db8::1]:49152."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    host, _, port = text.rpartition(":")
+    return host if port.isdecimal() and ":" not in host and host else text
 
 
 def _is_address(text: str) -> bool:

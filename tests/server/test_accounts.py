@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 
 from hello_tornado import migrate, passwords
 from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
+from hello_tornado.networks import networks_of
 from hello_tornado.passwords import (
     HASHER,
     JUDGED,
@@ -278,7 +279,11 @@ async def guesses_before(
     return most
 
 
-@pytest.mark.parametrize("prefix", ["::ffff:", "64:ff9b::"], ids=["mapped", "NAT64"])
+@pytest.mark.parametrize(
+    "prefix",
+    ["::ffff:", "64:ff9b::", "64:ff9b:1:2::"],
+    ids=["mapped", "NAT64", "a NAT64 of one's own"],
+)
 @pytest.mark.gen_test
 async def test_an_ipv4_address_written_as_ipv6_is_that_address(
     accounts: Accounts, prefix: str
@@ -288,6 +293,10 @@ async def test_an_ipv4_address_written_as_ipv6_is_that_address(
         assert await accounts.log_in("Ada", b"wrong", prefix + HERE) == Wrong()
     assert isinstance(await accounts.log_in("Ada", SECRET, HERE), Throttled)
     assert isinstance(await accounts.log_in("Ada", SECRET, prefix + THERE), Account)
+
+
+def test_a_6to4_network_is_its_address_of_ipv4() -> None:
+    assert networks_of("2002:cb00:7101:5::1") == ("203.0.113.1",)
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -96,7 +96,12 @@ joined_names = st.one_of(
 )
 
 
-@given(joined_names)
+def test_a_name_that_is_too_long_when_it_is_compared_is_refused_at_once() -> None:
+    with pytest.raises(BadName, match="at most 64 characters; this one has 80"):
+        user_id_of("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}" * 40)
+
+
+@given(joined_names | st.text("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}aA", max_size=MAX_NAME))
 def test_a_name_has_one_form_for_ever(text: str) -> None:
     try:
         user_id = user_id_of(text)
@@ -106,7 +111,7 @@ def test_a_name_has_one_form_for_ever(text: str) -> None:
     assert shown_name(shown_name(text)) == shown_name(text)
     assert user_id_of(shown_name(text)) == user_id
     assert user_id_of(f"  {text} ") == user_id
-    assert 0 < len(user_id) <= 255
+    assert 0 < len(user_id) <= MAX_NAME
 
 
 @given(st.text(min_size=MAX_NAME, max_size=2048))
