@@ -1,5 +1,6 @@
 """A connection to the session database outside of the event loop, for upgrades and commands."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,15 +39,18 @@ def transaction(url: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def connected(url: str) -> Iterator[Connection]:
-    """A connection to the database; what goes wrong on it is a `Problem`."""
+def connected(url: str, *, to_look: bool = False) -> Iterator[Connection]:
+    """A connection to the database; what goes wrong on it is a `Problem`.
+
+    *to_look* opens a file of SQLite for reading only, so that it stays as it is to the last byte.
+    """
     if not has_schema(url):
         scheme, found, _ = url.partition("://")
         raise Problem(
             f"a {scheme} store has no schema" if found else "store.url is no URL",
             "db commands are for SQL databases; name one in store.url: sqlite:///var/sessions.db",
         )
-    engine = _engine(blocking_target_of(url))
+    engine = _engine(blocking_target_of(url), to_look=to_look)
     try:
         with _connect(engine, url).execution_options(isolation_level="AUTOCOMMIT") as connection:
             _check_binary_log(connection)
@@ -61,8 +65,13 @@ def connected(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _engine(target: Target) -> Engine:
+def _engine(target: Target, *, to_look: bool) -> Engine:
     """A synchronous engine: there is nobody to wait for an upgrade but its caller."""
+    if target.url.get_backend_name() == "sqlite" and to_look:
+        read_only = f"{Path(str(target.url.database)).absolute().as_uri()}?mode=ro"
+        return create_engine(
+            "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(read_only, uri=True)
+        )
     if target.url.get_backend_name() == "sqlite":
         make_private_file(Path(str(target.url.database)))
         return sqlite_engine(target.url)

@@ -16,7 +16,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, inspect, text
 
 from hello_tornado.database import connected, transaction
-from hello_tornado.problem import Problem
+from hello_tornado.problem import Missing, Problem
 from hello_tornado.resources import resource
 from hello_tornado.sessions.stores.schema import metadata as sessions_metadata
 from hello_tornado.sessions.stores.schema import sessions
@@ -68,10 +68,9 @@ class Schema:
 
 def state(url: str) -> Schema:
     """Where the database stands; looking changes nothing, and makes no file."""
-    parsed = parse(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+    if _missing_file(url) is not None:
         return Schema(None, _head(), is_known=True)
-    with connected(url) as connection:
+    with connected(url, to_look=True) as connection:
         return schema_of(connection)
 
 
@@ -94,6 +93,13 @@ def upgrade(url: str, revision: str = "head") -> Path | None:
 
 def downgrade(url: str, revision: str) -> Path | None:
     """Take the schema back to *revision* ("base": no tables at all); returns the backup."""
+    if (path := _missing_file(url)) is not None:
+        raise Missing(f"there is no database {path}", "set store.url to the one that is meant")
+    if state(url).current is None:
+        raise Missing(
+            "the database has no schema of ours, and so there is nothing to take back",
+            "set store.url to the one that is meant",
+        )
     with transaction(url) as connection:
         before = schema_of(connection)
         if not before.is_known:
@@ -105,8 +111,15 @@ def downgrade(url: str, revision: str) -> Path | None:
 
 def differences(url: str) -> list[Any]:
     """In what the database's tables differ from the ones that the code describes."""
-    with connected(url) as connection:
+    with connected(url, to_look=True) as connection:
         return list(compare_metadata(_migration_context(connection), TABLES))
+
+
+def _missing_file(url: str) -> Path | None:
+    """The file of a SQLite database that is not there."""
+    parsed = parse(url)
+    path = Path(str(parsed.database))
+    return path if parsed.get_backend_name() == "sqlite" and not path.exists() else None
 
 
 def run_migrations(connection: Connection) -> None:
@@ -180,7 +193,9 @@ def _foreign(connection: Connection) -> str | None:
     if not inspect(connection).has_table(sessions.name):
         return None
     found = compare_metadata(_migration_context(connection), TABLES)
-    foreign = [change for change in found if change[0] not in {"add_index", "add_table"}]
+    # A list holds the changes of one column.
+    changes = [one for change in found for one in (change if type(change) is list else [change])]
+    foreign = [change for change in changes if change[0] not in {"add_index", "add_table"}]
     return f"there is a table {sessions.name} that is not ours: {foreign[0]}" if foreign else None
 
 

@@ -29,3 +29,9 @@ guesses: Final = Table(
     Column("free_at", BigInteger, nullable=False),
     Index(None, "free_at"),
 )
+
+
+def columns_of(table: str) -> frozenset[str]:
+    """The names of the columns of one of our tables."""
+    tables = {**sessions_metadata.tables, **metadata.tables}
+    return frozenset(tables[table].columns.keys())

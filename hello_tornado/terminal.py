@@ -56,10 +56,10 @@ def with_manager(
     return asyncio.run(run())
 
 
-def check_database(url: str) -> None:
-    """Raise unless the database of this URL is there, with the schema of this program.
+def check_database(url: str, table: str = "sessions") -> None:
+    """Raise unless the database of this URL is there, with our *table*.
 
-    Looking never makes one. SQLite's schema is brought up to date when the server starts.
+    Looking makes nothing, and changes nothing in a database of others.
     """
     from hello_tornado.database import has_schema
 
@@ -75,10 +75,38 @@ def check_database(url: str) -> None:
                 "set store.url to the one that is meant, or make it: "
                 "python -m hello_tornado db upgrade",
             )
+        _check_sqlite(path, table)
         return
     from hello_tornado import migrate
 
     migrate.state(url).check()
+
+
+def _check_sqlite(path: Path, table: str) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    from hello_tornado.tables import columns_of
+
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            found = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+    except sqlite3.Error as error:
+        raise Problem(
+            f"{path} cannot be read as a database: {error}",
+            "set store.url to the one that is meant, or restore a backup",
+        ) from None
+    if not found:
+        raise Missing(
+            f"the database {path} has no table {table}",
+            "set store.url to the one that is meant, or make its tables: "
+            "python -m hello_tornado db upgrade",
+        )
+    if not found >= columns_of(table):
+        raise Problem(
+            f"the table {table} of {path} is not ours, or not up to date",
+            "set store.url to the one that is meant, or run: python -m hello_tornado db upgrade",
+        )
 
 
 def print_json(value: Any) -> None:

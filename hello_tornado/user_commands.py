@@ -157,12 +157,12 @@ def _with_accounts(
         raise Problem(
             "nobody has an account: login.mode is open", "set login.mode to password first"
         )
-    if not (makes_database and upgrades_itself(url)):
-        check_database(url)
-    if upgrades_itself(url):
+    if makes_database and upgrades_itself(url):
         from hello_tornado import migrate
 
         migrate.upgrade(url)
+    else:
+        check_database(url, "users")
 
     async def run() -> T:
         from hello_tornado.accounts import Accounts

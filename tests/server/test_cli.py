@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,7 @@ def test_sqlite_without_a_file_has_no_schema_to_upgrade(tmp_path: Path, url: str
 
 @pytest.mark.parametrize("command", ["upgrade", "downgrade"])
 def test_a_revision_that_is_none_is_named(tmp_path: Path, command: str) -> None:
+    printed(tmp_path, "db", "upgrade")
     cause, _ = failed(tmp_path, "db", command, "nonsense")
     assert "nonsense" in cause
 
@@ -219,6 +221,48 @@ def test_a_command_makes_no_database(tmp_path: Path, command: tuple[str, ...]) -
     cause, cure = failed(tmp_path, *command, code=4, **password)
     assert cause == "there is no database var/sessions.db"
     assert "store.url" in cure
+    assert list(tmp_path.iterdir()) == []
+
+
+OTHERS = {
+    "an empty file": "",
+    "somebody's database": "CREATE TABLE recipes (name TEXT); INSERT INTO recipes VALUES ('cake')",
+    "another table of that name": (
+        "CREATE TABLE sessions (year INTEGER); CREATE TABLE users (name TEXT)"
+    ),
+}
+
+
+@pytest.mark.parametrize("script", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize(
+    "command", [*READING, ("db", "downgrade", "base"), ("db", "check")], ids=" ".join
+)
+def test_a_command_leaves_a_database_of_others_as_it_is(
+    tmp_path: Path, command: tuple[str, ...], script: str
+) -> None:
+    path = tmp_path / "var" / "sessions.db"
+    path.parent.mkdir()
+    path.touch(mode=0o600)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(script)
+    before = path.read_bytes()
+    done = run_command(tmp_path, *command, HELLO_TORNADO_LOGIN__MODE="password")
+    assert done.returncode in {2, 4}, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Flour, sugar, eggs\n" * 100)
+    url = {"HELLO_TORNADO_STORE__URL": "sqlite:///notes.txt"}
+    cause, _ = failed(tmp_path, "sessions", "list", **url)
+    assert cause == "notes.txt cannot be read as a database: file is not a database"
+
+
+def test_a_downgrade_makes_no_database(tmp_path: Path) -> None:
+    cause, _ = failed(tmp_path, "db", "downgrade", "base", code=4)
+    assert cause == "there is no database var/sessions.db"
     assert list(tmp_path.iterdir()) == []
 
 
