@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, count, islice
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.record import AGAIN, Again
@@ -25,6 +25,8 @@ __all__ = ["AGAIN", "Again", "Gather"]
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
+
+IN_A_ROW: Final = 32
 
 Line: TypeAlias = list[tuple[Q, asyncio.Future[A], float]]
 """Questions, each with its future and its deadline, in the order in which they came."""
@@ -205,14 +207,20 @@ class Gather(Generic[K, Q, A]):
 class Direct(Generic[K, Q, A]):
     """Asks each question by itself, as `Gather` does: for a store that never waits.
 
-    Nobody else runs before its answer is there, so there is nothing to gather and to limit.
+    There is nothing to gather and to limit. Who asks again and again lets others run meanwhile:
+    one of `IN_A_ROW` questions gives way to the event loop.
     """
 
     def __init__(self, call: Call[Q, A]) -> None:
         self._call = call
+        self._left = IN_A_ROW
 
     async def __call__(self, _key: K, question: Q) -> A:
         """The answer to *question*."""
+        self._left -= 1
+        if self._left == 0:
+            self._left = IN_A_ROW
+            await asyncio.sleep(0)
         while True:
             (answer,) = await self._call([question])
             if isinstance(answer, Exception):

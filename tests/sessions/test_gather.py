@@ -271,3 +271,10 @@ async def test_what_is_asked_directly_is_asked_again_until_it_has_an_answer() ->
     with pytest.raises(LookupError):
         await direct(2, 2)
     assert not answers
+
+
+async def test_who_asks_directly_again_and_again_lets_others_run() -> None:
+    direct, is_over = asking(MemoryStore(), Doubler(), once), asyncio.Event()
+    asyncio.get_running_loop().call_soon(is_over.set)
+    while not is_over.is_set():
+        assert await direct(1, 1) == 2
