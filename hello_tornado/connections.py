@@ -55,7 +55,7 @@ class PoliteServer(HTTPServer):
         if len(self._streams) >= self._max_connections:
             self._streams = dict.fromkeys(one for one in self._streams if not one.closed())
         if len(self._streams) >= self._max_connections:
-            busy = {one for key, one in self._served.items() if key not in self._idle}
+            busy = {*self._served.values()}.difference(self._waiting())
             (next((one for one in self._streams if one not in busy), stream)).close()
         if not stream.closed():
             self._streams[stream] = None
@@ -112,9 +112,17 @@ class PoliteServer(HTTPServer):
             await self._changed.wait()
 
     def _close_idle(self) -> None:
-        for stream in [*self._idle.values()]:
+        for stream in self._waiting():
             if not _has_received(stream):
                 stream.close()
+
+    def _waiting(self) -> list[IOStream]:
+        """The connections that can be closed without a request being carried out unanswered.
+
+        A stream that reads no more has been closed, or has a request's head that Tornado's
+        coroutine is about to take; it would be carried out after the connection is gone.
+        """
+        return [stream for stream in self._idle.values() if stream.reading()]
 
 
 class _Noticing(HTTPMessageDelegate):

@@ -1,5 +1,6 @@
 """A server that stops answers what it has carried out, whatever its clients do meanwhile."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -13,6 +14,10 @@ from threading import Event
 
 import pytest
 from running import Server, received, running_server
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+
+from hello_tornado.connections import PoliteServer
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 CLIENTS = 16
@@ -82,6 +87,80 @@ def test_nothing_that_was_carried_out_goes_unanswered(
         for client, cookie in zip(clients, cookies, strict=True):
             data = json.loads(server.request("GET", "/api/session", cookie=cookie)[2])["data"]
             assert data["n"] == client.answered
+
+
+REQUEST = b"POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+
+
+class Count(RequestHandler):
+    def initialize(self, carried_out: list[int]) -> None:
+        self._carried_out = carried_out
+
+    def post(self) -> None:
+        self._carried_out.append(1)
+        self.write("ok")
+
+
+class Client:
+    """Sends a request, reads the answer, and sends another one."""
+
+    async def connect(self, port: int) -> None:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
+        self._writer.write(REQUEST)
+        await self._reader.readuntil(b"ok")
+
+    def send(self) -> None:
+        self._writer.write(REQUEST)
+
+    async def answers(self) -> int:
+        try:
+            return 1 + (await self._reader.read()).count(b"ok")
+        except ConnectionResetError:
+            return 1
+        finally:
+            self._writer.close()
+
+
+def counting() -> tuple[PoliteServer, int, list[int]]:
+    carried_out: list[int] = []
+    server = PoliteServer(Application([("/count", Count, {"carried_out": carried_out})]))
+    listening, port = bind_unused_port()
+    server.add_socket(listening)
+    return server, port, carried_out
+
+
+@pytest.mark.gen_test
+async def test_at_every_turn_of_a_drain_what_was_carried_out_is_answered() -> None:
+    """Each turn of the event loop brings the next request of another connection."""
+    server, port, carried_out = counting()
+    clients = [Client() for _ in range(24)]
+    for client in clients:
+        await client.connect(port)
+    for client in clients[:6]:
+        client.send()
+        await asyncio.sleep(0)
+    draining = asyncio.ensure_future(server.drain())
+    for client in clients[6:]:
+        client.send()
+        await asyncio.sleep(0)
+    await draining
+    assert sum([await client.answers() for client in clients]) == len(carried_out)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("turns", range(16))
+async def test_a_connection_makes_no_room_when_its_request_has_come(turns: int) -> None:
+    server, port, carried_out = counting()
+    server.limit(1)
+    client = Client()
+    await client.connect(port)
+    client.send()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    _, newcomer = await asyncio.open_connection("127.0.0.1", port)
+    newcomer.close()
+    await server.drain()
+    assert await client.answers() == len(carried_out)
 
 
 @pytest.fixture
