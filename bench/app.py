@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
-from hello_tornado import event_loop, garbage
+from hello_tornado import runtime
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
-from hello_tornado.sessions.ids import SessionId, key_of
-from hello_tornado.sessions.record import Swap
+from hello_tornado.sessions.records.ids import SessionId, key_of
+from hello_tornado.sessions.records.record import Swap
 
 GREETING = "Hello Ada"
 
@@ -128,9 +128,9 @@ def application(url: str) -> Application:
 
 async def main(url: str, port: str) -> None:
     HTTPServer(application(url)).listen(int(port), "127.0.0.1")
-    garbage.spare_requests()
+    runtime.spare_requests()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    event_loop.installed().run(main(*sys.argv[1:]))
+    runtime.fastest_loop().run(main(*sys.argv[1:]))

@@ -24,14 +24,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from hello_tornado import garbage, migrate
-from hello_tornado.database import connected
+from hello_tornado import runtime
+from hello_tornado.database import migrate
+from hello_tornado.database.connection import connected
 from hello_tornado.sessions import SessionManager, open_store
-from hello_tornado.sessions.actions import Issue
-from hello_tornado.sessions.ids import SessionId, SessionKey, new_handle
-from hello_tornado.sessions.lifetimes import MICROSECOND
-from hello_tornado.sessions.manager import system_clock
-from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId, SessionKey, new_handle
+from hello_tornado.sessions.records.lifetimes import MICROSECOND, system_clock
+from hello_tornado.sessions.records.record import SessionRecord, Swap
 from hello_tornado.sessions.stores import Store
 
 AT_ONCE = 1000
@@ -152,7 +152,7 @@ async def purging(store: Store, size: int, count: int, seconds: int) -> dict[str
     manager = SessionManager(store, hooks=())
     ids = await visitors(manager)
     await fill(store, range(size, size + count), -DAY - size - count)
-    garbage.spare_requests()  # as our server does
+    runtime.spare_requests()  # as our server does
     before = p99(await latencies(manager, ids, asyncio.sleep(seconds)))
     begun = time.perf_counter()
     during = p99(await latencies(manager, ids, manager.purge()))

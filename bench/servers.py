@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 
 HERE = Path(__file__).parent
 PEERS = HERE / "peers"

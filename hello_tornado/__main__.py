@@ -1,5 +1,5 @@
 """What `python -m hello_tornado` runs."""
 
-from hello_tornado.cli import main
+from hello_tornado.cli.main import main
 
 main()

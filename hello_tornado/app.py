@@ -6,9 +6,11 @@ from weakref import WeakSet
 from tornado.routing import URLSpec
 from tornado.web import Application, url
 
-from hello_tornado.accounts import Accounts
+from hello_tornado import resource
+from hello_tornado.accounts.accounts import Accounts
 from hello_tornado.bodies import BoundedApplication
-from hello_tornado.databases import store_name
+from hello_tornado.config.settings import Settings
+from hello_tornado.database.databases import store_name
 from hello_tornado.handlers.account import ConfirmingHandler
 from hello_tornado.handlers.api import (
     AnonymousLimits,
@@ -29,11 +31,9 @@ from hello_tornado.handlers.metrics import MetricsHandler
 from hello_tornado.handlers.password import PasswordHandler
 from hello_tornado.handlers.socket import SocketHandler
 from hello_tornado.rates import Rate
-from hello_tornado.resources import resource
 from hello_tornado.sessions import SessionManager
-from hello_tornado.sessions.handlers import account_routes
 from hello_tornado.sessions.metrics import SessionMetrics
-from hello_tornado.settings import Settings
+from hello_tornado.sessions.web.account.handlers import account_routes
 
 MAX_MESSAGE_BYTES = 64 * 1024
 PING_SECONDS = 30  # more often than proxies cut who is silent

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from hello_tornado.config.settings import Settings
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Store
-from hello_tornado.settings import Settings
 
 
 def make_manager(settings: Settings, store: Store, **options: Any) -> SessionManager:

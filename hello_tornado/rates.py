@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import Final
 
-from hello_tornado.networks import networks_of
-from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.accounts.networks import networks_of
+from hello_tornado.sessions.records.lifetimes import MICROSECOND
 
 MINUTE: Final = timedelta(minutes=1) // MICROSECOND
 MOST_BUCKETS: Final = 10_000

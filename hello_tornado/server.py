@@ -13,16 +13,17 @@ from tornado import version as tornado_version
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from hello_tornado import __version__, event_loop, garbage, migrate
+from hello_tornado import __version__, runtime
+from hello_tornado.config.durations import words
+from hello_tornado.config.secret import cookie_secret
+from hello_tornado.config.settings import Loaded, Settings
 from hello_tornado.connections import PoliteServer, connections_allowed
-from hello_tornado.database import has_schema
-from hello_tornado.databases import store_name
-from hello_tornado.durations import words
+from hello_tornado.database import migrate
+from hello_tornado.database.connection import has_schema
+from hello_tornado.database.databases import store_name
 from hello_tornado.handlers.in_flight import InFlight
 from hello_tornado.problem import Problem
-from hello_tornado.secret import cookie_secret
 from hello_tornado.service import Service, prepare_schema
-from hello_tornado.settings import Loaded, Settings
 
 logger = logging.getLogger("hello_tornado.server")
 
@@ -56,7 +57,7 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
     try:
         await service.start()
         server.add_sockets(sockets)
-        garbage.spare_requests()
+        runtime.spare_requests()
         if lifeline is None:
             store = str(service.manager.store)
             announce(loaded, store, sockets[0].getsockname(), backup, console)
@@ -106,7 +107,7 @@ def announce(
     ]
     count = settings.server.processes
     company = f"{count} processes, " if count > 1 else ""
-    loop = event_loop.installed().name
+    loop = runtime.fastest_loop().name
     console.print(f"hello_tornado {__version__}, Tornado {tornado_version}, {loop}")
     console.print(f"   listening http://{shown_host}:{port}/  ({company}Ctrl+C stops)")
     console.print(f"   sessions  {store_name(settings)} {store}{schema}")

@@ -4,23 +4,22 @@ from pathlib import Path
 
 from tornado.web import Application
 
-from hello_tornado import migrate
-from hello_tornado.accounts import Accounts
+from hello_tornado.accounts.accounts import Accounts
 from hello_tornado.app import make_app
-from hello_tornado.databases import accounts_url, database_urls, upgrades_itself
+from hello_tornado.config.secret import cookie_secret
+from hello_tornado.config.settings import Settings
+from hello_tornado.database import migrate
+from hello_tornado.database.databases import accounts_url, database_urls, upgrades_itself
 from hello_tornado.handlers.health import Remembered
 from hello_tornado.managers import make_manager
-from hello_tornado.secret import cookie_secret
+from hello_tornado.remote_sign_out import SignedOut
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import Hook, Purged, SessionEvent
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.manager import system_clock
 from hello_tornado.sessions.metrics import SessionMetrics
-from hello_tornado.sessions.stores.sql import SqlStore
-from hello_tornado.sessions.stores.sql_database import SqlDatabase
-from hello_tornado.settings import Settings
-from hello_tornado.signed_out import SignedOut
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.stores.sql.database import SqlDatabase
+from hello_tornado.sessions.stores.sql.store import SqlStore
 
 NO_SESSION = SessionKey(bytes(32))
 
@@ -32,7 +31,7 @@ class Service:
         self._settings = settings
         self.metrics = SessionMetrics()
         store = open_store(settings.store.url)
-        hooks = [without_empty_purges(EventLog(system_clock)), self.metrics]
+        hooks = [without_empty_purges(EventLog()), self.metrics]
         self.manager = make_manager(settings, self.metrics.observed(store), hooks=hooks)
         url = accounts_url(settings)
         self.accounts = None if url is None else Accounts.from_url(url)

@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 from prometheus_client.multiprocess import mark_process_dead
 from rich.console import Console
 
+from hello_tornado.config.secret import cookie_secret
+from hello_tornado.config.settings import Loaded
 from hello_tornado.handlers.metrics import SHARED
 from hello_tornado.problem import Problem
-from hello_tornado.secret import cookie_secret
 from hello_tornado.server import (
     DRAIN_SECONDS,
     announce,
@@ -28,7 +29,6 @@ from hello_tornado.server import (
 )
 from hello_tornado.service import prepare_schema
 from hello_tornado.sessions import open_store
-from hello_tornado.settings import Loaded
 
 logger = logging.getLogger("hello_tornado.supervisor")
 

@@ -1,13 +1,14 @@
-"""Runs the migrations: on the connection that hello_tornado.migrate gives, or on one of its own."""
+"""Runs the migrations: on the connection that database/migrate.py gives, or on one of its own."""
 
 from alembic import context
 
-from hello_tornado import database, migrate
+from hello_tornado.database import migrate
+from hello_tornado.database.connection import transaction
 
 if (connection := context.config.attributes.get("connection")) is not None:
     migrate.run_migrations(connection)
 else:  # plain `alembic …` in the checkout
-    from hello_tornado.settings import load_settings
+    from hello_tornado.config.settings import load_settings
 
-    with database.transaction(load_settings().settings.store.url) as own:
+    with transaction(load_settings().settings.store.url) as own:
         migrate.run_migrations(own)

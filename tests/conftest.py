@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.records.lifetimes import MICROSECOND
 from hello_tornado.sessions.testing import NOW
 
 pytest_plugins = ["services", "every_store", "browsing"]

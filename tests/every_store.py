@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 
 SHARED = ["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"]

@@ -34,15 +34,15 @@ PRIVATE = {
     "hello_tornado/handlers/api.py": {"_unimplemented_method"},
     "hello_tornado/handlers/base.py": {"_unimplemented_method"},
     "hello_tornado/bodies.py": {"_request_summary"},
-    "hello_tornado/sessions/cross_site.py": {
+    "hello_tornado/sessions/web/xsrf.py": {
         "_check_cross_origin",
         "_decode_xsrf_token",
         "_get_raw_xsrf_token",
         "_origin_matches_host",
         "_xsrf_token",
     },
-    "hello_tornado/sessions/exclusive.py": {"_execute"},
-    "hello_tornado/sessions/web.py": {
+    "hello_tornado/sessions/web/exclusive.py": {"_execute"},
+    "hello_tornado/sessions/web/mixin.py": {
         "_execute",
         "_finished",
         "_handle_request_exception",
@@ -50,7 +50,7 @@ PRIVATE = {
         "_headers_written",
         "_request_summary",
     },
-    "hello_tornado/sessions/websocket.py": {"_accept_connection"},
+    "hello_tornado/sessions/web/websocket.py": {"_accept_connection"},
 }
 # Of the same name in a class of ours that is none of Tornado's.
 OURS = {"_connections", "_delegate", "_open", "_waiting"}

@@ -7,8 +7,8 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Conflict, Outcome, Saved, SessionRecord, Swap
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import Conflict, Outcome, Saved, SessionRecord, Swap
 
 SELDOM = 0.2
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.load import with_children
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 
 START_SECONDS = 60
 DISK = "size=700m"

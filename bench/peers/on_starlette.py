@@ -14,7 +14,7 @@ from starsessions.session import regenerate_session_id
 from starsessions.stores.base import SessionStore
 from starsessions.stores.redis import RedisStore
 
-from hello_tornado import garbage
+from hello_tornado import runtime
 
 
 async def bare(_request: Request) -> PlainTextResponse:
@@ -72,5 +72,5 @@ def application(url: str) -> Starlette:
 
 if __name__ == "__main__":
     served = application(sys.argv[1])
-    garbage.spare_requests()  # as our server does
+    runtime.spare_requests()  # as our server does
     uvicorn.run(served, port=int(sys.argv[2]), log_level="warning")

@@ -4,7 +4,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from hello_tornado import garbage
+from hello_tornado import runtime
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]
@@ -20,5 +20,5 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        garbage.spare_requests()  # as our server does
+        runtime.spare_requests()  # as our server does
         return self._application

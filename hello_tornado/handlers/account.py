@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from hello_tornado.handlers.base import BaseHandler
-from hello_tornado.sessions.lifetimes import datetime_of
+from hello_tornado.sessions.records.lifetimes import datetime_of
 
 
 class ConfirmingHandler(BaseHandler):

@@ -7,12 +7,12 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from tornado.web import HTTPError
 
-from hello_tornado.durations import words
+from hello_tornado.config.durations import words
 from hello_tornado.handlers.base import EXPLANATIONS, BaseHandler
 from hello_tornado.rates import Rate
 from hello_tornado.sessions.errors import SerializationError, SessionTooLarge
-from hello_tornado.sessions.manager import MAX_BYTES
-from hello_tornado.sessions.serializers import to_json
+from hello_tornado.sessions.manager.manager import MAX_BYTES
+from hello_tornado.sessions.records.serializers import to_json
 
 MAX_KEY: Final = 200
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import unicodedata
 from collections.abc import Awaitable
 from http import HTTPStatus
 from types import TracebackType
@@ -11,8 +12,7 @@ from urllib.parse import urlencode
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from hello_tornado.bodies import TOO_LARGE
-from hello_tornado.durations import words
-from hello_tornado.handlers.text import isolated, shown
+from hello_tornado.config.durations import words
 from hello_tornado.sessions import SessionMixin
 
 SECURITY_HEADERS: Final = {
@@ -30,6 +30,7 @@ SECURITY_HEADERS: Final = {
 LOCAL_PATH: Final = re.compile(
     r"/(?![/\\])(?!.*%(?:[01][0-9a-f]|7f))[\x21-\x5b\x5d-\x7e]{0,2000}", re.IGNORECASE
 )
+RIGHT_TO_LEFT: Final = {"R", "AL", "AN"}
 EXPLANATIONS: Final = {
     400: "The request could not be understood.",
     403: "You are not allowed to do this from here.",
@@ -247,3 +248,14 @@ class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
         if url_path == "favicon.ico":
             return "icon.svg"
         return super().parse_url_path(url_path)
+
+
+def isolated(text: str) -> str:
+    """*text* so that its direction, from right to left say, does not spread to what is around."""
+    is_other = any(unicodedata.bidirectional(one) in RIGHT_TO_LEFT for one in text)
+    return f"\u2068{text}\u2069" if is_other else text
+
+
+def shown(text: str) -> str:
+    """*text* as a page can carry it: UTF-8 has no form for a lone surrogate."""
+    return text.encode(errors="backslashreplace").decode()

@@ -6,9 +6,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from hello_tornado.cures import cure_of
 from hello_tornado.handlers.base import PlainHandler
 from hello_tornado.problem import Problem
+from hello_tornado.remedies import cure_of
 from hello_tornado.sessions.errors import StoreError
 
 SECONDS: Final = 1.0

@@ -3,9 +3,8 @@
 import json
 from typing import Any
 
-from hello_tornado.handlers.base import BaseHandler
-from hello_tornado.handlers.text import shown
-from hello_tornado.sessions.serializers import to_json
+from hello_tornado.handlers.base import BaseHandler, shown
+from hello_tornado.sessions.records.serializers import to_json
 
 
 class HomeHandler(BaseHandler):

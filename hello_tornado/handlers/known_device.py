@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Final
 
 from hello_tornado.handlers.base import BaseHandler
-from hello_tornado.sessions.ids import SessionId
-from hello_tornado.sessions.keyring import Keyring
+from hello_tornado.sessions.carriers.signing import Keyring
+from hello_tornado.sessions.records.ids import SessionId
 
 NAME: Final = "known-device"
 REMEMBERED: Final = timedelta(days=180)

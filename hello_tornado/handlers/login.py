@@ -5,13 +5,12 @@ from typing import Literal, TypeAlias
 
 from tornado.web import HTTPError
 
-from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
-from hello_tornado.durations import words
-from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler
+from hello_tornado.accounts.accounts import Account, Accounts, Throttled, Wrong
+from hello_tornado.accounts.passwords import PasswordsBusy
+from hello_tornado.accounts.usernames import MAX_NAME, BadName, shown_name, user_id_of
+from hello_tornado.config.durations import words
+from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler, shown
 from hello_tornado.handlers.known_device import known_device, remember_device
-from hello_tornado.handlers.text import shown
-from hello_tornado.names import MAX_NAME, BadName, shown_name, user_id_of
-from hello_tornado.passwords import PasswordsBusy
 
 # What an error is about, and so what the page marks.
 Wrongness: TypeAlias = Literal["username", "form"] | None

@@ -4,12 +4,12 @@ from http import HTTPStatus
 
 from tornado.web import authenticated
 
-from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
-from hello_tornado.durations import words
+from hello_tornado.accounts.accounts import Account, Accounts, Throttled, Wrong
+from hello_tornado.accounts.passwords import PasswordsBusy
+from hello_tornado.config.durations import words
 from hello_tornado.handlers.base import BaseHandler
 from hello_tornado.handlers.known_device import known_device
 from hello_tornado.handlers.login import BUSY, raw_argument
-from hello_tornado.passwords import PasswordsBusy
 
 WRONG = "This is not your current password."
 

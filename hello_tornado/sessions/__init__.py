@@ -1,20 +1,55 @@
-"""Server-side sessions for Tornado: a signed cookie carries an id, a store carries the data."""
+"""Server-side sessions for Tornado: a signed cookie carries an id, a store carries the data.
 
-from hello_tornado.sessions.cookies import CookiePolicy
-from hello_tornado.sessions.lifetimes import Lifetimes
-from hello_tornado.sessions.manager import SessionManager
-from hello_tornado.sessions.session import Session
+Whatever the documentation names is imported from here. What needs another package is loaded when
+it is asked for. `errors`, `events` and `testing` are modules of their own, and so is `stores`, with
+what a store of one's own is written with.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hello_tornado.sessions.carriers.cookies import CookiePolicy
+from hello_tornado.sessions.carriers.header_token import TokenPolicy
+from hello_tornado.sessions.event_log import EventLog
+from hello_tornado.sessions.manager.manager import SessionManager
+from hello_tornado.sessions.records.lifetimes import Lifetimes
+from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores import Store, open_store
-from hello_tornado.sessions.web import SessionMixin
-from hello_tornado.sessions.websocket import WebSocketSessionMixin
+from hello_tornado.sessions.web.account.handlers import account_routes
+from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
+from hello_tornado.sessions.web.mixin import SessionMixin
+from hello_tornado.sessions.web.websocket import WebSocketSessionMixin
+
+if TYPE_CHECKING:
+    from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
+    from hello_tornado.sessions.metrics import SessionMetrics
 
 __all__ = [
+    "AesGcm",
     "CookiePolicy",
+    "EventLog",
+    "ExclusiveSessionMixin",
     "Lifetimes",
     "Session",
     "SessionManager",
+    "SessionMetrics",
     "SessionMixin",
     "Store",
+    "TokenPolicy",
     "WebSocketSessionMixin",
+    "account_routes",
+    "new_encryption_key",
     "open_store",
 ]
+
+WITH_AN_EXTRA = {
+    "AesGcm": "encryption",
+    "SessionMetrics": "metrics",
+    "new_encryption_key": "encryption",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in WITH_AN_EXTRA:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{WITH_AN_EXTRA[name]}"), name)

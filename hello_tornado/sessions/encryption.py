@@ -20,8 +20,8 @@ from typing import Any, Final, cast
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError, SerializationError
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import SessionRecord
 
 try:
     from cryptography.exceptions import InvalidTag

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Final
 
 from hello_tornado.sessions.events import SessionEvent
+from hello_tornado.sessions.records.lifetimes import system_clock
 
 INTERVAL: Final = 60_000_000  # microseconds
 REMEMBERED: Final = 10_000  # different events; each takes about half a kilobyte
@@ -23,7 +24,7 @@ class EventLog:
     the record's attribute `event`, for formatters that want its fields.
     """
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Callable[[], int] = system_clock) -> None:
         self._clock = clock
         # When each was written, and how many were left out since; the longest ago comes first.
         self._written: OrderedDict[SessionEvent, tuple[int, int]] = OrderedDict()

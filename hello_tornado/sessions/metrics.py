@@ -11,9 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping, Sequ
 from functools import partial
 from typing import Final, TypeVar
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-
-from hello_tornado.sessions.errors import StoreError
+from hello_tornado.sessions.errors import ConfigurationError, StoreError
 from hello_tornado.sessions.events import (
     CommitDropped,
     CookieRejected,
@@ -27,10 +25,17 @@ from hello_tornado.sessions.events import (
     RequestForbidden,
     SessionEvent,
 )
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Listed, Outcome, SessionRecord, Swap
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import Listed, Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Announcing, Store
 from hello_tornado.sessions.stores.deadlines import limit_of_store
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+except ModuleNotFoundError as missing:
+    raise ConfigurationError(
+        "metrics need the package prometheus-client: pip install 'hello-tornado[metrics]'"
+    ) from missing
 
 T = TypeVar("T")
 

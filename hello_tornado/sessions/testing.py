@@ -13,8 +13,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from hello_tornado.sessions.ids import SessionKey, new_handle
-from hello_tornado.sessions.record import (
+from hello_tornado.sessions.records.ids import SessionKey, new_handle
+from hello_tornado.sessions.records.record import (
     Conflict,
     Gone,
     Listed,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hello_tornado.guessable import weakness_of
-from hello_tornado.secret import new_secret
+from hello_tornado.config.guessable import weakness_of
+from hello_tornado.config.secret import new_secret
 
 MADE_UP = [
     "__TODO:_GENERATE_YOUR_OWN_RANDOM_VALUE_HERE__",

@@ -9,8 +9,8 @@ from urllib.parse import quote_plus
 from tornado.web import url
 from visiting import Visits
 
+from hello_tornado.config.settings import HstsSettings, Settings
 from hello_tornado.handlers.base import BaseHandler
-from hello_tornado.settings import HstsSettings, Settings
 
 EVERYWHERE = {
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -18,11 +18,11 @@ from tornado.websocket import websocket_connect
 from visiting import Visits
 
 from hello_tornado.app import MAX_MESSAGE_BYTES
+from hello_tornado.config.settings import Settings
 from hello_tornado.connections import RESERVED_FILES
 from hello_tornado.sessions import CookiePolicy, SessionManager, WebSocketSessionMixin, open_store
-from hello_tornado.sessions.ids import SessionId
-from hello_tornado.sessions.keyring import Keyring
-from hello_tornado.settings import Settings
+from hello_tornado.sessions.carriers.signing import Keyring
+from hello_tornado.sessions.records.ids import SessionId
 
 
 class TestSessionsOfOneUser(Visits):

@@ -13,11 +13,11 @@ from running import received, run_command, running_server
 
 from hello_tornado.logs import JsonFormatter, PlainFormatter, WithoutCookies
 from hello_tornado.sessions import SessionManager, open_store
+from hello_tornado.sessions.carriers.signing import Keyring
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import CookieRejected, Created, Expired
-from hello_tornado.sessions.ids import key_of
-from hello_tornado.sessions.keyring import Keyring
-from hello_tornado.sessions.manager import system_clock
+from hello_tornado.sessions.records.ids import key_of
+from hello_tornado.sessions.records.lifetimes import system_clock
 
 EVIL = "a\nERROR fake: line\r\x1b[31m\u2028\u202e%s{}"
 

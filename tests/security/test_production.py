@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import run_command, running_server
 
-from hello_tornado.guessable import weakness_of
-from hello_tornado.secret import new_secret
-from hello_tornado.transport_security import travels_unprotected
+from hello_tornado.config.guessable import weakness_of
+from hello_tornado.config.secret import new_secret
+from hello_tornado.config.transport_security import travels_unprotected
 
 GOOD = {
     "HELLO_TORNADO_SERVER__MODE": "production",

@@ -8,9 +8,9 @@ from typing import Any
 from tornado.web import create_signed_value
 from visiting import SECRET, Visits
 
-from hello_tornado.sessions.ids import key_of, new_session_id
-from hello_tornado.sessions.keyring import Keyring
-from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.carriers.signing import Keyring
+from hello_tornado.sessions.records.ids import key_of, new_session_id
+from hello_tornado.sessions.records.record import SessionRecord, Swap
 
 
 class TestRows(Visits):

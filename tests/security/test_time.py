@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import Lifetimes, SessionManager, Store
-from hello_tornado.sessions.actions import Issue
-from hello_tornado.sessions.ids import SessionId, key_of
-from hello_tornado.sessions.keyring import Keyring
+from hello_tornado.sessions.carriers.signing import Keyring
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId, key_of
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 

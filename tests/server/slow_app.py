@@ -13,7 +13,7 @@ from datetime import timedelta
 from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
-from hello_tornado.sessions.exclusive import ExclusiveSessionMixin
+from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
 
 
 def say(line: str) -> None:

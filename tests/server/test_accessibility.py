@@ -39,7 +39,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 from hello_tornado.sessions import SessionManager, SessionMixin
-from hello_tornado.sessions.handlers import account_routes
+from hello_tornado.sessions.web.account.handlers import account_routes
 
 class Login(SessionMixin, RequestHandler):
     def get(self):

@@ -12,10 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from hello_tornado import migrate, passwords
-from hello_tornado.accounts import Account, Accounts, Throttled, Wrong
-from hello_tornado.networks import networks_of
-from hello_tornado.passwords import (
+from hello_tornado.accounts import passwords
+from hello_tornado.accounts.accounts import Account, Accounts, Throttled, Wrong
+from hello_tornado.accounts.networks import networks_of
+from hello_tornado.accounts.passwords import (
     HASHER,
     JUDGED,
     MAX_BYTES,
@@ -24,9 +24,15 @@ from hello_tornado.passwords import (
     PasswordsBusy,
     problem_with,
 )
-from hello_tornado.sessions.stores.sql_database import SqlDatabase
-from hello_tornado.tables import guesses, metadata, users
-from hello_tornado.throttle import FOR_ACCOUNT, FOR_DEVICE, FOR_NETWORKS, FOR_USER_AT_ADDRESS
+from hello_tornado.accounts.tables import guesses, metadata, users
+from hello_tornado.accounts.throttle import (
+    FOR_ACCOUNT,
+    FOR_DEVICE,
+    FOR_NETWORKS,
+    FOR_USER_AT_ADDRESS,
+)
+from hello_tornado.database import migrate
+from hello_tornado.sessions.stores.sql.database import SqlDatabase
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SECRET = b"correct horse battery staple"

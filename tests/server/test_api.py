@@ -9,8 +9,8 @@ from urllib.parse import quote
 from tornado.httpclient import HTTPResponse
 from visiting import Visits
 
+from hello_tornado.config.settings import Server, Settings
 from hello_tornado.sessions import Store, open_store
-from hello_tornado.settings import Server, Settings
 
 
 class TestTheApi(Visits):

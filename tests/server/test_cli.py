@@ -291,7 +291,7 @@ def test_settings_are_written_with_what_they_mean_and_are_the_defaults(tmp_path:
 HEAVY = {
     "alembic",
     "argon2",
-    "hello_tornado.migrate",
+    "hello_tornado.database.migrate",
     "hello_tornado.server",
     "precis_i18n",
     "prometheus_client",
@@ -306,7 +306,7 @@ HEAVY = {
 
 @pytest.mark.parametrize(
     ("module", "heavy"),
-    [("hello_tornado.cli", HEAVY), ("hello_tornado.sessions", HEAVY - {"tornado"})],
+    [("hello_tornado.cli.main", HEAVY), ("hello_tornado.sessions", HEAVY - {"tornado"})],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(module: str, heavy: set[str]) -> None:
     program = f"import sys, {module}; print(*({heavy!r} & sys.modules.keys()))"
@@ -320,7 +320,7 @@ def test_a_listing_of_a_sqlite_store_imports_nothing_heavy_besides(tmp_path: Pat
     printed(tmp_path, "db", "upgrade")
     heavy = {"alembic", "argon2", "redis", "rich.progress", "sqlalchemy.ext.asyncio"}
     program = (
-        "import sys; from hello_tornado import cli\n"
+        "import sys; from hello_tornado.cli import main as cli\n"
         "sys.argv = ['x', 'sessions', 'list', '--json']\n"
         f"try: cli.main()\nexcept SystemExit: print(*({heavy!r} & sys.modules.keys()))"
     )

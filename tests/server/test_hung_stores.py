@@ -10,7 +10,7 @@ from administrators import Mariadb, Postgresql, RedisServer
 from running import running_server
 from services import redis_node
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 
 IN_TIME = 3 + 2  # seconds: the limit, and what a busy machine adds
 RECOVERED = 2 + 2  # likewise

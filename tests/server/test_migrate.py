@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from running import clean_environment, run_command
 
-from hello_tornado import database, migrate
+from hello_tornado.database import migrate
+from hello_tornado.database.connection import transaction
 from hello_tornado.problem import Problem
 from hello_tornado.sessions import open_store
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Swap
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import Swap
 from hello_tornado.sessions.testing import make_record
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 KILLED_UPGRADE = """
 import os, signal, sys
 from alembic.operations import Operations
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 
 Operations.create_index = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 migrate.upgrade(sys.argv[1])
@@ -84,7 +85,7 @@ def test_tables_that_the_library_made_are_taken_over(url: str) -> None:
 
 
 def test_a_table_of_somebody_else_is_left_alone(url: str) -> None:
-    with database.transaction(url) as connection:
+    with transaction(url) as connection:
         connection.exec_driver_sql("CREATE TABLE sessions (id TEXT)")
     with pytest.raises(Problem, match="a table sessions that is not ours"):
         migrate.upgrade(url)

@@ -14,7 +14,7 @@ from running import Server, run_command, running_server
 from services import mariadb_node
 from sqlalchemy import make_url
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 
 RECOVERED_SECONDS = 10
 SQL = ["postgresql", "postgresql+asyncpg", "mariadb"]

@@ -8,11 +8,11 @@ from argon2 import PasswordHasher
 from tornado.httpclient import HTTPResponse
 from visiting import Visits
 
-from hello_tornado.accounts import Account, Accounts, Wrong
-from hello_tornado.passwords import Passwords, PasswordsBusy
-from hello_tornado.sessions.stores.sql_database import SqlDatabase
-from hello_tornado.signed_out import SignedOut
-from hello_tornado.tables import metadata
+from hello_tornado.accounts.accounts import Account, Accounts, Wrong
+from hello_tornado.accounts.passwords import Passwords, PasswordsBusy
+from hello_tornado.accounts.tables import metadata
+from hello_tornado.remote_sign_out import SignedOut
+from hello_tornado.sessions.stores.sql.database import SqlDatabase
 
 SECRET = "correct horse battery staple"
 OTHER = "a tin of blue paint and a ladder"

@@ -32,7 +32,7 @@ from running import (
 IMPATIENT = """
 import os
 from rich.console import Console
-from hello_tornado import cli
+from hello_tornado.cli import main as cli
 
 class Impatient(Console):
     def print(self, *texts, **options):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from running import clean_environment
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import open_store
-from hello_tornado.sessions.record import Swap
+from hello_tornado.sessions.records.record import Swap
 from hello_tornado.sessions.testing import HOUR, make_record
 
 PASSWORD = b"correct horse battery staple\n"

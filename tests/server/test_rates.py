@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hello_tornado.networks import networks_of
+from hello_tornado.accounts.networks import networks_of
 from hello_tornado.rates import LENIENCE, MINUTE, MOST_BUCKETS, Rate
 
 ADDRESSES = st.one_of(st.ip_addresses().map(str), st.sampled_from(["", "192.0.2.1", "2001:db8::1"]))

@@ -13,7 +13,7 @@ from running import running_server
 from sqlalchemy import make_url
 
 from bench.faults.proxy import Network, Proxy
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.handlers.health import Remembered
 from hello_tornado.problem import Problem
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from running import run_command, running_server
 
-from hello_tornado import cli, migrate
+from hello_tornado.cli import main as cli
+from hello_tornado.database import migrate
 from hello_tornado.sessions import open_store
-from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.records.record import SessionRecord, Swap
+from hello_tornado.sessions.records.tombstones import ERA
 from hello_tornado.sessions.testing import HOUR, make_record
-from hello_tornado.sessions.tombstone import ERA
 
 MINUTE = HOUR // 60
 DAY = 24 * HOUR

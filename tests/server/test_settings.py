@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from hello_tornado.config.settings import Settings, SettingsError, flat, load_settings
+from hello_tornado.config.settings_file import read_settings_file
 from hello_tornado.managers import cookie_policy
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager
-from hello_tornado.settings import Settings, SettingsError, flat, load_settings
-from hello_tornado.settings_file import read_settings_file
 
 DOCUMENTED = Path(__file__).parent.parent.parent / "settings.yaml"
 

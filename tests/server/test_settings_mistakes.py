@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hello_tornado.settings import SettingsError, load_settings
+from hello_tornado.config.settings import SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)

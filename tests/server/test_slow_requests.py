@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from running import clean_environment, received
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 
 DEEDS = ["write", "increment", "renew", "login", "touch", "save"]
 

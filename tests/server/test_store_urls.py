@@ -10,9 +10,9 @@ from redis import Redis
 from services import redis_node
 from sqlalchemy import URL, make_url
 
-from hello_tornado import migrate
-from hello_tornado.cures import cure_of
+from hello_tornado.database import migrate
 from hello_tornado.problem import Problem
+from hello_tornado.remedies import cure_of
 from hello_tornado.sessions import open_store
 from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreMisconfigured
 from hello_tornado.sessions.testing import make_record

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from running import Server, clean_environment, run_command, running_server
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 
 SECRET = "correct horse battery staple"
 OTHER = "a tin of blue paint and a ladder"

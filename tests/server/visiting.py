@@ -11,15 +11,15 @@ from tornado.httpclient import HTTPResponse
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
 
-from hello_tornado.accounts import Accounts
+from hello_tornado.accounts.accounts import Accounts
 from hello_tornado.app import make_app
+from hello_tornado.config.settings import Settings
 from hello_tornado.managers import make_manager
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Listed, Outcome, SessionRecord, Swap
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import Listed, Outcome, SessionRecord, Swap
 from hello_tornado.sessions.testing import NOW
-from hello_tornado.settings import Settings
 
 SECRET = "a secret of the tests, long enough for anyone"
 

@@ -12,9 +12,9 @@ from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import CookiePolicy, Session, SessionManager, SessionMixin
-from hello_tornado.sessions.devices import Device
-from hello_tornado.sessions.handlers import SHOWN, account_routes
+from hello_tornado.sessions.session.device import Device
 from hello_tornado.sessions.stores.memory import MemoryStore
+from hello_tornado.sessions.web.account.handlers import SHOWN, account_routes
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 

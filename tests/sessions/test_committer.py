@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from hello_tornado.sessions import Session, SessionManager
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import SessionTooLarge, StoreError
-from hello_tornado.sessions.ids import SessionId
-from hello_tornado.sessions.record import Conflict, Outcome, Swap
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId
+from hello_tornado.sessions.records.record import Conflict, Outcome, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hello_tornado.sessions import Session, SessionManager, Store
-from hello_tornado.sessions.actions import Issue
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 REQUESTS = 12

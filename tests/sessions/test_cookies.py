@@ -12,9 +12,9 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import create_signed_value, decode_signed_value
 
 from hello_tornado.sessions import CookiePolicy
+from hello_tornado.sessions.carriers.signing import Keyring
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.ids import SessionId, new_session_id
-from hello_tornado.sessions.keyring import Keyring
+from hello_tornado.sessions.records.ids import SessionId, new_session_id
 from hello_tornado.sessions.testing import HOUR, NOW
 
 SECRET = "a secret of the tests, long enough for anyone"

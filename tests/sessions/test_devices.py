@@ -2,7 +2,7 @@
 
 import pytest
 
-from hello_tornado.sessions.devices import Device
+from hello_tornado.sessions.session.device import Device
 
 MOZILLA = "Mozilla/5.0"
 GECKO = "AppleWebKit/537.36 (KHTML, like Gecko)"

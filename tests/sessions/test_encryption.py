@@ -10,12 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hello_tornado.sessions import SessionManager, Store, open_store
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import ConfigurationError, SerializationError, SessionUnreadable
 from hello_tornado.sessions.events import RecordUnreadable, SessionEvent
-from hello_tornado.sessions.ids import SessionId, SessionKey, key_of
-from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of
+from hello_tornado.sessions.records.record import SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import make_record
 

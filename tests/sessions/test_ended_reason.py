@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import Session, SessionManager, Store
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
-from hello_tornado.sessions.ids import SessionId, key_of, new_session_id
-from hello_tornado.sessions.record import Swap
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId, key_of, new_session_id
+from hello_tornado.sessions.records.record import Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test

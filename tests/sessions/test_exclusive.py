@@ -12,8 +12,8 @@ from tornado.web import Application, RequestHandler
 from hello_tornado.sessions import Session, SessionManager, SessionMixin
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import LeaseNotReleased, SessionEvent
-from hello_tornado.sessions.exclusive import ExclusiveSessionMixin
 from hello_tornado.sessions.stores.memory import MemoryStore
+from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
 
 
 class Login(SessionMixin, RequestHandler):

@@ -14,10 +14,10 @@ from tornado.testing import AsyncHTTPTestCase, ExpectLog
 from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import CookiePolicy, Lifetimes, Session, SessionManager, SessionMixin
+from hello_tornado.sessions.carriers.signing import Keyring
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.events import CookieRejected, SessionEvent
-from hello_tornado.sessions.ids import key_of, new_session_id
-from hello_tornado.sessions.keyring import Keyring
+from hello_tornado.sessions.records.ids import key_of, new_session_id
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 SECRET = "of the tests, and of no one else"

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 from schedules import GatedStore, Scenario, Schedule, every_schedule
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, Store, open_store
-from hello_tornado.sessions.actions import Clear, Issue, Keep
-from hello_tornado.sessions.ids import SessionId, key_of, new_handle
+from hello_tornado.sessions.manager.actions import Clear, Issue, Keep
+from hello_tornado.sessions.records.ids import SessionId, key_of, new_handle
 from hello_tornado.sessions.testing import NOW
 
 MakeStore = Callable[[], Store]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hello_tornado.sessions import json_text
-from hello_tornado.sessions.changes import same
-from hello_tornado.sessions.json_text import STANDARD, JsonText, installed, with_msgspec
-from hello_tornado.sessions.serializers import JsonSerializer
+from hello_tornado.sessions.records import json_text
+from hello_tornado.sessions.records.json_text import STANDARD, JsonText, installed, with_msgspec
+from hello_tornado.sessions.records.serializers import JsonSerializer
+from hello_tornado.sessions.session.operations import same
 
 MSGSPEC = with_msgspec()
 BOTH = (STANDARD, MSGSPEC)

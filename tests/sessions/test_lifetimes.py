@@ -17,10 +17,10 @@ from hello_tornado.sessions import (
     SessionMixin,
     Store,
 )
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.ids import SessionId
-from hello_tornado.sessions.lifetimes import MICROSECOND, OwnLifetime
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId
+from hello_tornado.sessions.records.lifetimes import MICROSECOND, OwnLifetime
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import HOUR, NOW, make_record
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, open_store
-from hello_tornado.sessions.actions import Clear, Issue, Keep
 from hello_tornado.sessions.errors import (
     ConfigurationError,
     SerializationError,
@@ -31,9 +30,10 @@ from hello_tornado.sessions.events import (
     SessionEvent,
     TouchFailed,
 )
-from hello_tornado.sessions.ids import SessionId, SessionKey, key_of, new_session_id
-from hello_tornado.sessions.lifetimes import moment_of
-from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.manager.actions import Clear, Issue, Keep
+from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of, new_session_id
+from hello_tornado.sessions.records.lifetimes import moment_of
+from hello_tornado.sessions.records.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import make_record
 

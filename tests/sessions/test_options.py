@@ -23,16 +23,15 @@ from hello_tornado.sessions import (
     open_store,
     options,
 )
+from hello_tornado.sessions.carriers.carrier import carrier_of
+from hello_tornado.sessions.carriers.header_token import TokenPolicy
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.event_log import EventLog
-from hello_tornado.sessions.exclusive import ExclusiveSessionMixin
-from hello_tornado.sessions.handlers import account_routes
-from hello_tornado.sessions.manager import system_clock
-from hello_tornado.sessions.serializers import JsonSerializer
+from hello_tornado.sessions.records.serializers import JsonSerializer
 from hello_tornado.sessions.stores.memory import MemoryStore
-from hello_tornado.sessions.tokens import TokenPolicy
-from hello_tornado.sessions.transport import transport_of
+from hello_tornado.sessions.web.account.handlers import account_routes
+from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
 
 SECRET = new_encryption_key()
 
@@ -76,8 +75,8 @@ OPTIONS = [
     ("max_bytes", 0, "at least 1"),
     ("max_bytes", True, "a whole number"),
     ("max_bytes", None, "a whole number"),
-    ("hooks", EventLog(system_clock), "a list"),
-    ("hooks", [None], "EventLog(system_clock)"),
+    ("hooks", EventLog(), "a list"),
+    ("hooks", [None], "EventLog()"),
     ("hooks", [lambda: None], "a function of one argument"),
     ("clock", time.time, "whole microseconds since 1970"),
     ("clock", time.time_ns, "whole microseconds since 1970"),
@@ -265,11 +264,11 @@ def test_an_option_that_is_none_is_named_with_its_class() -> None:
 def test_a_function_of_the_request_gives_a_cookie_or_is_named() -> None:
     request: Any = object()
     token = TokenPolicy()
-    assert transport_of(lambda _request: token, request) is transport_of(token, request) is token
+    assert carrier_of(lambda _request: token, request) is carrier_of(token, request) is token
     wrong: Any = lambda _request: {"path": "/app"}  # noqa: E731
     SessionManager("memory://", cookie=wrong)
     with pytest.raises(ConfigurationError, match=r"SessionManager\(cookie=…\) .* one to a dict"):
-        transport_of(wrong, request)
+        carrier_of(wrong, request)
     no_argument: Any = lambda: token  # noqa: E731
     with pytest.raises(ConfigurationError, match="a function of one argument"):
         SessionManager("memory://", cookie=no_argument)

@@ -10,9 +10,9 @@ from sites import site
 from tornado.web import RequestHandler
 
 from hello_tornado.sessions import Session, SessionManager, SessionMixin, Store
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import NoResponse, ResponseStarted, SessionEnded
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test

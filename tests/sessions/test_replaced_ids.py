@@ -11,11 +11,11 @@ from sites import Jar, Site, site
 from tornado.web import RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, Store
-from hello_tornado.sessions.actions import Issue, Keep
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import CommitDropped
-from hello_tornado.sessions.handlers import account_routes
+from hello_tornado.sessions.manager.actions import Issue, Keep
 from hello_tornado.sessions.stores.memory import MemoryStore
+from hello_tornado.sessions.web.account.handlers import account_routes
 
 
 class Count(SessionMixin, RequestHandler):

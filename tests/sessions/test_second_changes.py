@@ -13,10 +13,10 @@ from sites import Jar, Site, site
 from tornado.web import HTTPError, RequestHandler
 
 from hello_tornado.sessions import Session, SessionManager, SessionMixin, Store
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, StoreUnavailable
 from hello_tornado.sessions.events import Ended
-from hello_tornado.sessions.record import Outcome, SessionFacts, Swap
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.record import Outcome, SessionFacts, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 BEFORE = [

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hello_tornado.sessions.changes import same
 from hello_tornado.sessions.errors import SerializationError
-from hello_tornado.sessions.serializers import JsonSerializer
+from hello_tornado.sessions.records.serializers import JsonSerializer
+from hello_tornado.sessions.session.operations import same
 
 SERIALIZER = JsonSerializer()
 KATHMANDU = timezone(timedelta(hours=5, minutes=45))

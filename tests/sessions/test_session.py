@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import Lifetimes, Session
-from hello_tornado.sessions.changes import (
+from hello_tornado.sessions.errors import SerializationError, SessionEnded
+from hello_tornado.sessions.records.record import SessionRecord
+from hello_tornado.sessions.records.serializers import JsonSerializer
+from hello_tornado.sessions.session.draft import Renewal
+from hello_tornado.sessions.session.operations import (
     Append,
     IfPresent,
     Increment,
@@ -16,10 +20,6 @@ from hello_tornado.sessions.changes import (
     Unset,
     Update,
 )
-from hello_tornado.sessions.errors import SerializationError, SessionEnded
-from hello_tornado.sessions.record import SessionRecord
-from hello_tornado.sessions.renewal import Renewal
-from hello_tornado.sessions.serializers import JsonSerializer
 from hello_tornado.sessions.testing import HOUR, NOW, make_record
 
 

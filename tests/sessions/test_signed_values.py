@@ -6,8 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tornado.web import create_signed_value, decode_signed_value
 
-from hello_tornado.sessions.ids import SessionId
-from hello_tornado.sessions.keyring import Keyring
+from hello_tornado.sessions.carriers.signing import Keyring
+from hello_tornado.sessions.records.ids import SessionId
 
 NOW = 1_800_000_000
 SECRET = "s" * 40

@@ -10,9 +10,9 @@ import pydantic
 import pytest
 
 from hello_tornado.sessions import SessionManager
-from hello_tornado.sessions.actions import Issue, Keep
 from hello_tornado.sessions.errors import ReadOnly, SerializationError
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.manager.actions import Issue, Keep
+from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test

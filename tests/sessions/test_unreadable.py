@@ -11,10 +11,9 @@ from hello_tornado.sessions import SessionManager, SessionMixin, Store
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import RecordUnreadable
-from hello_tornado.sessions.handlers import account_routes
-from hello_tornado.sessions.manager import system_clock
-from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
+from hello_tornado.sessions.web.account.handlers import account_routes
 
 pytestmark = pytest.mark.gen_test
 
@@ -133,7 +132,7 @@ async def test_the_log_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
     manager = SessionManager(store, cipher=AesGcm([OLD]), hooks=[])
     async with site(store, ROUTES, cipher=AesGcm([NEW])) as app:
         lost = app.settings["session_manager"]
-        lost._hooks.append(EventLog(system_clock))
+        lost._hooks.append(EventLog())
         app.settings["session_manager"] = manager
         jar = await app.logged_in()
         app.settings["session_manager"] = lost

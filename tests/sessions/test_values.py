@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hello_tornado.sessions import Session, SessionManager, Store
-from hello_tornado.sessions.actions import Issue
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId
+from hello_tornado.sessions.records.values import check_user_id, is_utf8
 from hello_tornado.sessions.stores.memory import MemoryStore
-from hello_tornado.sessions.values import check_user_id, is_utf8
 
 NO_USERS = ["", "x" * 256, None, 7, b"ada", "a\0da", "\ud800", "ada\udfff", ["ada"]]
 USERS = ["a", "x" * 255, "🦊" * 255, "ada lovelace", " ", "%", "\x01", "\uffff", "a\u0301"]

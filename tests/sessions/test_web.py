@@ -26,9 +26,9 @@ from hello_tornado.sessions.errors import (
     SessionNotLoaded,
     StoreUnavailable,
 )
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.manager import system_clock
-from hello_tornado.sessions.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.lifetimes import system_clock
+from hello_tornado.sessions.records.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 SECRET = "a secret of the tests, long enough for anyone"

@@ -11,7 +11,7 @@ from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import (
     SessionManager,
     SessionMixin,
@@ -22,9 +22,9 @@ from hello_tornado.sessions import (
 )
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import SessionEvent, WatchFailed
-from hello_tornado.sessions.record import SessionRecord
+from hello_tornado.sessions.manager.watcher import INTERVAL_SECONDS, Watch
+from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.stores.memory import MemoryStore
-from hello_tornado.sessions.watcher import INTERVAL_SECONDS, Watch
 
 PATIENCE_SECONDS = 20  # of a test; the promise is a second
 HANDSHAKE = {

@@ -1,4 +1,4 @@
-"""What a store is, and how to open one by its URL."""
+"""What a store is, how to open one by its URL, and what one is written with."""
 
 import re
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -7,8 +7,32 @@ from typing import Protocol, runtime_checkable
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Listed, Outcome, SessionRecord, Swap
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import (
+    AGAIN,
+    Conflict,
+    Gone,
+    Listed,
+    Outcome,
+    Saved,
+    SessionRecord,
+    Swap,
+)
+
+__all__ = [
+    "AGAIN",
+    "Announcing",
+    "Conflict",
+    "Gone",
+    "Listed",
+    "Outcome",
+    "Saved",
+    "SessionKey",
+    "SessionRecord",
+    "Store",
+    "Swap",
+    "open_store",
+]
 
 GROUP = "hello_tornado.stores"
 EXTRAS = {

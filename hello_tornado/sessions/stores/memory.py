@@ -4,8 +4,8 @@ import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import (
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import (
     Conflict,
     Gone,
     Listed,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.testing import make_record
 
 pytestmark = pytest.mark.gen_test(timeout=60)

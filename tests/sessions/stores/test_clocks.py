@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from hello_tornado.sessions import SessionManager, Store
-from hello_tornado.sessions.actions import Clear, Issue
-from hello_tornado.sessions.lifetimes import MICROSECOND
+from hello_tornado.sessions.manager.actions import Clear, Issue
+from hello_tornado.sessions.records.lifetimes import MICROSECOND
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 

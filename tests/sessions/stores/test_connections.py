@@ -8,10 +8,10 @@ import pytest
 from administrators import Administrator, Mariadb, Postgresql
 from sqlalchemy import make_url
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.stores import connections
 from hello_tornado.sessions.testing import make_record
 

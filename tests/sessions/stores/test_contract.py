@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.testing import StoreContract

@@ -8,7 +8,7 @@ import pytest
 
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import ConfigurationError, StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.record import Outcome, Swap
+from hello_tornado.sessions.records.record import Outcome, Swap
 from hello_tornado.sessions.stores.deadlines import (
     Breaker,
     Closed,

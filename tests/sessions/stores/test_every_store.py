@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import Session, SessionManager, Store
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import SessionBusy
-from hello_tornado.sessions.ids import SessionId, key_of
-from hello_tornado.sessions.leases import lease
-from hello_tornado.sessions.stores.redis import RedisStore
-from hello_tornado.sessions.tombstone import tombstone_key_of
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.manager.leases import lease
+from hello_tornado.sessions.records.ids import SessionId, key_of
+from hello_tornado.sessions.records.tombstones import tombstone_key_of
+from hello_tornado.sessions.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 

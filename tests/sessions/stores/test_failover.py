@@ -17,8 +17,8 @@ from bench.faults.proxy import Proxy
 from bench.faults.started import database_of
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.ids import SessionKey
-from hello_tornado.sessions.record import Saved, SessionRecord, Swap
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import Saved, SessionRecord, Swap
 from hello_tornado.sessions.testing import make_record, newer
 
 KINDS = ["postgresql", "postgresql+asyncpg", "mariadb", "redis"]

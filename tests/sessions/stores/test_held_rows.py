@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from administrators import Administrator, Mariadb, Postgresql
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import SessionManager, open_store
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.record import AGAIN, Saved, Swap
+from hello_tornado.sessions.records.record import AGAIN, Saved, Swap
 from hello_tornado.sessions.testing import NOW, make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hello_tornado.sessions import SessionManager, Store
-from hello_tornado.sessions.record import Listed, SessionFacts, Swap
+from hello_tornado.sessions.records.record import Listed, SessionFacts, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import NOW, make_record, renewed
 

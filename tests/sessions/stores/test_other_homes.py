@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hello_tornado.sessions import SessionManager, Store
-from hello_tornado.sessions.actions import Issue
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId
 
 pytestmark = [
     # What an event loop leaves behind that was closed with connections open.

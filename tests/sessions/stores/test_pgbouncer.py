@@ -10,11 +10,11 @@ import pytest
 from services import pgbouncer
 from sqlalchemy import URL, make_url
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import SessionManager, Store, open_store
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import StoreMisconfigured, StoreUnavailable
-from hello_tornado.sessions.ids import SessionId
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores import Announcing
 from hello_tornado.sessions.testing import StoreContract, make_record
 

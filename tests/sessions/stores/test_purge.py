@@ -9,10 +9,10 @@ import pymysql
 import pytest
 from sqlalchemy import make_url
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import SessionManager, Store, open_store
-from hello_tornado.sessions.record import Swap
-from hello_tornado.sessions.stores.statements import PURGE_LOCK
+from hello_tornado.sessions.records.record import Swap
+from hello_tornado.sessions.stores.sql.statements import PURGE_LOCK
 from hello_tornado.sessions.testing import NOW, make_record
 
 pytestmark = pytest.mark.gen_test(timeout=60)

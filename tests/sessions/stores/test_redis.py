@@ -22,7 +22,7 @@ from hello_tornado.sessions.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.testing import HOUR, NOW, make_record, newer, renewed
 
 pytestmark = pytest.mark.gen_test

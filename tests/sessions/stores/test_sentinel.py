@@ -13,8 +13,8 @@ from redis import Redis
 from services import free_port, redis_node, redis_sentinel
 
 from hello_tornado.sessions import SessionManager, Store, open_store
-from hello_tornado.sessions.actions import Issue
 from hello_tornado.sessions.errors import ConfigurationError, StoreUnavailable
+from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.testing import StoreContract, make_record
 
 SECRET = "a/b@c:d"

@@ -11,12 +11,12 @@ from administrators import Mariadb
 from psycopg import sql
 from sqlalchemy import URL, make_url
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreError, StoreMisconfigured
-from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.stores.failures import ServerRefuses
-from hello_tornado.sessions.stores.saves import save
+from hello_tornado.sessions.stores.sql.saves import save
 from hello_tornado.sessions.testing import NOW, make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)

@@ -11,7 +11,7 @@ import pytest
 
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreMisconfigured, StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.record import Saved, Swap
+from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.testing import make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)

@@ -16,10 +16,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hello_tornado import migrate
+from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
-from hello_tornado.sessions.ids import SessionKey, new_handle
-from hello_tornado.sessions.record import SessionRecord, Swap
+from hello_tornado.sessions.records.ids import SessionKey, new_handle
+from hello_tornado.sessions.records.record import SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import NOW, make_record
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from hello_tornado import migrate
-from hello_tornado.sessions.record import Swap
-from hello_tornado.sessions.stores import statements
-from hello_tornado.sessions.stores.sql import SqlStore
+from hello_tornado.database import migrate
+from hello_tornado.sessions.records.record import Swap
+from hello_tornado.sessions.stores.sql import statements
+from hello_tornado.sessions.stores.sql.store import SqlStore
 from hello_tornado.sessions.testing import make_record
 
 pytestmark = pytest.mark.gen_test

@@ -1,0 +1,1 @@
+"""People with passwords: their names, their guesses, and what is counted."""

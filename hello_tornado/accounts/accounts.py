@@ -1,0 +1,195 @@
+"""Users and their passwords, in a SQL database."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from hello_tornado.accounts.passwords import Passwords
+from hello_tornado.accounts.tables import metadata, users
+from hello_tornado.accounts.throttle import Guess, Throttle
+from hello_tornado.accounts.usernames import BadName, shown_name, user_id_of
+from hello_tornado.sessions.records.lifetimes import system_clock
+from hello_tornado.sessions.stores.sql.database import SqlDatabase, Taken
+
+NOBODY: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user. Moments are microseconds since 1970; `password` is a hash."""
+
+    user_id: str
+    name: str
+    password: str
+    created_at: int
+    disabled_at: int | None = None
+    signed_out_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """There were too many guesses; the next one may be made after this time."""
+
+    wait: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """No such user, another password, or a user who is disabled: nobody is told which."""
+
+
+class Accounts:
+    """The users in *database*; `from_url` opens it."""
+
+    def __init__(
+        self,
+        database: SqlDatabase,
+        passwords: Passwords,
+        clock: Callable[[], int] = system_clock,
+    ) -> None:
+        self._database = database
+        self._throttle = Throttle(database)
+        self.passwords = passwords
+        self._now = clock
+
+    @classmethod
+    def from_url(cls, url: str, clock: Callable[[], int] = system_clock) -> "Accounts":
+        """The accounts in the database of this URL, which may be the sessions'."""
+        return cls(SqlDatabase.from_url(url, metadata), Passwords(), clock)
+
+    @property
+    def database(self) -> SqlDatabase:
+        """The database, for questions about something other than accounts."""
+        return self._database
+
+    async def find(self, name: str) -> Account | None:
+        """The user of this name, however it is written."""
+        try:
+            user_id = user_id_of(name)
+        except BadName:
+            return None
+        return await self._database.read(_find, user_id)
+
+    async def all(self) -> Sequence[Account]:
+        """Every user, by name."""
+        return await self._database.read(_all)
+
+    async def log_in(
+        self, name: str, password: bytes, address: str, device: str | None = None
+    ) -> Account | Throttled | Wrong:
+        """The user whose name and password these are; takes equally long when there is none.
+
+        *device* names a device at which this user has logged in before, if it is one.
+        """
+        try:
+            user_id = user_id_of(name)
+        except BadName:
+            user_id = NOBODY
+        guess = Guess(user_id, address, device)
+        wait = await self._throttle.admit(guess, self._now())
+        if wait is not None:
+            return Throttled(wait)
+        account = await self._database.read(_find, user_id)
+        is_right = await self.passwords.match(account.password if account else None, password)
+        if account is None or not is_right or account.disabled_at is not None:
+            return Wrong()
+        await self._throttle.forgive(guess)
+        if self.passwords.is_dated(account.password):
+            fresh = replace(account, password=await self.passwords.hash(password))
+            if await self._database.write(_change, account, fresh):
+                return fresh
+        return account
+
+    async def is_unchanged(self, account: Account) -> bool:
+        """Whether this user still may log in with the password that was seen."""
+        return await self._database.read(_find, account.user_id) == account
+
+    async def add(self, name: str, password: bytes) -> Account | None:
+        """A new user; None when there is one of this name, however it is written."""
+        account = Account(
+            user_id=user_id_of(name),
+            name=shown_name(name),
+            password=await self.passwords.hash(password),
+            created_at=self._now(),
+        )
+        try:
+            await self._database.write(_add, account)
+        except Taken:
+            return None
+        return account
+
+    async def set_password(self, account: Account, password: bytes) -> bool:
+        """Another password; False when somebody else has changed the account meanwhile."""
+        fresh = replace(account, password=await self.passwords.hash(password))
+        return await self._database.write(_change, account, fresh)
+
+    async def disable(self, user_id: str) -> None:
+        """Let nobody log in under this name."""
+        await self._database.write(_set, user_id, {"disabled_at": self._now()})
+
+    async def enable(self, user_id: str) -> None:
+        """Let them log in again."""
+        await self._database.write(_set, user_id, {"disabled_at": None})
+
+    async def delete(self, user_id: str) -> None:
+        """Forget this user."""
+        await self._database.write(_delete, user_id)
+
+    async def sign_out(self, user_id: str) -> None:
+        """Declare all sessions of this user that have begun so far to be over.
+
+        For servers that keep sessions in their own memory, out of reach: they look for it.
+        """
+        await self._database.write(_set, user_id, {"signed_out_at": self._now()})
+
+    async def signed_out_since(self, moment: int) -> Sequence[Account]:
+        """Who was signed out everywhere since then."""
+        return await self._database.read(_signed_out_since, moment)
+
+    async def aclose(self) -> None:
+        """Close the database and end the threads."""
+        self.passwords.close()
+        await self._database.aclose()
+
+
+def _account(row: Row[tuple[object, ...]]) -> Account:
+    return Account(**row._mapping)
+
+
+def _find(connection: Connection, user_id: str) -> Account | None:
+    row = connection.execute(select(users).where(users.c.user_id == user_id)).one_or_none()
+    return None if row is None else _account(row)
+
+
+def _all(connection: Connection) -> Sequence[Account]:
+    return [_account(row) for row in connection.execute(select(users).order_by(users.c.user_id))]
+
+
+def _signed_out_since(connection: Connection, moment: int) -> Sequence[Account]:
+    found = connection.execute(select(users).where(users.c.signed_out_at >= moment))
+    return [_account(row) for row in found]
+
+
+def _add(connection: Connection, account: Account) -> None:
+    values = {name: getattr(account, name) for name in account.__slots__}
+    connection.execute(insert(users).values(values))
+
+
+def _change(connection: Connection, old: Account, new: Account) -> bool:
+    changed = (
+        update(users)
+        .where(users.c.user_id == old.user_id, users.c.password == old.password)
+        .values(password=new.password)
+    )
+    return connection.execute(changed).rowcount == 1
+
+
+def _delete(connection: Connection, user_id: str) -> None:
+    connection.execute(delete(users).where(users.c.user_id == user_id))
+
+
+def _set(connection: Connection, user_id: str, values: dict[str, int | None]) -> None:
+    connection.execute(update(users).where(users.c.user_id == user_id).values(values))

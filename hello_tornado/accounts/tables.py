@@ -1,0 +1,37 @@
+"""The tables of accounts, beside the library's table of sessions."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table
+from sqlalchemy.dialects import mysql
+
+from hello_tornado.sessions.stores.sql.schema import FOLDING, ExactText
+from hello_tornado.sessions.stores.sql.schema import metadata as sessions_metadata
+
+metadata: Final = MetaData(naming_convention=sessions_metadata.naming_convention)
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("user_id", ExactText(255), primary_key=True),
+    Column("name", ExactText(255), nullable=False),
+    Column("password", String(255), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
+    Column("signed_out_at", BigInteger),  # every session that began before is over
+    Index(None, "signed_out_at"),
+)
+
+guesses: Final = Table(
+    "guesses",
+    metadata,
+    Column("bucket", LargeBinary(32).with_variant(mysql.BINARY(32), *FOLDING), primary_key=True),
+    Column("free_at", BigInteger, nullable=False),
+    Index(None, "free_at"),
+)
+
+
+def columns_of(table: str) -> frozenset[str]:
+    """The names of the columns of one of our tables."""
+    tables = {**sessions_metadata.tables, **metadata.tables}
+    return frozenset(tables[table].columns.keys())

@@ -1,0 +1,97 @@
+"""`config init|show|check`: the settings in force."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hello_tornado.cli.terminal import AsJson, SettingsFile, console, print_json
+from hello_tornado.problem import Problem, Problems
+
+if TYPE_CHECKING:
+    from hello_tornado.config.settings import Loaded, Settings
+
+config_commands = typer.Typer(help="The settings in force.", no_args_is_help=True)
+
+
+@config_commands.command("init")
+def init_config(
+    path: Annotated[Path, typer.Argument(help="The new file.")] = Path("settings.yaml"),
+) -> None:
+    """Write a settings file with every setting, its default and what it means."""
+    from hello_tornado import resource
+
+    text = resource("settings.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise Problem(f"{path} is there already", "name another file") from None
+    console.print(f"{path} has every setting, with its default")
+
+
+@config_commands.command("show")
+def show_config(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
+    """Every setting, its value, and where that came from; secrets stay hidden."""
+    rows = load(settings).rows()
+    if as_json:
+        print_json({name: {"value": value, "origin": origin} for name, value, origin in rows})
+        return
+    width = {column: max(len(row[column]) for row in rows) for column in (0, 1)}
+    for name, value, origin in rows:
+        console.print(f"{name:{width[0]}}  {value:{width[1]}}  {origin}")
+
+
+@config_commands.command("check")
+def check_config(
+    settings: SettingsFile = None,
+    *,
+    production: Annotated[bool, typer.Option(help="As if server.mode were production.")] = False,
+) -> None:
+    """Check the settings and list every problem; exit code 2 if there is one."""
+    from hello_tornado.config.production import collected, dangers, open_to_strangers
+    from hello_tornado.config.secret import is_production
+
+    loaded = load(settings, server={"mode": "production"}) if production else load(settings)
+    given = loaded.settings
+    problems = collected(
+        [lambda: _check_secret(given), lambda: _check_manager(given), lambda: _check_store(given)]
+    )
+    problems += dangers(loaded) if is_production(given) else open_to_strangers(loaded)
+    if problems:
+        raise Problems(problems)
+    console.print("the settings are good")
+
+
+def _check_secret(given: "Settings") -> None:
+    from hello_tornado.config.secret import cookie_secret, is_production
+
+    if given.cookie_secret is not None or given.cookie_secret_file.exists() or is_production(given):
+        cookie_secret(given)
+
+
+def _check_manager(given: "Settings") -> None:
+    """Check the settings of the session manager: cookie, lifetimes and options."""
+    from hello_tornado.managers import make_manager
+    from hello_tornado.sessions.stores.memory import MemoryStore
+
+    make_manager(given, MemoryStore())
+
+
+def _check_store(given: "Settings") -> None:
+    from hello_tornado.database import migrate
+    from hello_tornado.database.databases import database_urls, upgrades_itself
+    from hello_tornado.sessions import open_store
+
+    open_store(given.store.url)
+    for url in database_urls(given):
+        schema = migrate.state(url)
+        if not (schema.is_known and upgrades_itself(url)):
+            schema.check()
+
+
+def load(path: Path | None, **overrides: Any) -> "Loaded":
+    """The settings of this file; *overrides* are from the command line."""
+    from hello_tornado.config.settings import load_settings
+
+    return load_settings(path, **overrides)

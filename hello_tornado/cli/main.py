@@ -1,0 +1,255 @@
+"""The command line. Without a command it serves.
+
+Each command imports what it needs when it runs, so that none waits for what others need.
+"""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hello_tornado import __version__
+from hello_tornado.cli.config import config_commands, load
+from hello_tornado.cli.sessions import session_commands
+from hello_tornado.cli.terminal import (
+    AsJson,
+    SettingsFile,
+    console,
+    counted,
+    errors,
+    print_json,
+    progress,
+    with_manager,
+)
+from hello_tornado.cli.users import user_commands
+from hello_tornado.logs import set_up_logs
+from hello_tornado.problem import MISTAKEN, UNREACHABLE, Problem, Problems
+
+if TYPE_CHECKING:
+    from hello_tornado.config.settings import Settings
+    from hello_tornado.sessions import SessionManager
+
+cli = typer.Typer(
+    help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
+    epilog="Exit codes: 0 done, 1 interrupted or an error of this program, 2 wrong command or "
+    "settings, 3 the store does not answer, 4 no such user, session or database.",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+)
+schema_commands = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
+cli.add_typer(schema_commands, name="db")
+cli.add_typer(config_commands, name="config")
+cli.add_typer(session_commands, name="sessions")
+cli.add_typer(user_commands, name="user")
+
+Revision = Annotated[str, typer.Argument(help="A revision of the schema.")]
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        console.print(f"hello_tornado {__version__}")
+        raise typer.Exit
+
+
+@cli.callback(invoke_without_command=True)
+def default(
+    context: typer.Context,
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks and debug logs.")] = False,
+    version: Annotated[  # noqa: ARG001 - the callback prints it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Serve, unless a command is given."""
+    set_up_logs("text", logging.DEBUG if debug else logging.INFO)
+    if not debug:
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+    if context.invoked_subcommand is None:
+        serve()
+
+
+@cli.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Server processes on the port.")] = None,
+    settings: SettingsFile = None,
+    lifeline: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve until Ctrl+C or SIGTERM."""
+    from hello_tornado import runtime
+    from hello_tornado.config.production import refuse_what_is_dangerous
+    from hello_tornado.server import serve as serve_until_stopped
+
+    given = {"port": port, "processes": processes}
+    named = {name: value for name, value in given.items() if value is not None}
+    loaded = load(settings, server=named) if named else load(settings)
+    level = logging.getLogger().level
+    set_up_logs(loaded.settings.server.log_format, level)
+    refuse_what_is_dangerous(loaded, is_debugging=level == logging.DEBUG)
+    if lifeline is None and loaded.settings.server.processes > 1:
+        from hello_tornado.supervisor import supervise
+
+        sys.exit(asyncio.run(supervise(loaded, settings, console)))
+    runtime.fastest_loop().run(serve_until_stopped(loaded, console, lifeline))
+
+
+@schema_commands.command()
+def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
+    """Bring the schema up to date; SQLite is backed up first when it holds sessions."""
+    from hello_tornado.database import migrate
+
+    for url in _databases(settings):
+        with progress("upgrading"):
+            backup = migrate.upgrade(url, revision)
+        _tell_backup(backup)
+        console.print(f"the schema is {migrate.state(url).current}")
+
+
+@schema_commands.command()
+def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
+    """Take the schema back to a revision; "base" removes it, and all sessions."""
+    from hello_tornado.database import migrate
+
+    for url in _databases(settings):
+        with progress("downgrading"):
+            backup = migrate.downgrade(url, revision)
+        _tell_backup(backup)
+        console.print(f"the schema is {migrate.state(url).current or 'gone'}")
+
+
+@schema_commands.command()
+def current(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
+    """Show the schema that the database has, and the one that this program needs."""
+    from hello_tornado.database import migrate
+
+    schemas = [migrate.state(url) for url in _databases(settings)]
+    if as_json:
+        print_json({"schemas": [{"current": one.current, "needed": one.head} for one in schemas]})
+        return
+    for schema in schemas:
+        console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
+
+
+@schema_commands.command()
+def check(settings: SettingsFile = None) -> None:
+    """Fail unless the schema is current and the tables are as the code describes them."""
+    from hello_tornado.database import migrate
+
+    for url in _databases(settings):
+        with progress("checking"):
+            migrate.state(url).check()
+            differences = migrate.differences(url)
+        if differences:
+            raise Problem(
+                f"the tables differ from the code: {differences}",
+                "restore a backup, or name another database in store.url",
+            )
+        console.print("the schema is current")
+
+
+@cli.command()
+def purge(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    settings: SettingsFile = None,
+) -> None:
+    """Delete expired sessions now."""
+
+    async def run(manager: "SessionManager", given: "Settings") -> int:
+        from hello_tornado.cli.session_filter import count_expired
+
+        expired = await count_expired(manager.store, manager.now())
+        if dry_run:
+            return expired
+        with progress("purging", expired) as advance:
+            deleted = await manager.purge(batch=given.purge.batch, progress=advance)
+        return min(expired, deleted)  # the rest are notes of why sessions have ended
+
+    count = with_manager(settings, run)
+    would_be = "would be " if dry_run else ""
+    console.print(f"{counted(count, 'expired session')} {would_be}deleted")
+
+
+@cli.command()
+def secret(
+    write: Annotated[Path | None, typer.Option(help="Put it in this new file, mode 0600.")] = None,
+) -> None:
+    """Make a fresh cookie secret."""
+    from hello_tornado.config.secret import new_secret, write_secret
+
+    if write is None:
+        console.print(new_secret())
+    else:
+        write_secret(write)
+        console.print(f"{write} holds a fresh secret")
+
+
+def _databases(path: Path | None) -> list[str]:
+    """Those of the sessions and of the accounts; a store without a schema will say so itself."""
+    from hello_tornado.database.databases import database_urls
+
+    settings = load(path).settings
+    return database_urls(settings) or [settings.store.url]
+
+
+def _tell_backup(backup: Path | None) -> None:
+    if backup is not None:
+        console.print(f"the database as it was is kept in {backup}")
+
+
+def main() -> None:
+    """Run a command; a problem is told in two lines, and `problem` lists the exit codes."""
+    try:
+        cli()
+    except Exception as error:
+        if "--debug" in sys.argv or not _is_expected(error):
+            raise
+        for one in error.problems if isinstance(error, Problems) else [error]:
+            errors.print(f"error: {one}")
+            errors.print(f"cure:  {_cure(one)}")
+        sys.exit(_exit_code(error))
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether somebody outside of this program can set it right."""
+    if isinstance(error, Problem | Problems | OSError):
+        return True
+    from hello_tornado.config.settings import SettingsError
+    from hello_tornado.sessions.errors import SessionError
+
+    return isinstance(error, SettingsError | SessionError)
+
+
+def _exit_code(error: Exception) -> int:
+    from hello_tornado.sessions.errors import StoreError
+
+    if isinstance(error, StoreError) or _is_of_database(error.__cause__):
+        return UNREACHABLE
+    return error.exit_code if isinstance(error, Problem | Problems) else MISTAKEN
+
+
+def _is_of_database(cause: BaseException | None) -> bool:
+    """Whether a driver has failed; what has not been imported has raised nothing."""
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    return sqlalchemy is not None and isinstance(cause, sqlalchemy.DBAPIError)
+
+
+def _cure(error: Exception) -> str:
+    from hello_tornado.config.settings import SettingsError
+    from hello_tornado.remedies import cure_of
+    from hello_tornado.sessions.errors import ConfigurationError, StoreError
+
+    match error:
+        case Problem():
+            return error.cure
+        case SettingsError() | ConfigurationError():
+            return "for a file with every setting, run: python -m hello_tornado config init FILE"
+        case StoreError():
+            return cure_of(error)
+        case OSError():
+            return "check that the path is there, and that you may read and write it"
+        case _:
+            return "run it again with --debug (before the command) for the whole story"

@@ -1,0 +1,253 @@
+"""`user add|list|export|disable|enable|passwd|delete`: who may log in with a password."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from hello_tornado.cli.terminal import (
+    AsJson,
+    SettingsFile,
+    check_database,
+    console,
+    counted,
+    print_json,
+    printable,
+    progress,
+)
+from hello_tornado.problem import Missing, Problem
+
+if TYPE_CHECKING:
+    from hello_tornado.accounts.accounts import Account, Accounts
+    from hello_tornado.config.settings import Settings
+    from hello_tornado.sessions import SessionManager
+
+T = TypeVar("T")
+
+user_commands = typer.Typer(help="Who may log in with a password.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The user's name, however it is written.")]
+FromStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+]
+
+
+@user_commands.command()
+def add(name: Name, *, password_stdin: FromStdin = False, settings: SettingsFile = None) -> None:
+    """Let somebody log in under this name."""
+    password = _new_password(_checked(name), is_piped=password_stdin)
+    account = _with_accounts(
+        settings, lambda accounts, _: accounts.add(name, password), makes_database=True
+    )
+    if account is None:
+        raise Problem(f"user {_shown(name)} already exists", "choose another name")
+    console.print(f"{printable(account.name)} can log in")
+
+
+@user_commands.command("list")
+def list_users(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
+    """Every user, by name."""
+    found = _with_accounts(settings, lambda accounts, _: accounts.all())
+    if as_json:
+        print_json({"users": [_facts(account) for account in found]})
+        return
+    from hello_tornado.sessions.records.lifetimes import datetime_of
+
+    for account in found:
+        state = "can log in" if account.disabled_at is None else "disabled"
+        created = datetime_of(account.created_at).strftime("%Y-%m-%d")
+        console.print(f"{created}  {state:10}  {printable(account.name)}")
+
+
+@user_commands.command()
+def disable(name: Name, settings: SettingsFile = None) -> None:
+    """Let nobody log in under this name any more; ends all its sessions at once."""
+
+    async def run(accounts: "Accounts", given: "Settings") -> str:
+        account = await _find(accounts, name)
+        await accounts.disable(account.user_id)
+        ended = await _sign_out(accounts, account, given)
+        return f"{printable(account.name)} is disabled; {ended}"
+
+    console.print(_with_accounts(settings, run))
+
+
+@user_commands.command()
+def enable(name: Name, settings: SettingsFile = None) -> None:
+    """Let them log in again."""
+
+    async def run(accounts: "Accounts", _: "Settings") -> str:
+        account = await _find(accounts, name)
+        await accounts.enable(account.user_id)
+        return f"{printable(account.name)} can log in"
+
+    console.print(_with_accounts(settings, run))
+
+
+@user_commands.command()
+def passwd(name: Name, *, password_stdin: FromStdin = False, settings: SettingsFile = None) -> None:
+    """Give a user another password; ends all their sessions at once."""
+    password = _new_password(_checked(name), is_piped=password_stdin)
+
+    async def run(accounts: "Accounts", given: "Settings") -> str:
+        while not await accounts.set_password(account := await _find(accounts, name), password):
+            pass  # they have changed it themselves meanwhile: this command came later
+        ended = await _sign_out(accounts, account, given)
+        return f"{printable(account.name)} has another password; {ended}"
+
+    console.print(_with_accounts(settings, run))
+
+
+@user_commands.command()
+def export(name: Name, settings: SettingsFile = None) -> None:
+    """Everything that is kept about a user, sessions included, as JSON; no password's hash."""
+
+    async def run(accounts: "Accounts", given: "Settings") -> dict[str, Any]:
+        from hello_tornado.cli.exports import sessions_of
+
+        account = await _find(accounts, name)
+        if given.store.url.startswith("memory:"):
+            raise Problem(
+                "the sessions are in the server's memory, and no command can see into it",
+                "set store.url to sqlite:///var/sessions.db, or to a server's",
+            )
+        with progress("exporting") as advance:
+            sessions = await _with_sessions(
+                given, lambda manager: sessions_of(manager, account.user_id, advance)
+            )
+        return {"account": _facts(account), "sessions": sessions}
+
+    print_json(_with_accounts(settings, run))
+
+
+@user_commands.command()
+def delete(name: Name, settings: SettingsFile = None) -> None:
+    """Delete a user for good; ends all their sessions at once."""
+
+    async def run(accounts: "Accounts", given: "Settings") -> str:
+        account = await _find(accounts, name)
+        if given.store.url.startswith("memory:"):
+            raise Problem(
+                "the sessions are in the server's memory, where no command can end them",
+                "disable the user instead: the server sees that",
+            )
+        await accounts.delete(account.user_id)  # first: nobody logs in after the sessions ended
+        ended = await _revoke_all(account, given)
+        return f"{printable(account.name)} is deleted; {counted(ended, 'session')} ended"
+
+    console.print(_with_accounts(settings, run))
+
+
+def _with_accounts(
+    settings_file: Path | None,
+    work: "Callable[[Accounts, Settings], Awaitable[T]]",
+    *,
+    makes_database: bool = False,
+) -> T:
+    """What *work* returns, done with the accounts that the settings name."""
+    from hello_tornado.config.settings import load_settings
+    from hello_tornado.database.databases import accounts_url, upgrades_itself
+
+    settings = load_settings(settings_file).settings
+    url = accounts_url(settings)
+    if url is None:
+        raise Problem(
+            "nobody has an account: login.mode is open", "set login.mode to password first"
+        )
+    if makes_database and upgrades_itself(url):
+        from hello_tornado.database import migrate
+
+        migrate.upgrade(url)
+    else:
+        check_database(url, "users")
+
+    async def run() -> T:
+        from hello_tornado.accounts.accounts import Accounts
+
+        accounts = Accounts.from_url(url)
+        try:
+            return await work(accounts, settings)
+        finally:
+            await accounts.aclose()
+
+    return asyncio.run(run())
+
+
+async def _with_sessions(
+    settings: "Settings", work: "Callable[[SessionManager], Awaitable[T]]"
+) -> T:
+    from hello_tornado.managers import make_manager
+    from hello_tornado.sessions import open_store
+
+    manager = make_manager(settings, open_store(settings.store.url), hooks=())
+    try:
+        return await work(manager)
+    finally:
+        await manager.aclose()
+
+
+async def _find(accounts: "Accounts", name: str) -> "Account":
+    account = await accounts.find(name)
+    if account is None:
+        raise Missing(f"there is no user {_shown(name)}", "see them with: user list")
+    return account
+
+
+async def _sign_out(accounts: "Accounts", account: "Account", settings: "Settings") -> str:
+    """End their sessions; says what became of them."""
+    await accounts.sign_out(account.user_id)
+    if settings.store.url.startswith("memory:"):
+        return "the server ends all sessions of this user"
+    return f"{counted(await _revoke_all(account, settings), 'session')} ended"
+
+
+async def _revoke_all(account: "Account", settings: "Settings") -> int:
+    with progress("ending sessions"):
+        return await _with_sessions(settings, lambda manager: manager.revoke_user(account.user_id))
+
+
+def _new_password(name: str, *, is_piped: bool) -> bytes:
+    from hello_tornado.accounts.passwords import problem_with
+
+    if is_piped:
+        password = sys.stdin.buffer.read().removesuffix(b"\n").removesuffix(b"\r")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True).encode()
+    if (problem := problem_with(password, name)) is not None:
+        raise Problem(problem, "choose a longer one: four unusual words will do")
+    return password
+
+
+def _checked(name: str) -> str:
+    from hello_tornado.accounts.usernames import BadName, shown_name
+
+    try:
+        return shown_name(name)
+    except BadName as error:
+        raise Problem(str(error), "a name has 1 to 64 visible characters") from error
+
+
+def _shown(name: str) -> str:
+    return printable(_checked(name))
+
+
+def _facts(account: "Account") -> dict[str, object]:
+    from hello_tornado.sessions.records.lifetimes import datetime_of
+
+    return {
+        "name": account.name,
+        "user_id": account.user_id,
+        "created_at": datetime_of(account.created_at).isoformat(),
+        "disabled": account.disabled_at is not None,
+        "disabled_at": _moment(account.disabled_at),
+        "signed_out_at": _moment(account.signed_out_at),
+    }
+
+
+def _moment(moment: int | None) -> str | None:
+    from hello_tornado.sessions.records.lifetimes import datetime_of
+
+    return None if moment is None else datetime_of(moment).isoformat()

@@ -1,0 +1,1 @@
+"""The server's databases: their schema, and the way between its versions."""

@@ -1,0 +1,121 @@
+"""A connection to the session database outside of the event loop, for upgrades and commands."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from hello_tornado.problem import Problem
+from hello_tornado.remedies import cure_of
+from hello_tornado.sessions.stores import without_password
+from hello_tornado.sessions.stores.sql.schema import FOLDING
+from hello_tornado.sessions.stores.sql.sqlite import make_private_file, sqlite_engine
+from hello_tornado.sessions.stores.sql.transactions import transaction as atomic
+from hello_tornado.sessions.stores.sql.url import Target, blocking_target_of
+
+LOCK = 7_403_117_051  # any number, as long as every upgrade takes the same
+LOCK_SECONDS = 60
+CONNECT_SECONDS = 3
+KINDS = {"sqlite", "postgres", "postgresql", "mysql", "mariadb"}
+
+
+def has_schema(url: str) -> bool:
+    """Whether the store of this URL is a database with a schema."""
+    return url.partition(":")[0].partition("+")[0] in KINDS
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[Connection]:
+    """A connection that keeps other upgrades out until all of this one is done.
+
+    SQLite and PostgreSQL take it back as a whole when it fails. MariaDB commits each change of the
+    schema by itself; there every step of a migration can be repeated.
+    """
+    with connected(url) as connection, _alone(connection):
+        yield connection
+
+
+@contextmanager
+def connected(url: str, *, to_look: bool = False) -> Iterator[Connection]:
+    """A connection to the database; what goes wrong on it is a `Problem`.
+
+    *to_look* opens a file of SQLite for reading only, so that it stays as it is to the last byte.
+    """
+    if not has_schema(url):
+        scheme, found, _ = url.partition("://")
+        raise Problem(
+            f"a {scheme} store has no schema" if found else "store.url is no URL",
+            "db commands are for SQL databases; name one in store.url: sqlite:///var/sessions.db",
+        )
+    engine = _engine(blocking_target_of(url), to_look=to_look)
+    try:
+        with _connect(engine, url).execution_options(isolation_level="AUTOCOMMIT") as connection:
+            _check_binary_log(connection)
+            yield connection
+    except (DBAPIError, OSError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        first_line = str(cause).strip().partition("\n")[0]
+        raise Problem(
+            f"the database {without_password(url)} failed: {first_line}", cure_of(first_line)
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _engine(target: Target, *, to_look: bool) -> Engine:
+    """A synchronous engine: there is nobody to wait for an upgrade but its caller."""
+    if target.url.get_backend_name() == "sqlite" and to_look:
+        read_only = f"{Path(str(target.url.database)).absolute().as_uri()}?mode=ro"
+        return create_engine(
+            "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(read_only, uri=True)
+        )
+    if target.url.get_backend_name() == "sqlite":
+        make_private_file(Path(str(target.url.database)))
+        return sqlite_engine(target.url)
+    arguments = {"connect_timeout": CONNECT_SECONDS, **target.arguments}
+    return create_engine(
+        target.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True
+    )
+
+
+def _connect(engine: Engine, url: str) -> Connection:
+    try:
+        return engine.connect()
+    except (TypeError, ValueError) as error:  # an option that the driver does not know
+        raise Problem(
+            f"the database {without_password(url)} failed: {error}", cure_of(error)
+        ) from error
+
+
+def _check_binary_log(connection: Connection) -> None:
+    """A MariaDB that replicates statements takes no writes in READ COMMITTED."""
+    if connection.dialect.name not in FOLDING:
+        return
+    query = "SELECT @@log_bin, @@binlog_format"
+    has_log, log_format = connection.exec_driver_sql(query).one()
+    if has_log and log_format == "STATEMENT":
+        cause = "the server's binlog_format is STATEMENT, which takes no writes in READ COMMITTED"
+        raise Problem(cause, cure_of(cause))
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    match connection.dialect.name:
+        case "sqlite":
+            with atomic(connection):
+                yield
+        case "postgresql":
+            with atomic(connection):
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+                yield
+        case _:
+            lock = f"SELECT GET_LOCK('{LOCK}', {LOCK_SECONDS})"
+            if connection.exec_driver_sql(lock).scalar() != 1:
+                raise Problem(
+                    f"another upgrade has been at work for {LOCK_SECONDS} seconds",
+                    "wait until it has ended, then try again",
+                )
+            yield  # the lock goes with the connection

@@ -1,0 +1,1 @@
+"""How a signed id travels: in a cookie or in a header, through proxies."""

@@ -1,0 +1,1 @@
+"""Sessions as a service: open, commit, end, purge and watch them."""

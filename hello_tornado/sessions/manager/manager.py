@@ -1,0 +1,551 @@
+"""Sessions as a service: open one by its id, commit what a request did, find, revoke and purge.
+
+What a request costs: `open` is one load, shared with all requests of the moment; `commit` is one
+save, shared likewise, if something changed, and otherwise nothing, or once in a `touch_interval`
+a shared touch.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeAlias
+
+from hello_tornado.sessions import options
+from hello_tornado.sessions.carriers.carrier import Choice, choice
+from hello_tornado.sessions.errors import (
+    SessionError,
+    SessionUnreadable,
+)
+from hello_tornado.sessions.event_log import EventLog
+from hello_tornado.sessions.events import (
+    Expired,
+    Hook,
+    LoggedIn,
+    Purged,
+    RecordUnreadable,
+    SessionEvent,
+    emit,
+)
+from hello_tornado.sessions.manager.actions import CookieAction, Keep
+from hello_tornado.sessions.manager.codec import Cipher, Codec, Plain
+from hello_tornado.sessions.manager.committer import Commit, Standing
+from hello_tornado.sessions.manager.endings import Endings
+from hello_tornado.sessions.manager.purger import Purger
+from hello_tornado.sessions.manager.watcher import Watcher
+from hello_tornado.sessions.manager.writer import Writer
+from hello_tornado.sessions.records.ids import (
+    SessionId,
+    SessionKey,
+    key_of,
+    new_session_id,
+)
+from hello_tornado.sessions.records.lifetimes import (
+    MICROSECOND,
+    Lifetimes,
+    as_timedelta,
+    system_clock,
+)
+from hello_tornado.sessions.records.record import (
+    Conflict,
+    Gone,
+    Listed,
+    Saved,
+    SessionFacts,
+    SessionRecord,
+    Swap,
+)
+from hello_tornado.sessions.records.serializers import JsonSerializer, Serializer
+from hello_tornado.sessions.records.tombstones import Tombstone, tombstone_key_of
+from hello_tornado.sessions.records.values import check_user_id
+from hello_tornado.sessions.session.document import empty_document
+from hello_tornado.sessions.session.draft import (
+    CommitRules,
+    Create,
+    Intent,
+    Nothing,
+)
+from hello_tornado.sessions.session.draft import Update as Change
+from hello_tornado.sessions.session.session import Response, Session
+from hello_tornado.sessions.stores import Store, as_store
+from hello_tornado.sessions.stores.batched_store import BatchedStore
+
+Clock: TypeAlias = Callable[[], int]
+
+# Where `store.page` begins to list sessions: behind the tombstones.
+BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
+
+MAX_BYTES: Final = 64 * 1024
+SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
+REST: Final = 4  # times what it rests from; measured by bench.scale
+MAX_REST: Final = timedelta(seconds=1)
+READ_AT_ONCE: Final = 50  # sessions; with 64 KiB each that is 3 MiB
+
+
+def random_id(_request: object) -> str:
+    """The usual `genid`."""
+    return new_session_id()
+
+
+HOOK: Final = options.function(1, "EventLog()")
+CHECKS: Final[Mapping[str, options.Check]] = {
+    "lifetimes": options.optional(
+        options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
+    ),
+    "cookie": options.optional(choice),
+    "serializer": options.optional(options.implements(Serializer, "JsonSerializer()")),
+    "cipher": options.optional(options.implements(Cipher, "AesGcm([key])")),
+    "resave": options.flag,
+    "save_uninitialized": options.flag,
+    "rolling": options.flag,
+    "unset": options.one_of("keep", "destroy"),
+    "genid": options.function(1, "lambda request: secrets.token_urlsafe(27)"),
+    "touch_interval": options.duration(least=timedelta(0)),
+    "remember_ended": options.duration(least=timedelta(0)),
+    "max_sessions_per_user": options.optional(options.count),
+    "max_bytes": options.count,
+    "hooks": options.optional(options.several(HOOK)),
+    "clock": options.clock,
+}
+
+
+def _refuse_coroutine(result: object) -> None:
+    """Raise `TypeError` when a function that `update` calls turns out to be asynchronous."""
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError("the function of update() may be called again, and must not be async")
+
+
+class SessionManager:
+    """Opens and commits sessions over one store, or over the one that a URL names.
+
+    The `cookie` that carries an id is a `CookiePolicy`, a `TokenPolicy`, or a function from the
+    request to one.
+
+    The options have the meaning that express-session gives them: `resave` stores unchanged
+    sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
+    cookie with every response, `unset` says what `del handler.session` does to the stored session
+    ("keep" or "destroy"), `genid` makes an id, given the request if there is one. A request that
+    changes nothing moves the expiry forward at most once in `touch_interval`. Why a session ended
+    is told for `remember_ended` afterwards. Of a user who logs in for the time after
+    `max_sessions_per_user`, the oldest session ends. Data beyond `max_bytes` is refused, and what
+    the store gets is encrypted by a `cipher`. Each of `hooks` is told of every event, by default a
+    log; `clock` tells the moment in microseconds since 1970. Durations are timedeltas or numbers of
+    seconds. An option that cannot be meant is a `ConfigurationError`.
+    """
+
+    @options.checked(**CHECKS)
+    def __init__(
+        self,
+        store: Store | str,
+        *,
+        lifetimes: Lifetimes | None = None,
+        cookie: Choice | None = None,
+        serializer: Serializer | None = None,
+        cipher: Cipher | None = None,
+        resave: bool = False,
+        save_uninitialized: bool = False,
+        rolling: bool = False,
+        unset: Literal["keep", "destroy"] = "keep",
+        genid: Callable[[Any], str] = random_id,
+        touch_interval: timedelta | float = timedelta(seconds=60),
+        remember_ended: timedelta | float = timedelta(hours=1),
+        max_sessions_per_user: int | None = None,
+        max_bytes: int = MAX_BYTES,
+        hooks: Sequence[Hook] | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self.store = as_store(store)
+        self.lifetimes = lifetimes or Lifetimes()
+        self.cookie = cookie
+        self.rolling = rolling
+        self.unset = unset
+        self.touch_after = as_timedelta(touch_interval) // MICROSECOND
+        self.rules = CommitRules(resave, save_uninitialized, self.touch_after)
+        self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
+        self._max_sessions_per_user = max_sessions_per_user
+        self._serializer = serializer or JsonSerializer()
+        self._hooks: list[Hook] = [EventLog(clock)] if hooks is None else [*hooks]
+        self.now = clock
+        self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
+        self._shared = BatchedStore(self.store)
+        self._endings = Endings(self.store, self._codec, clock, self.reason_told_for, self.emit)
+        self._writer = Writer(self._shared, self._codec, self._endings, genid, self.emit)
+        self._purgers: list[Purger] = []
+        self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
+        self._hooks.append(self.watcher)
+
+    def open(self, session_id: SessionId | None) -> Awaitable[Session]:
+        """The session with this id, or a new one: without an id, or when it is unknown or over.
+
+        A new session is not stored before it is committed, and then gets an id of its own. In the
+        place of one that has ended it knows the `ended_reason`.
+        """
+        return self._open(None if session_id is None else key_of(session_id))
+
+    async def reload(self, session: Session) -> Session:
+        """The same session as it stands in the store now, under whichever id.
+
+        When it has ended, the answer is an ended session, which refuses writes and knows the
+        `ended_reason`. Of a session that was never stored, a new one.
+        """
+        record = session.record
+        if record is None:
+            return self._session(None)
+        found = await self._open(record.key)
+        if not found.is_new:
+            return found
+        if (successor := await self._writer.successor_of(record)) is not None:
+            return self._readable(successor)
+        found.end(found.ended_reason)
+        return found
+
+    async def _open(self, key: SessionKey | None) -> Session:
+        if key is None:
+            return self._session(None)
+        record, now = await self._shared.load(key), self.now()
+        if record is not None and self.lifetimes.is_living(record, now):
+            return self._readable(record, now)
+        if record is None:
+            return self._session_after(await self._tombstone_of(key), now)
+        session = self._session_after(None, now)
+        session.presented = (key,)  # for a logout: by another process's clock it may still live
+        self.emit(Expired(record.handle, record.user_id))
+        return session
+
+    async def _tombstone_of(self, key: SessionKey) -> Tombstone | None:
+        return self._endings.read(await self._shared.load(tombstone_key_of(key)))
+
+    def _session_after(self, tombstone: Tombstone | None, now: int) -> Session:
+        """A new session in the place of one that has ended, or whose id was renewed."""
+        if tombstone is None:
+            session = self._session(None, now)
+            session.ended_reason = self._endings.unexplained
+            return session
+        session = self._session(
+            None, now, tombstone if self._endings.is_just_now(tombstone) else None
+        )
+        session.ended_reason = None if tombstone.reason == "renewed" else tombstone.reason
+        return session
+
+    async def is_living(self, session_id: SessionId) -> bool:
+        """Whether the store has a living session under this id."""
+        return await self._live_record(key_of(session_id)) is not None
+
+    def intent(self, session: Session, *, only_end: bool = False) -> Intent:
+        """What `commit` would do now; raises what makes it impossible.
+
+        With *only_end* all changes are forgotten but the end of the session.
+        """
+        return session.intent(self.rules, self.now(), only_end=only_end)
+
+    def draw_id(self, session: Session, request: object) -> SessionId:
+        """The id that *session* gets if this request begins or renews it."""
+        return self._writer.draw_id(session, request)
+
+    async def commit(
+        self, session: Session, request: object = None, intent: Intent | None = None
+    ) -> CookieAction:
+        """Store what was done to *session*; says what the browser's cookie should become.
+
+        The *request* is for `genid`, the *intent* that of the session if it is known already. When
+        the session has ended meanwhile, elsewhere, the changes are dropped: `Keep`. When an error
+        is raised, the session still has all changes, and may be committed again.
+        """
+        intent = self.intent(session) if intent is None else intent
+        if isinstance(intent, Nothing):
+            return Keep()
+        taken = session.take_draft(intent)
+        try:
+            action = await self._writer.carry_out(intent, session, request)
+        except BaseException:
+            session.give_back(taken)
+            raise
+        if isinstance(intent, Create | Change) and intent.logs_in:
+            await self._logged_in(session)
+        return action
+
+    @asynccontextmanager
+    async def transaction(
+        self, handle: str | None, *, keeps_alive: bool = True
+    ) -> AsyncIterator[Session]:
+        """Open the session with this handle outside of a request, under whichever id it stands.
+
+        It is committed on leaving, unless by an exception. That counts as use of it, unless not
+        *keeps_alive* and nothing is changed. `destroy()` ends it, also if an exception follows;
+        `login()`, `renew()` and `regenerate()` need a response and raise `NoResponse`. No session
+        begins here: without a living one (also when *handle* is None) it is empty, `ended`, and
+        refuses writes.
+        """
+        record = None if handle is None else await self._writer.living_by_handle(handle)
+        session = self._session(None) if record is None else self._readable(record)
+        async with self.committing(session, keeps_alive=keeps_alive):
+            yield session
+
+    @asynccontextmanager
+    async def committing(self, session: Session, *, keeps_alive: bool) -> AsyncIterator[None]:
+        """A `transaction` with a *session* that is open already."""
+        if session.is_new:
+            session.end(session.ended_reason)
+        session.response = Response.NONE
+        session.keeps_alive = keeps_alive
+        try:
+            async with self._ending_at_least(session):
+                yield
+            await self.commit(session)
+        finally:
+            session.response = Response.COMPLETE
+
+    @asynccontextmanager
+    async def _ending_at_least(self, session: Session) -> AsyncIterator[None]:
+        """When an exception leaves the block, commit the end of *session*, and only that."""
+        try:
+            yield
+        except (Exception, asyncio.CancelledError):
+            await self.commit(session, intent=self.intent(session, only_end=True))
+            raise
+
+    async def update(self, handle: str, function: Callable[[Session], object]) -> Session | None:
+        """Apply a *function* to the newest copy of the session with this handle; returns the copy.
+
+        For what no operation expresses, such as "take one if any is left". The function is called
+        again on the newest copy until the result is stored, so it must do nothing else. What it
+        returns is ignored. `destroy()` ends the session; `login()`, `renew()` and `regenerate()`
+        need a response and raise `NoResponse`. None when there is no such session.
+        """
+
+        async def find() -> SessionRecord | None:
+            return await self._writer.living_by_handle(handle)
+
+        session = await self._update(await find(), function, find)
+        if session is not None:
+            session.response = Response.COMPLETE
+        return session
+
+    async def update_from(
+        self, record: SessionRecord, function: Callable[[Session], object]
+    ) -> Session | None:
+        """`update` the session that was loaded as *record*, also under the id that it has now.
+
+        A new id is followed only if the session is still the same user's.
+        """
+
+        async def find() -> SessionRecord | None:
+            return await self._live_record(record.key) or await self._writer.successor_of(record)
+
+        return await self._update(await find(), function, find)
+
+    async def _update(
+        self,
+        record: SessionRecord | None,
+        function: Callable[[Session], object],
+        find: Callable[[], Awaitable[SessionRecord | None]],
+    ) -> Session | None:
+        """Update the session in *record*, and in what *find* finds when it is no longer there."""
+        while record is not None:
+            session = self._readable(record)
+            session.response = Response.NONE
+            async with self._ending_at_least(session):
+                _refuse_coroutine(function(session))
+            session.response = Response.NOT_STARTED
+            intent = self.intent(session)
+            if not isinstance(intent, Change):
+                await self.commit(session, intent=intent)
+                return session
+            standing = Standing(record, session.document)
+            wanted = self._codec.rebuild(standing, Commit(standing, intent.changes))
+            match await self._shared.swap(Swap(record, wanted.record)):
+                case Conflict(winner):
+                    record = winner
+                case Saved():
+                    session.take_draft(intent)
+                    session.rebase_on(*wanted)
+                    return session
+                case Gone():
+                    record = await find()
+        return None
+
+    async def sessions_of(self, user_id: str) -> Sequence[Session]:
+        """The living sessions of a user, newest first.
+
+        One that cannot be read is among them, without its data: `revoke` ends it by its handle.
+        """
+        return [session async for session in self.read(await self.facts_of(user_id))]
+
+    async def facts_of(self, user_id: str) -> Sequence[Listed]:
+        """The living sessions of a user, newest first, without their data: what a list needs.
+
+        Each has a `handle`, a `size` and its moments. `read` gives the sessions to some of them.
+        """
+        check_user_id(user_id)
+        now = self.now()
+        found = await self.store.find_by_user(user_id)
+        return [one for one in found if self.lifetimes.is_living(one, now)]
+
+    async def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
+        """The sessions that were *listed*, with their data, in that order.
+
+        One that has ended since is left out; one whose id was renewed is found by its handle.
+        """
+        for start in range(0, len(listed), READ_AT_ONCE):
+            part = listed[start : start + READ_AT_ONCE]
+            found = await self.store.load([one.key for one in part])
+            moved = [one.handle for one in part if one.key not in found]
+            others = await self.store.find_by_handle(moved) if moved else ()
+            successors = {record.handle: record for record in others}
+            now = self.now()
+            for one in part:
+                record = found.get(one.key) or successors.get(one.handle)
+                if (
+                    record is not None
+                    and record.user_id == one.user_id
+                    and self.lifetimes.is_living(record, now)
+                ):
+                    yield self._session(record, now)
+
+    @options.checked(batch=options.count)
+    async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
+        """Every living session, those that end soonest first; *batch* of them at a time."""
+        now, last = self.now(), BEFORE_ALL_SESSIONS
+        while page := await self.store.page(last, batch):
+            living = [one for one in page if self.lifetimes.is_living(one, now)]
+            async for session in self.read(living):
+                yield session
+            last = page[-1]
+
+    async def length(self) -> int:
+        """How many sessions are alive; those that began in the future are counted, too."""
+        return await self.store.count(self.now())
+
+    @options.checked(batch=options.count)
+    async def clear(self, *, batch: int = 500) -> int:
+        """End every session and forget the ended ones; returns how many were alive."""
+        count, now = 0, self.now()
+        while page := await self.store.page(None, batch):
+            living = [record for record in page if record.expires_at > now]
+            count += await self._endings.end(living, "revoked", is_told=False)
+            await self.store.delete([record.key for record in page])
+        return count
+
+    async def find(self, handle: str) -> Session | None:
+        """The living session that has this handle, to look at; None also if it is unreadable."""
+        record = await self._writer.living_by_handle(handle)
+        session = None if record is None else self._session(record)
+        return None if session is None or session.refusal is not None else session
+
+    async def revoke(self, *handles: str) -> int:
+        """End these sessions, wherever they are in use; returns how many there were."""
+        return await self._endings.end_by_handle(handles, "revoked")
+
+    async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
+        """End all sessions of a user but those whose handles are in *keep*; returns how many."""
+        check_user_id(user_id)
+
+        async def find() -> Sequence[Listed]:
+            records = await self.store.find_by_user(user_id)
+            return [record for record in records if record.handle not in keep]
+
+        return await self._endings.end_found(find, "revoked")
+
+    @options.checked(interval=options.duration(least=SHORTEST_INTERVAL), batch=options.count)
+    def purge_every(self, interval: timedelta | float, *, batch: int = 50) -> Purger:
+        """Call `purge` every *interval* (a timedelta or seconds) from now on."""
+        purger = Purger(lambda: self.purge(batch=batch), as_timedelta(interval), emit=self.emit)
+        self._purgers.append(purger)
+        purger.start()
+        return purger
+
+    @options.checked(batch=options.count)
+    async def purge(
+        self,
+        *,
+        batch: int = 50,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Delete the sessions that have expired, *batch* by *batch*; returns how many there were.
+
+        What is remembered of ended sessions is deleted, too, once `remember_ended` has passed.
+        Between two batches it rests four times as long as the last one took, for requests go first.
+        *progress* is told the size of each batch that is done.
+        """
+        now, total = self.now(), 0
+        async for purged in self._batches(lambda: self.store.purge(now, batch), batch):
+            total += purged
+            if progress is not None:
+                progress(purged)
+        async for _forgotten in self._batches(lambda: self._endings.forget(batch), batch):
+            pass
+        self.emit(Purged(total))
+        return total
+
+    async def _batches(self, step: Callable[[], Awaitable[int]], size: int) -> AsyncIterator[int]:
+        """What each *step* has done, until one does less than *size*; with a rest in between."""
+        begun = self.now()
+        while done := await step():
+            yield done
+            if done < size:
+                return
+            rest = REST * (self.now() - begun) * MICROSECOND
+            await asyncio.sleep(max(0, min(rest, MAX_REST).total_seconds()))
+            begun = self.now()
+
+    async def aclose(self) -> None:
+        """Stop purging and watching, and close the store."""
+        await self.watcher.aclose()
+        for purger in self._purgers:
+            purger.stop()
+        await self.store.aclose()
+
+    def emit(self, event: SessionEvent) -> None:
+        """Tell the hooks of *event*."""
+        emit(self._hooks, event)
+
+    async def _live_record(self, key: SessionKey) -> SessionRecord | None:
+        record = await self._shared.load(key)
+        if record is None or not self.lifetimes.is_living(record, self.now()):
+            return None
+        return record
+
+    def _session(
+        self,
+        record: SessionRecord | None,
+        now: int | None = None,
+        tombstone: Tombstone | None = None,
+    ) -> Session:
+        opened_at, document = self.now() if now is None else now, empty_document()
+        refusal: SessionError | None = None
+        if record is not None:
+            try:
+                document = self._codec.document(record, opened_at)
+            except SessionUnreadable as error:
+                self.emit(RecordUnreadable(record.handle, str(error)))
+                document["user_id"], refusal = record.user_id, error
+        session = Session(
+            record,
+            document,
+            opened_at=opened_at,
+            lifetimes=self.lifetimes,
+            serializer=self._serializer,
+            tombstone=tombstone,
+        )
+        session.refusal = refusal
+        return session
+
+    def _readable(self, record: SessionRecord, now: int | None = None) -> Session:
+        """The session in *record*; `SessionUnreadable` when its bytes cannot be read."""
+        session = self._session(record, now)
+        if session.refusal is not None:
+            raise session.refusal
+        return session
+
+    async def _logged_in(self, session: Session) -> None:
+        record = session.record
+        if record is None or record.user_id is None:
+            return
+        self.emit(LoggedIn(record.handle, record.user_id))
+        if self._max_sessions_per_user is not None:
+            # By one order for all: so logins that run side by side end the same ones.
+            sessions = await self.facts_of(record.user_id)
+            await self.revoke(*[one.handle for one in sessions[self._max_sessions_per_user :]])

@@ -1,0 +1,226 @@
+"""Tells whoever holds a session open, a socket say, when it changes and when it ends.
+
+All sessions that are watched in this process are looked at in one load, twice a second; one that
+ends here, at once. A store that announces ends to other processes saves those the wait.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, TypeAlias, TypeVar
+
+from hello_tornado.sessions.errors import StoreError
+from hello_tornado.sessions.events import Ended, Renewed, SessionEvent, WatchFailed
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.record import SessionRecord
+from hello_tornado.sessions.stores import Announcing, Store
+
+T = TypeVar("T")
+
+logger = logging.getLogger("hello_tornado.sessions")
+
+INTERVAL_SECONDS: Final = 0.5
+BATCH: Final = 1000
+# The reason is stored just after the end, so whoever looks in between asks again.
+PATIENCE_SECONDS: Final = (0, 0.02, 0.1)
+
+Reasons: TypeAlias = Callable[[Collection[SessionKey]], Awaitable[Mapping[SessionKey, str]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watch:
+    """Who wants to be told, and what is called: on the event loop, so it must not block.
+
+    `on_change` gets the record that stands now, written to or used. `on_end` gets the reason:
+    "logged out", "revoked", "expired", "renewed" (there is another id now), or just "ended".
+    """
+
+    on_change: Callable[[SessionRecord], None]
+    on_end: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Watched:
+    record: SessionRecord
+    watches: list[Watch] = field(default_factory=list)
+
+
+class Watcher:
+    """Looks after the records in *store* for as long as somebody watches one.
+
+    *reasons* says why there is nothing under some keys. A hook, it hears what ends in this process.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reasons: Reasons,
+        clock: Callable[[], int],
+        emit: Callable[[SessionEvent], None],
+    ) -> None:
+        self._store = store
+        self._reasons = reasons
+        self._clock = clock
+        self._emit = emit
+        self._watched: dict[SessionKey, _Watched] = {}
+        self._keys_by_handle: dict[str, set[SessionKey]] = {}
+        self._doubtful: set[SessionKey] = set()
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __len__(self) -> int:
+        return sum(len(one.watches) for one in self._watched.values())
+
+    def __call__(self, event: SessionEvent) -> None:
+        """Look at once at a session that *event* is about."""
+        if isinstance(event, Ended | Renewed):
+            self._doubt([event.handle])
+
+    def add(self, record: SessionRecord, watch: Watch) -> None:
+        """Tell *watch* what becomes of the session that stands as *record* now."""
+        self._watched.setdefault(record.key, _Watched(record)).watches.append(watch)
+        self._keys_by_handle.setdefault(record.handle, set()).add(record.key)
+        if not self._tasks:
+            self._tasks.append(asyncio.create_task(self._look_again_and_again()))
+            if isinstance(self._store, Announcing):
+                self._tasks.append(asyncio.create_task(self._listen(self._store)))
+
+    def remove(self, key: SessionKey, watch: Watch) -> None:
+        """Tell it no more; it may have been the last word anyway."""
+        watched = self._watched.get(key)
+        if watched is not None and watch in watched.watches:
+            watched.watches.remove(watch)
+            if not watched.watches:
+                self._forget(key)
+        if not self._watched:
+            self.stop()
+
+    def stop(self) -> Collection[asyncio.Task[None]]:
+        """Look no more; returns what is about to end."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def aclose(self) -> None:
+        """Look no more, and have nothing under way any more."""
+        if tasks := self.stop():
+            await asyncio.wait(tasks)
+
+    async def look(self, at: Collection[SessionKey] | None = None) -> None:
+        """See what has become of sessions that are watched: of these, or of all of them."""
+        keys = iter([*self._watched] if at is None else at)
+        while batch := list(islice(keys, BATCH)):
+            found = await self._store.load(batch)
+            now = self._clock()
+            over = {}
+            for key in batch:
+                record = found.get(key)
+                if record is None or record.expires_at <= now:
+                    over[key] = record
+                else:
+                    self._tell_changed(key, record)
+            await self._end(over)
+
+    def _doubt(self, handles: Collection[str]) -> None:
+        """Some sessions may have ended: look at those of them that are watched, and soon."""
+        for handle in handles:
+            self._doubtful |= self._keys_by_handle.get(handle, set())
+        if self._doubtful:
+            self._news.set()
+
+    def _tell_changed(self, key: SessionKey, record: SessionRecord) -> None:
+        watched = self._watched.get(key)
+        if watched is not None and watched.record != record:
+            watched.record = record
+            for watch in [*watched.watches]:
+                _call(watch.on_change, record)
+
+    async def _end(self, over: Mapping[SessionKey, SessionRecord | None]) -> None:
+        why = await self._why(over)
+        for key in over:
+            for watch in self._forget(key):
+                _call(watch.on_end, why.get(key, "ended"))
+
+    async def _why(
+        self, over: Mapping[SessionKey, SessionRecord | None]
+    ) -> Mapping[SessionKey, str]:
+        now, watched = self._clock(), self._watched
+        why = {
+            key: "expired"  # a purge may have deleted it since
+            for key, dead in over.items()
+            if dead is not None or (key in watched and watched[key].record.expires_at <= now)
+        }
+        with suppress(StoreError):  # over is over, though nobody may know why
+            for pause in PATIENCE_SECONDS:
+                unknown = over.keys() - why.keys()
+                if unknown:
+                    await asyncio.sleep(pause)
+                    why |= await self._reasons(unknown)
+                    why |= await self._renewed(unknown - why.keys())
+        return why
+
+    async def _renewed(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, str]:
+        """Those whose sessions stand under another key now."""
+        handles = {self._watched[key].record.handle: key for key in keys if key in self._watched}
+        found = await self._store.find_by_handle(handles) if handles else ()
+        return {handles[record.handle]: "renewed" for record in found}
+
+    def _forget(self, key: SessionKey) -> Sequence[Watch]:
+        watched = self._watched.pop(key, None)
+        if watched is None:
+            return []
+        keys = self._keys_by_handle[watched.record.handle]
+        keys.discard(key)
+        if not keys:
+            del self._keys_by_handle[watched.record.handle]
+        return watched.watches
+
+    async def _look_again_and_again(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + INTERVAL_SECONDS
+            await self._try(self.look())
+            while (left := due - clock()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._news.wait()
+                self._news.clear()
+                doubtful, self._doubtful = self._doubtful, set()
+                await self._try(self.look(doubtful))
+
+    async def _listen(self, store: Announcing) -> None:
+        while True:
+            if await self._try(self._hear(store)):
+                return
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def _hear(self, store: Announcing) -> None:
+        async with aclosing(store.announcements()) as announcements:
+            async for handles in announcements:
+                self._doubt(handles)
+
+    async def _try(self, step: Awaitable[None]) -> bool:
+        """Whether *step* came to its end.
+
+        Whatever goes wrong, there will be a next time: sockets must not outlive a mistake.
+        """
+        try:
+            await step
+        except StoreError as error:
+            self._emit(WatchFailed(str(error)))
+        except Exception:
+            logger.exception("watching failed")
+        else:
+            return True
+        return False
+
+
+def _call(function: Callable[[T], None], news: T) -> None:
+    try:
+        function(news)
+    except Exception:
+        logger.exception("a watch failed on %s", news if isinstance(news, str) else "a change")

@@ -1,0 +1,204 @@
+"""How an intent becomes what the store holds: a session is created, changed, touched or ended.
+
+The manager opens sessions and says when they are committed. Everything that a commit writes goes
+through `Writer.carry_out`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from hello_tornado.sessions.errors import ConfigurationError, SessionUnreadable, StoreError
+from hello_tornado.sessions.events import (
+    CommitDropped,
+    Created,
+    Renewed,
+    SessionEvent,
+    TouchFailed,
+)
+from hello_tornado.sessions.manager.actions import Clear, CookieAction, Issue, Keep
+from hello_tornado.sessions.manager.codec import Codec
+from hello_tornado.sessions.manager.committer import Commit, Committed, Committer, Standing
+from hello_tornado.sessions.manager.endings import Endings
+from hello_tornado.sessions.records.ids import SessionId, is_session_id, key_of
+from hello_tornado.sessions.records.record import Conflict, Gone, Saved, SessionRecord, Swap
+from hello_tornado.sessions.session.document import Document, empty_document
+from hello_tornado.sessions.session.draft import Create, Drop, End, Intent, Renewal, Touch
+from hello_tornado.sessions.session.draft import Update as Change
+from hello_tornado.sessions.session.operations import Update
+from hello_tornado.sessions.session.session import Session
+from hello_tornado.sessions.stores.batched_store import BatchedStore
+
+MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
+
+
+class Writer:
+    """Carries out what a request has left to do with its session.
+
+    `genid` makes an id, given the request; `emit` tells an event.
+    """
+
+    def __init__(
+        self,
+        shared: BatchedStore,
+        codec: Codec,
+        endings: Endings,
+        genid: Callable[[Any], str],
+        emit: Callable[[SessionEvent], None],
+    ) -> None:
+        self._shared = shared
+        self._committer = Committer(shared.store, codec.rebuild, endings.renewal)
+        self._codec = codec
+        self._endings = endings
+        self._genid = genid
+        self._now = codec.clock
+        self._emit = emit
+
+    async def carry_out(self, intent: Intent, session: Session, request: object) -> CookieAction:
+        """Store what *intent* says; what the browser's cookie should become."""
+        match intent:
+            case Create():
+                return await self._create(session, intent, request)
+            case Change():
+                return await self._change(session, intent, request)
+            case Touch():
+                await self._touch_quietly(session)
+            case End():
+                return await self._end(session)
+            case Drop(handle):
+                self._emit(CommitDropped(handle))
+        return Keep()
+
+    def draw_id(self, session: Session, request: object) -> SessionId:
+        """The id that *session* gets if this request begins or renews it."""
+        if session.next_id is None:
+            session.next_id = self._new_id(request)
+        return session.next_id
+
+    def _new_id(self, request: object) -> SessionId:
+        given = self._genid(request)
+        if not is_session_id(given):
+            raise ConfigurationError(
+                "genid must give a str of 22 to 128 printable characters, such as "
+                "secrets.token_urlsafe(32)"
+            )
+        return SessionId(given)
+
+    async def _create(
+        self, session: Session, intent: Create, request: object, base: Document | None = None
+    ) -> CookieAction:
+        if base is None and session.tombstone is not None:
+            base = await self._base_of_a_repeated_login(session, session.tombstone.handle)
+        for _ in range(MAX_TRIES):
+            session_id = self.draw_id(session, request)
+            wanted = self._codec.create(key_of(session_id), intent.changes, base)
+            outcome = await self._shared.swap(Swap(None, wanted.record))
+            session.next_id = None  # it is given out now, or taken
+            if isinstance(outcome, Saved):
+                session.rebase_on(*wanted)
+                self._emit(Created(wanted.record.handle, wanted.record.user_id))
+                return Issue(session_id)
+        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+
+    async def _base_of_a_repeated_login(self, session: Session, handle: str) -> Document | None:
+        """What the second of two equal logins starts with, as a double click sends them.
+
+        The first one gave the session another id, which the browser may never get to see. What the
+        user had gathered before is in it, and may be shown to nobody but this user.
+        """
+        first = await self.living_by_handle(handle)
+        if first is None or first.user_id is None or first.user_id != session.user_id:
+            return None
+        try:
+            return self._codec.document(first, self._now())
+        except SessionUnreadable:
+            return None
+
+    async def _change(self, session: Session, intent: Change, request: object) -> CookieAction:
+        record, renewal = session.record, intent.renewal
+        assert record is not None  # noqa: S101 - or the intent would be to create
+        base: Standing | None = Standing(record, session.document)
+        for _ in range(MAX_TRIES):
+            if base is None:
+                break
+            action, result = await self._commit_to(base, session, intent.changes, renewal, request)
+            if isinstance(result, Committed):
+                session.rebase_on(*result)
+                if renewal is not None:
+                    self._emit(Renewed(result.record.handle, result.record.user_id))
+                return action
+            # Another request has ended the session, or given it another id: the changes follow it,
+            # but not to another user. If that was all that was wanted here, too, it is done.
+            successor = await self.successor_of(record)
+            base = None if successor is None else Standing(successor)
+            renewal = renewal if renewal is not None and renewal.restart else None
+        if intent.logs_in and await self.living_by_handle(record.handle) is not None:
+            # Another login was first, and has taken the session: this one begins its own. A session
+            # that has ended stays ended, though: a logout is final for what was under way, too.
+            document = await self._base_of_a_repeated_login(session, record.handle)
+            return await self._create(
+                session, Create(intent.changes, logs_in=True), request, document or empty_document()
+            )
+        session.end()
+        self._emit(CommitDropped(record.handle))
+        return Keep()
+
+    async def _commit_to(
+        self,
+        base: Standing,
+        session: Session,
+        changes: Update,
+        renewal: Renewal | None,
+        request: object,
+    ) -> tuple[CookieAction, Committed | Gone]:
+        action: CookieAction = Keep()
+        for _ in range(MAX_TRIES):
+            commit = Commit(base, changes)
+            if renewal is not None:
+                action = Issue(self.draw_id(session, request))
+                commit = Commit(base, changes, key_of(action.session_id), renewal)
+            result = await self._committer.commit(commit)
+            session.next_id = session.next_id if renewal is None else None
+            if not isinstance(result, Conflict):
+                return action, result
+        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+
+    async def successor_of(self, record: SessionRecord) -> SessionRecord | None:
+        """The session of *record* under the id that it has now, if it is still the same user's."""
+        found = await self.living_by_handle(record.handle)
+        return found if found is not None and found.user_id == record.user_id else None
+
+    async def living_by_handle(self, handle: str) -> SessionRecord | None:
+        """The living session with this handle, under whichever id it stands."""
+        now = self._now()
+        found = await self._endings.find_by_handle([handle])
+        return next((one for one in found if self._codec.lifetimes.is_living(one, now)), None)
+
+    async def _touch_quietly(self, session: Session) -> None:
+        record = session.record
+        assert record is not None  # noqa: S101 - or the intent would not be to touch
+        touched = self._codec.touched(record, session.lifetime)
+        try:
+            if touched.version == record.version:
+                await self._shared.touch(touched)
+            elif not isinstance(await self._shared.swap(Swap(record, touched)), Saved):
+                return  # a request that ran beside this one has saved it, or ended it
+        except StoreError as error:
+            self._emit(TouchFailed(record.handle, str(error)))
+        else:
+            session.record = touched
+
+    async def _end(self, session: Session) -> CookieAction:
+        """End the session, under whichever id it is stored now, and all that were presented."""
+        records = [] if session.record is None else [session.record]
+        others = await asyncio.gather(*map(self._shared.load, session.presented))
+        records += [record for record in others if record is not None]
+        if records and await self._endings.end(records, "logged out") < len(records):
+            await self._endings.end_by_handle([one.handle for one in records], "logged out")
+        tombstone = session.tombstone
+        if records:
+            return Clear()
+        if tombstone is not None and tombstone.goes_on:
+            await self._endings.end_by_handle([tombstone.handle], "logged out")
+            return Clear()
+        return Keep()  # the browser may have got a new cookie meanwhile, that of a login

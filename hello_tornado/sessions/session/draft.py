@@ -1,0 +1,101 @@
+"""What a request has done to its session, and what the store must do because of it.
+
+`Session.intent()` decides. Everything else asks it: the handler, whether the response must wait for
+the store, and the manager, what to store.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from hello_tornado.sessions.session.operations import NO_CHANGES, Set
+from hello_tornado.sessions.session.operations import Update as Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A new id at commit. `restart` also starts the absolute timeout anew."""
+
+    restart: bool = False
+    new_handle: bool = False
+
+    def __or__(self, other: "Renewal | None") -> "Renewal":
+        if other is None:
+            return self
+        return Renewal(self.restart or other.restart, self.new_handle or other.new_handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The store need not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget what was written: the request came with an id that was replaced or ended just now."""
+
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Store a new session."""
+
+    changes: Changes
+    logs_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change a stored session, and give it a new id if there is a `renewal`."""
+
+    changes: Changes
+    renewal: Renewal | None = None
+    logs_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Move the expiry of a stored session forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Delete the session, wherever it is stored now."""
+
+
+Intent: TypeAlias = Nothing | Drop | Create | Update | Touch | End
+
+NOTHING = Nothing()
+
+
+class CommitRules(NamedTuple):
+    """What the manager's options say of commits; `touch_after` in microseconds."""
+
+    resave: bool
+    save_uninitialized: bool
+    touch_after: int
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is not stored yet, apart from the changes of the data.
+
+    `earlier` comes before all other changes: a reset, or what a failed commit has left to do.
+    """
+
+    earlier: Changes = NO_CHANGES
+    state: Changes = NO_CHANGES
+    user_id: Set | None = None
+    renewal: Renewal | None = None
+    logs_in: bool = False
+    is_touched: bool = False
+    ends: bool = False
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether the document is changed."""
+        return (
+            self.earlier is not NO_CHANGES
+            or self.state is not NO_CHANGES
+            or self.user_id is not None
+        )

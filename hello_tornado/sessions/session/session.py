@@ -1,0 +1,386 @@
+"""The session a handler sees: a dict that records what was done to it.
+
+Everything here is synchronous and local. `intent()` says what the store must do about it.
+"""
+
+import enum
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+from hello_tornado.sessions.errors import (
+    NoResponse,
+    ResponseStarted,
+    SessionEnded,
+    SessionError,
+)
+from hello_tornado.sessions.records.ids import SessionId, SessionKey
+from hello_tornado.sessions.records.lifetimes import MICROSECOND, Lifetimes, datetime_of
+from hello_tornado.sessions.records.record import SessionRecord
+from hello_tornado.sessions.records.serializers import Serializer
+from hello_tornado.sessions.records.tombstones import Tombstone
+from hello_tornado.sessions.records.values import check_remember, check_user_id
+from hello_tornado.sessions.session.document import Document, empty_document, is_empty
+from hello_tornado.sessions.session.draft import (
+    NOTHING,
+    CommitRules,
+    Create,
+    Draft,
+    Drop,
+    End,
+    Intent,
+    Renewal,
+    Touch,
+)
+from hello_tornado.sessions.session.draft import Update as Change
+from hello_tornado.sessions.session.operations import NO_CHANGES, Operation, Set, Update
+from hello_tornado.sessions.session.state import MetaDict
+from hello_tornado.sessions.session.typed import View
+
+M = TypeVar("M")
+
+EndedReason: TypeAlias = Literal["expired", "logged out", "revoked"]
+
+
+class Response(enum.Enum):
+    """How far the response has come in which a session is used."""
+
+    NOT_STARTED = "not started"
+    STARTED = "started"  # the headers have left, and no cookie can follow them
+    COMPLETE = "complete"  # what is written now would be stored by nobody
+    NONE = "none"  # the session is used outside of a request, in a transaction
+
+
+class Session(MetaDict):
+    """A dict of one visitor's values, kept in the store from request to request.
+
+    Keys are str. A value that cannot be stored is refused where it is set. Nested changes
+    (`session["cart"]["apple"] = 1`) are found when the request ends; assigning an equal value
+    changes nothing. In parallel requests of one session, changes of different keys merge, also
+    nested ones; increments, appends and changes of sets add up; of two assignments to one key the
+    later wins.
+    """
+
+    __slots__ = (
+        "_lifetimes",
+        "_user_id",
+        "_views",
+        "document",
+        "ended",
+        "ended_reason",
+        "generation",
+        "keeps_alive",
+        "next_id",
+        "presented",
+        "record",
+        "refusal",
+        "response",
+        "tombstone",
+    )
+
+    def __init__(
+        self,
+        record: SessionRecord | None,
+        document: Document,
+        *,
+        opened_at: int,
+        lifetimes: Lifetimes,
+        serializer: Serializer,
+        tombstone: Tombstone | None = None,
+    ) -> None:
+        super().__init__(document["data"], document["meta"], serializer, opened_at)
+        self._lifetimes = lifetimes
+        self._user_id: str | None = document["user_id"]
+        self._views: dict[type, View[Any]] = {}
+        self.tombstone = tombstone  # of the session that the request asked for, if it ended now
+        self.record, self.document = record, document  # what is stored, as far as is known here
+        self.ended = False
+        self.generation = 0  # grows with each login, logout and regenerate()
+        self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
+        self.keeps_alive = True  # to be read counts as use
+        self.next_id: SessionId | None = None  # what it gets if it gets an id, drawn beforehand
+        self.presented: tuple[SessionKey, ...] = ()  # other sessions whose ids the request carries
+        self.refusal: SessionError | None = None  # of every write from now on
+        self.response = Response.NOT_STARTED
+
+    def intent(self, rules: CommitRules, now: int, *, only_end: bool = False) -> Intent:
+        """What the store must do about this session; raises when it may not be changed here.
+
+        With *only_end* all changes are forgotten but the end: the request has failed.
+        """
+        draft = self._draft
+        if draft.ends:
+            return End()
+        if self.ended or only_end:
+            return NOTHING
+        changes, record = self.changes(), self.record
+        if self.refusal is not None and (changes or draft.renewal):
+            raise self.refusal.with_traceback(None)  # something was changed inside of a value
+        if record is None:
+            return self._intent_of_a_new_one(rules, changes)
+        if changes or draft.renewal or (rules.resave and self.keeps_alive):
+            return Change(changes, draft.renewal, draft.logs_in)
+        if draft.is_touched:
+            return Touch()
+        due_after = self._lifetimes.touch_after(rules.touch_after, self.lifetime)
+        is_due = self.keeps_alive and now - record.accessed_at >= due_after
+        return Touch() if is_due else NOTHING
+
+    def _intent_of_a_new_one(self, rules: CommitRules, changes: Update) -> Intent:
+        if self._draft.logs_in:
+            return Create(changes, logs_in=True)
+        holds_something = bool(changes) and not is_empty(changes.apply(empty_document()))
+        if self.tombstone is not None:
+            return Drop(self.tombstone.handle) if holds_something else NOTHING
+        return Create(changes) if holds_something or rules.save_uninitialized else NOTHING
+
+    def take_draft(self, intent: Intent = NOTHING) -> Draft:
+        """What was done so far, to be stored; whatever is done from now on is a new draft.
+
+        If the *intent* is known it has the changes already.
+        """
+        taken, self._draft = self._draft, Draft()
+        changes = intent.changes if isinstance(intent, Create | Change) else self._changes_of(taken)
+        taken.earlier, taken.state, taken.user_id = changes, NO_CHANGES, None
+        self._record_anew(changes.operations.get("data"))
+        for view in self._views.values():
+            view.settle()
+        return taken
+
+    def give_back(self, taken: Draft) -> None:
+        """Put back what could not be stored, in front of what was done since."""
+        since = self.take_draft()
+        taken.earlier = taken.earlier.merged_with(since.earlier)
+        taken.renewal = taken.renewal if since.renewal is None else since.renewal | taken.renewal
+        taken.logs_in |= since.logs_in
+        taken.is_touched |= since.is_touched
+        taken.ends |= since.ends
+        self._draft = taken
+
+    def rebase_on(self, record: SessionRecord, document: Document) -> None:
+        """Show what is stored now, and the changes made since the draft was taken on top of it."""
+        self.record, self.document = record, document
+        if self.ended:
+            return
+        if changes := self.changes():
+            self._draft.earlier, self._draft.state = changes, NO_CHANGES
+            self._draft.user_id = None
+            document = changes.apply(document)
+        self._rebase_data(document["data"])
+        self._meta, self._user_id = document["meta"], document["user_id"]
+        for view in self._views.values():
+            view.settle()
+
+    def end(self, reason: EndedReason | None = None) -> None:
+        """Note that the session is over in the store: it is empty and refuses writes."""
+        self._empty()
+        self._draft = Draft(ends=self._draft.ends)  # a logout stays to be done
+        self.ended, self.ended_reason = True, reason
+
+    def become(self, other: "Session") -> None:
+        """Be what *other* is, the same session as read later; nothing is changed any more."""
+        if other.record is None and self.record is not None:
+            self.end(other.ended_reason)
+            return
+        self._draft, self.record, self.document = Draft(), other.record, other.document
+        self._views.clear()
+        self._rebase_data(other._data)
+        self._meta, self._user_id = other._meta, other._user_id
+
+    def _empty(self) -> None:
+        self.generation += 1
+        self._views.clear()
+        self._rebase_data({})
+        self._meta, self._user_id = {}, None
+
+    def __repr__(self) -> str:
+        return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
+
+    def login(self, user_id: str, *, remember: bool | None = None) -> None:
+        """This session is now *user_id*'s: it gets a new id, and its absolute timeout starts anew.
+
+        Data gathered while anonymous is kept; another user's data is not. With *remember* True the
+        session ends when the `remembered` of the manager's `Lifetimes` has passed, used or not, and
+        the browser keeps the cookie until then. With False it has the usual lifetimes, and the
+        cookie ends with the browser. With None both are as they were, at first as configured.
+        """
+        self._check_writable()
+        self._check_cookie_can_leave()
+        check_user_id(user_id)
+        check_remember(remember)
+        if self._user_id not in {None, user_id}:
+            self.regenerate()
+        if remember is not None:
+            self._remember(remember)
+        self._user_id = user_id
+        self.generation += 1
+        self._draft.user_id = Set(user_id)
+        self._draft.logs_in = True
+        self._draft.renewal = Renewal(restart=True) | self._draft.renewal
+        self._forget_xsrf_token()
+
+    def renew(self) -> None:
+        """A new id for the same session, against fixation; the old id dies in the same moment."""
+        self._check_writable()
+        self._check_cookie_can_leave()
+        self._draft.renewal = Renewal() | self._draft.renewal
+        self._forget_xsrf_token()
+
+    def regenerate(self) -> None:
+        """A new, empty session in the place of this one, under a new id and a new handle."""
+        self._check_writable()
+        self._check_cookie_can_leave()
+        self._empty()
+        self._draft = Draft(
+            earlier=Update({name: Set(value) for name, value in empty_document().items()}),
+            renewal=Renewal(restart=True, new_handle=True),
+        )
+
+    def destroy(self) -> None:
+        """End this session, for good: logout. It reads as empty now and takes no more writes.
+
+        It is deleted from the store whatever else the request has done or does afterwards, also
+        when the request fails. `ResponseStarted` after the end of the response.
+        """
+        self._check_not_refused()
+        self.end("logged out")
+        self._draft.ends = True
+
+    def touch(self) -> None:
+        """Count this request as use of the session, though `touch_interval` is not over yet."""
+        self._check_not_refused()
+        self._draft.is_touched = True
+
+    def _check_writable(self) -> None:
+        if self.ended:
+            raise SessionEnded(
+                "this session has ended; to begin another one in the request that ends it, "
+                "call regenerate() instead of destroy()"
+            )
+        self._check_not_refused()
+        if self.record is None:
+            self._check_cookie_can_leave()
+
+    def _check_not_refused(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal.with_traceback(None)
+        if self.response is Response.COMPLETE:
+            raise ResponseStarted(
+                "the response is complete, or the transaction over, and the session was stored: to "
+                "change or end it afterwards, use session_manager.transaction(handle), or "
+                "revoke(handle)"
+            )
+
+    def _check_cookie_can_leave(self) -> None:
+        if self.response is Response.NONE:
+            raise NoResponse(
+                "outside of a request no cookie can carry a new id to the browser: log in, renew "
+                "and regenerate in a handler; here, destroy() ends the session"
+            )
+        if self.response is not Response.NOT_STARTED:
+            raise ResponseStarted(
+                "the headers of this response have left, and a cookie can no longer follow them: "
+                "begin, renew or log in to a session before the first flush()"
+            )
+
+    def typed(self, model: type[M]) -> M:
+        """The session as an object of *model*, whose fields are its keys; changes of it are stored.
+
+        *model* is a dataclass, a msgspec struct or a pydantic model; what the session lacks has the
+        field's default, which is not stored before something is changed. When `session_version`
+        of the class is above 1, older data passes through its class method
+        `upgrade_session(data, version)`. Use either the object or the keys in one request.
+        """
+        if model not in self._views:
+            version = self._versions.get(model.__name__, 1)
+            self._views[model] = View(model, self._data, version)
+        return cast("M", self._views[model].object)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the store knows nothing of this session yet."""
+        return self.record is None
+
+    @property
+    def modified(self) -> bool:
+        """Whether this request has changed anything that a commit would store."""
+        return bool(self.changes()) or self._draft.renewal is not None or self._draft.ends
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether the next commit is a login."""
+        return self._draft.logs_in
+
+    @property
+    def renewal(self) -> Renewal | None:
+        """What kind of new id this session gets with the next commit."""
+        return self._draft.renewal
+
+    @property
+    def user_id(self) -> str | None:
+        """Whose session this is, as given to `login()`."""
+        return self._user_id
+
+    @property
+    def handle(self) -> str | None:
+        """Its public name: no secret, and the same after a renewal. None before it is stored."""
+        return None if self.record is None else self.record.handle
+
+    @property
+    def created_at(self) -> datetime:
+        """When it began, or was logged in to; the absolute timeout counts from here."""
+        return datetime_of(self.record.created_at if self.record else self._opened_at)
+
+    @property
+    def accessed_at(self) -> datetime:
+        """When it was last used, as of the last touch or save; the idle timeout counts from it."""
+        return datetime_of(self.record.accessed_at if self.record else self._opened_at)
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends unless it is used again before.
+
+        Settable: the session ends at an aware datetime in the future, used or not, or earlier by
+        its absolute timeout. None: as usual again.
+        """
+        return datetime_of(self.expiry)
+
+    @expires_at.setter
+    def expires_at(self, value: datetime | None) -> None:
+        self._end_at(value)
+
+    @property
+    def expires_in(self) -> timedelta:
+        """How long it still lives, counted from when this request opened it."""
+        return (self.expiry - self._opened_at) * MICROSECOND
+
+    @property
+    def expiry(self) -> int:
+        """`expires_at`, as a moment."""
+        record, now = self.record, self._opened_at
+        if record is None:
+            return self._lifetimes.expires_at(now, now, self.lifetime)
+        renewal = self._draft.renewal
+        if not self.is_lifetime_changed and not (renewal and renewal.restart):
+            return record.expires_at
+        created_at = now if renewal and renewal.restart else record.created_at
+        return self._lifetimes.expires_at(created_at, now, self.lifetime)
+
+    def changes(self) -> Update:
+        """What this request has done to the document so far, nested changes included."""
+        return self._changes_of(self._draft)
+
+    def _changes_of(self, draft: Draft) -> Update:
+        if not (self._operations or self._handed_out or self._views or draft.has_changes):
+            return NO_CHANGES
+        data, state = Update(self.operations()), draft.state
+        for view in self._views.values():
+            data, state = data.merged_with(view.changes()), state.merged_with(view.stamp())
+        document: dict[str, Operation] = {}
+        if data:
+            document["data"] = data
+        if state:
+            document["meta"] = state
+        if draft.user_id is not None:
+            document["user_id"] = draft.user_id
+        changes = Update(document)
+        return changes if draft.earlier is NO_CHANGES else draft.earlier.merged_with(changes)

@@ -1,0 +1,222 @@
+"""A dict that records what is done to it, as operations that can be merged with those of others."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, Final
+
+from hello_tornado.sessions.records.serializers import Serializer
+from hello_tornado.sessions.session.operations import (
+    ABSENT,
+    Append,
+    IfAbsent,
+    Increment,
+    Operation,
+    Set,
+    Unset,
+    Update,
+    difference,
+    is_count,
+    put,
+    same,
+)
+
+MUTABLE: Final = (dict, list, set, tuple)  # a tuple may hold a list
+NEVER_CHANGES: Final = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+def keep_mine(_key: str, mine: Any, _theirs: Any) -> Any:
+    """The usual way to merge: what is here stays."""
+    return mine
+
+
+class TrackedDict(MutableMapping[str, Any]):
+    """Keys are str; a value that the serializer cannot hold is refused where it is set.
+
+    Nested changes (`session["cart"]["apple"] = 1`) need no flag: what is mutable is copied when it
+    is first handed out, and compared when the operations are asked for. What it was given is never
+    changed in place.
+    """
+
+    __slots__ = ("_data", "_handed_out", "_operations", "_serializer")
+
+    def __init__(self, data: dict[str, Any], serializer: Serializer) -> None:
+        self._data = dict(data)
+        self._serializer = serializer
+        self._handed_out: dict[str, Any] = {}
+        self._operations: dict[str, Operation] = {}
+
+    def operations(self) -> dict[str, Operation]:
+        """What was done so far, nested changes included, as one operation for each key."""
+        operations = dict(self._operations)
+        for key, before in self._handed_out.items():
+            operation = difference(before, self._data[key])
+            if operation is not None:
+                self._serializer.check(key, self._data[key])
+                _add(operations, key, operation)
+        return operations
+
+    def _record_anew(self, done: Operation | None) -> None:
+        """Record what is done from now on; *done* is what was recorded so far."""
+        self._operations = {}
+        if done is not None:
+            changed = done.operations if isinstance(done, Update) else self._handed_out
+            for key in self._handed_out.keys() & changed.keys():
+                self._handed_out[key] = _copied(self._data[key])
+
+    def _rebase_data(self, data: dict[str, Any]) -> None:
+        """Show *data*, to which nothing was done yet.
+
+        What the handler holds stays good: containers are changed in place.
+        """
+        mine, self._data = self._data, dict(data)
+        self._handed_out = {key: data[key] for key in self._handed_out if key in data}
+        for key, value in self._handed_out.items():
+            self._data[key] = _brought_to(mine[key], value)
+        self._operations = {}
+
+    def _check_writable(self) -> None:
+        """Raise when it is too late for a write."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._data[key]
+        if isinstance(value, MUTABLE) and key not in self._handed_out:
+            self._handed_out[key] = value
+            value = self._data[key] = _copied(value)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._check_writable()
+        self._serializer.check(key, value)
+        if key in self._data and same(self[key], value):
+            self._data[key] = value
+            return
+        # A new dict or set begins something: it must not replace what others begin meanwhile. So
+        # does an empty list; one that is assigned with its elements is meant as a whole.
+        begins = key not in self._data and isinstance(value, dict | set | list)
+        if begins and (not value or not isinstance(value, list)):
+            self._put(key, value, put(value))
+        else:
+            self._put(key, value, Set(_copied(value)))
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of *key*, or else *default*, which is set unless another request was first."""
+        if key not in self._data:
+            self._check_writable()
+            self._serializer.check(key, default)
+            self._put(key, default, IfAbsent(_copied(default)))
+        return self[key]
+
+    def _put(self, key: str, value: Any, operation: Operation) -> None:
+        self._handed_out.pop(key, None)
+        self._operate(key, operation)
+        if isinstance(value, MUTABLE):
+            self._handed_out[key] = self._data[key]
+            self._data[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._check_writable()
+        if key not in self._data:
+            raise KeyError(key)
+        self._handed_out.pop(key, None)
+        self._operate(key, Unset())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._data
+
+    def clear(self) -> None:
+        """Remove every key."""
+        for key in list(self._data):
+            del self[key]
+
+    def increment(self, key: str, by: int = 1) -> int:
+        """Count; increments of parallel requests always add up. Returns the sum as known here.
+
+        An absent key counts from 0; `TypeError` when the key holds anything but an int.
+        """
+        self._check_writable()
+        if not is_count(by):
+            raise TypeError(f"increment by a whole number, not by {by!r}")
+        current = self._data.get(key, 0)
+        if not is_count(current):
+            raise TypeError(f"session[{key!r}] is a {type(current).__name__}: it cannot be counted")
+        self._serializer.check(key, current + by)
+        self._operate(key, Increment(by))
+        return int(self._data[key])
+
+    def append(self, key: str, value: Any) -> None:
+        """Add *value* to a list; appends of parallel requests all arrive. An absent key is [].
+
+        `TypeError` when the key holds anything but a list.
+        """
+        self._check_writable()
+        current = self._data.get(key, [])
+        if not isinstance(current, list):
+            raise TypeError(
+                f"session[{key!r}] is a {type(current).__name__}: it cannot be appended to"
+            )
+        self._serializer.check(key, [value])
+        operation = Append((_copied(value),))
+        if key not in self._handed_out:
+            self._operate(key, operation)
+            return
+        nested = difference(self._handed_out[key], current)
+        if nested is not None:
+            _add(self._operations, key, nested)
+        _add(self._operations, key, operation)
+        current.append(value)  # the handler has this list in hand
+        self._handed_out[key] = _copied(current)
+
+    def merge(
+        self,
+        other: Mapping[str, Any],
+        combine: Callable[[str, Any, Any], Any] = keep_mine,
+    ) -> None:
+        """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays."""
+        for key, theirs in other.items():
+            self[key] = combine(key, self[key], theirs) if key in self else _copied(theirs)
+
+    def _operate(self, key: str, operation: Operation) -> None:
+        value = operation.apply(self._data.get(key, ABSENT))
+        if value is ABSENT:
+            del self._data[key]
+        else:
+            self._data[key] = value
+        _add(self._operations, key, operation)
+
+
+def _add(operations: dict[str, Operation], key: str, operation: Operation) -> None:
+    earlier = operations.get(key)
+    operations[key] = operation if earlier is None else earlier.then(operation)
+
+
+def _copied(value: Any) -> Any:
+    return value if type(value) in NEVER_CHANGES else copy.deepcopy(value)
+
+
+def _brought_to(held: Any, value: Any) -> Any:
+    """*held*, changed in place to be the same as *value* as far as it can be."""
+    if same(held, value):
+        return held
+    if type(held) is type(value) is dict:
+        brought = {
+            key: _brought_to(held[key], item) if key in held else _copied(item)
+            for key, item in value.items()
+        }
+        held.clear()
+        held.update(brought)
+        return held
+    if type(held) is type(value) is list:
+        common = [_brought_to(*pair) for pair in zip(held, value, strict=False)]
+        held[:] = common + copy.deepcopy(value[len(common) :])
+        return held
+    if type(held) is type(value) is set:
+        held.clear()
+        held.update(value)
+        return held
+    return _copied(value)

@@ -1,0 +1,141 @@
+"""A session seen through a class: its keys are the fields of a dataclass, a struct or a model.
+
+What was changed in the object becomes operations on the keys, like any other change.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+from hello_tornado.sessions.errors import SerializationError
+from hello_tornado.sessions.session.operations import (
+    NO_CHANGES,
+    IfAbsent,
+    Operation,
+    Set,
+    Update,
+    differences,
+    put,
+    same,
+)
+
+M = TypeVar("M")
+
+KEPT_AS_THEY_ARE: Final = (bytes, date, datetime, time, timedelta, Decimal, UUID)
+
+
+class Form(NamedTuple):
+    """How a class is made of plain values, and they of its objects."""
+
+    names: frozenset[str]
+    build: Callable[[dict[str, Any]], Any]
+    plain: Callable[[Any], dict[str, Any]]
+
+
+class View(Generic[M]):
+    """An object over a session's data; `object` is what the handler gets."""
+
+    def __init__(self, model: type[M], data: Mapping[str, Any], version: int) -> None:
+        self._name = model.__name__
+        self._form = form_of(model)
+        self._version: int = getattr(model, "session_version", 1)
+        self._stored_version = version
+        self._beside: dict[str, Any] = {}
+        self._stored_keys = set(data)
+        given = deepcopy(dict(data))
+        if is_old := bool(data) and version < self._version:
+            upgrade: Any = model
+            self._beside = given = upgrade.upgrade_session(deepcopy(given), version)
+        self.object: M = self._built({key: given[key] for key in given if key in self._form.names})
+        self._opened = self._plain()
+        self._base = deepcopy(dict(data)) if is_old else self._opened
+
+    def changes(self) -> Update:
+        """What was changed in the object, and then also what an upgrade had changed before."""
+        now = self._plain()
+        if same(self._opened, now):
+            return NO_CHANGES
+        changes = differences(self._base, self._beside | now).operations
+        return Update(
+            {
+                key: operation
+                if key in self._stored_keys or key not in self._base
+                else self._put(key, operation, now[key])
+                for key, operation in changes.items()
+            }
+        )
+
+    def _put(self, key: str, operation: Operation, value: Any) -> Operation:
+        """What stores *value*, which *operation* has made of a default that is not stored."""
+        if isinstance(operation, Set):
+            return put(value)
+        return IfAbsent(self._base[key]).then(operation)
+
+    def stamp(self) -> Update:
+        """With changes goes the version of the class that made them."""
+        if self._stored_version >= self._version or not self.changes():
+            return NO_CHANGES
+        return Update({"versions": Update({self._name: Set(self._version)})})
+
+    def settle(self) -> None:
+        """Take all that was changed so far as stored."""
+        self._stored_keys |= self.changes().operations.keys()
+        self._stored_version = max(self._stored_version, self._version)
+        self._opened = self._base = self._plain()
+        self._beside = {}
+
+    def _plain(self) -> dict[str, Any]:
+        plain = self._form.plain(self.object)
+        return {key: deepcopy(plain[key]) for key in plain if key in self._form.names}
+
+    def _built(self, data: dict[str, Any]) -> M:
+        try:
+            built: M = self._form.build(data)
+        except Exception as error:  # noqa: BLE001 - each library has its own, with values in them
+            raise SerializationError(
+                f"the session's data does not fit {self._name} ({type(error).__name__}): give it "
+                "defaults, or a session_version and upgrade_session(data, version)"
+            ) from None
+        return built
+
+
+def form_of(model: Any) -> Form:
+    """How *model*, a dataclass, a msgspec struct or a pydantic model, is made of plain values."""
+    if dataclasses.is_dataclass(model):
+        names = frozenset(field.name for field in dataclasses.fields(model) if field.init)
+        return Form(names, partial(_dataclass, model), dataclasses.asdict)
+    if hasattr(model, "__struct_encode_fields__"):
+        import msgspec  # noqa: PLC0415 - only who has such a class has the library
+
+        plain = partial(msgspec.to_builtins, builtin_types=KEPT_AS_THEY_ARE)
+        build = partial(msgspec.convert, type=model)
+        return Form(frozenset(model.__struct_encode_fields__), build, plain)
+    if hasattr(model, "model_validate"):
+        build = partial(model.model_validate, by_alias=False, by_name=True)
+        return Form(frozenset(model.model_fields), build, model.model_dump)
+    raise TypeError(f"{model!r} is no dataclass, no msgspec.Struct and no pydantic model")
+
+
+def _dataclass(model: Any, data: Mapping[str, Any]) -> Any:
+    hints = typing.get_type_hints(model)
+    known = [field.name for field in dataclasses.fields(model) if field.init]
+    return model(**{name: _field(hints[name], data[name]) for name in known if name in data})
+
+
+def _field(hint: Any, value: Any) -> Any:
+    """*value* with dataclasses where *hint* has them: itself, in a list, in a dict, or optional."""
+    members = typing.get_args(hint)
+    if isinstance(value, list) and typing.get_origin(hint) is list:
+        return [_field(members[0], item) for item in value]
+    if isinstance(value, dict):
+        if typing.get_origin(hint) is dict:
+            return {key: _field(members[1], item) for key, item in value.items()}
+        for model in filter(dataclasses.is_dataclass, (hint, *members)):
+            return _dataclass(model, value)
+    return value

@@ -1,0 +1,1 @@
+"""Sessions in Redis and Valkey: one server, a master that sentinels name, or a cluster."""

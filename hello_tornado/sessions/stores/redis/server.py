@@ -1,0 +1,169 @@
+"""How Redis and Valkey are spoken to: a client with one connection, or one to each node."""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as TooSlow
+
+from hello_tornado.sessions.errors import (
+    StoreError,
+    StoreMisconfigured,
+    StoreTimeout,
+    StoreUnavailable,
+)
+from hello_tornado.sessions.stores.deadlines import CLOCKS_MAY_DIFFER_SECONDS
+from hello_tornado.sessions.stores.failures import ConnectionLost, ServerRefuses, failed
+from hello_tornado.sessions.stores.redis.url import Target
+
+Client: TypeAlias = Redis | RedisCluster
+
+SCRIPT: Final = Path(__file__).with_name("redis.lua").read_text(encoding="utf-8")
+# At this time: full, read-only, starting, short of replicas, busy with somebody's script.
+UNWILLING: Final = re.compile(
+    r"\b(OOM|MISCONF|NOREPLICAS|READONLY|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOGOODSLAVE)\b"
+    r"|max number of clients|can't write against a read only|used memory > 'maxmemory'"
+)
+ARGUMENTS: Final = re.compile(r"with args beginning with.*", re.DOTALL)
+
+logger = logging.getLogger("hello_tornado.sessions")
+
+
+class RedisServer:
+    """Opens clients to the server that *target* names, and judges its errors."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._index = f"{{{target.prefix}}}:expiries"
+        self._is_checked = False
+
+    def connect(self) -> Client:
+        """A client of the caller's own, which is not connected yet."""
+        return self._target.connect()
+
+    async def open(self) -> Client:
+        """A client that is connected, to a server that was looked at once."""
+        client = self.connect()
+        try:
+            await client.initialize()
+            if not self._is_checked:
+                await self._check(client)
+                self._is_checked = True
+        except BaseException:
+            with suppress(Exception):
+                await self.close(client)
+            raise
+        return client
+
+    async def _check(self, client: Client) -> None:
+        now = await client.eval("return redis.call('TIME')", 1, self._index)
+        difference = time.time() - int(now[0])
+        if abs(difference) > CLOCKS_MAY_DIFFER_SECONDS:
+            logger.warning(
+                "The clock of this process and that of Redis differ by %.0f seconds: "
+                "let both be set by NTP",
+                abs(difference),
+            )
+        try:
+            script = "return redis.call('INFO', 'memory')"
+            memory = bytes(await client.eval(script, 1, self._index)).decode()
+        except ResponseError:  # a user who may not ask
+            return
+        facts = dict(line.split(":", 1) for line in memory.splitlines() if ":" in line)
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            logger.warning(
+                "Redis has maxmemory-policy %s: when its memory is full it will end sessions; "
+                "set it to noeviction",
+                policy,
+            )
+
+    async def is_alive(self, client: Client, /) -> bool:
+        """Whether the server answers and is no replica; of a cluster, whether it answers."""
+        try:
+            if isinstance(client, RedisCluster):
+                await client.exists(self._index)
+                return True
+            role: Any = await client.execute_command("ROLE")  # type: ignore[no-untyped-call]
+            return bytes(role[0]) == b"master"
+        except NoPermissionError:  # a user who may not ask
+            return True
+        except (RedisError, OSError):
+            return False
+
+    def call(
+        self, client: Client, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Awaitable[Any]:
+        """The result of *function*, a coroutine function that is given the client."""
+        result: Awaitable[Any] = function(client, *args, **kwargs)
+        return result
+
+    async def close(self, client: Client, /) -> None:
+        """Close its connections, in whatever state they are."""
+        await client.aclose()
+        for sentinel in _sentinels_of(client):
+            await sentinel.aclose()
+
+    def forsake(self, client: Client, /) -> None:
+        """Close its sockets from another event loop."""
+        nodes: list[Any] = [sentinel.connection_pool for sentinel in _sentinels_of(client)]
+        nodes += (
+            client.get_nodes() if isinstance(client, RedisCluster) else [client.connection_pool]
+        )
+        for node in nodes:
+            for connection in [*getattr(node, "_connections", ()), *_of_pool(node)]:
+                with suppress(Exception):  # the loop that it belonged to is closed, as a rule
+                    connection._close()
+
+    def judge(self, error: Exception, /) -> Exception:
+        """What callers see."""
+        match error:
+            case AuthenticationError():
+                why = "it did not accept the user or the password"
+                return failed(StoreUnavailable, why, error)
+            case ClusterDownError():
+                return failed(ServerRefuses, str(error), error)
+            case ResponseError():
+                return _judge_answer(error)
+            case TooSlow():
+                return failed(StoreTimeout, "it did not answer in time", error)
+            case RedisClusterException() | RedisError() | OSError():
+                refuses = UNWILLING.search(str(error))
+                return failed(ServerRefuses if refuses else ConnectionLost, str(error), error)
+        return error
+
+
+def _judge_answer(error: ResponseError) -> StoreError:
+    code = str(getattr(error, "status_code", None) or "")
+    if UNWILLING.search(f"{code} {error}"):
+        return failed(ServerRefuses, f"{code} {error}".strip(), error)
+    is_settled = isinstance(error, NoPermissionError) or "DB index is out of range" in str(error)
+    kind = StoreMisconfigured if is_settled else StoreError
+    return failed(kind, ARGUMENTS.sub("", str(error)), None)
+
+
+def _sentinels_of(client: Client) -> Sequence[Redis]:
+    """Who was asked which server is the master, if anybody was."""
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    return pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ()
+
+
+def _of_pool(pool: Any) -> list[Any]:
+    return [
+        *getattr(pool, "_available_connections", ()),
+        *getattr(pool, "_in_use_connections", ()),
+    ]

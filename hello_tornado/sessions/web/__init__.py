@@ -1,0 +1,1 @@
+"""Sessions in Tornado: handlers, sockets, and the pages of an account."""
