@@ -48,8 +48,9 @@ WITH_AN_EXTRA = {
     "new_encryption_key": "encryption",
 }
 
+if not TYPE_CHECKING:  # for a type checker, a name that is not there is an error
 
-def __getattr__(name: str) -> Any:
-    if name not in WITH_AN_EXTRA:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{WITH_AN_EXTRA[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in WITH_AN_EXTRA:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{WITH_AN_EXTRA[name]}"), name)

@@ -18,10 +18,10 @@ from hello_tornado.sessions import (
     Store,
     WebSocketSessionMixin,
     open_store,
-    watcher,
 )
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import SessionEvent, WatchFailed
+from hello_tornado.sessions.manager import watcher
 from hello_tornado.sessions.manager.watcher import INTERVAL_SECONDS, Watch
 from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.stores.memory import MemoryStore
