@@ -89,7 +89,7 @@ async def test_the_touch_interval_stands_where_it_is_short_enough(clock: Any) ->
     session = await manager.open(await stored(manager, await manager.open(None)))
 
     def touch_after() -> int:
-        return manager.lifetimes.touch_after(manager.touch_after, session.lifetime)
+        return session._touch_after(manager.rules)
 
     assert touch_after() == 60 * SECOND
     session.idle_timeout = 100

@@ -111,7 +111,7 @@ def test_a_manager_opens_the_store_of_a_url() -> None:
 
 def test_numbers_are_seconds() -> None:
     manager = SessionManager("memory://", touch_interval=60, remember_ended=0)
-    assert manager.touch_after == 60_000_000
+    assert manager.rules.touch_interval == 60_000_000
     assert manager.reason_told_for == 0
     assert Lifetimes(idle=3600, absolute=0.5) == Lifetimes(
         idle=timedelta(hours=1), absolute=timedelta(milliseconds=500)

@@ -1,7 +1,7 @@
 """What a commit means for the browser's cookie."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from hello_tornado.sessions.records.ids import SessionId
 
@@ -24,3 +24,5 @@ class Clear:
 
 
 CookieAction: TypeAlias = Keep | Issue | Clear
+
+KEEP: Final = Keep()

@@ -28,7 +28,7 @@ from hello_tornado.sessions.events import (
     SessionEvent,
     emit,
 )
-from hello_tornado.sessions.manager.actions import CookieAction, Keep
+from hello_tornado.sessions.manager.actions import KEEP, CookieAction
 from hello_tornado.sessions.manager.codec import Cipher, Codec, Plain
 from hello_tornado.sessions.manager.committer import Commit, Standing
 from hello_tornado.sessions.manager.endings import Endings
@@ -162,8 +162,9 @@ class SessionManager:
         self.cookie = cookie
         self.rolling = rolling
         self.unset = unset
-        self.touch_after = as_timedelta(touch_interval) // MICROSECOND
-        self.rules = CommitRules(resave, save_uninitialized, self.touch_after)
+        interval = as_timedelta(touch_interval) // MICROSECOND
+        after = self.lifetimes.touch_after(interval)
+        self.rules = CommitRules(resave, save_uninitialized, interval, after)
         self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
@@ -256,7 +257,7 @@ class SessionManager:
         """
         intent = self.intent(session) if intent is None else intent
         if isinstance(intent, Nothing):
-            return Keep()
+            return KEEP
         taken = session.take_draft(intent)
         try:
             action = await self._writer.carry_out(intent, session, request)

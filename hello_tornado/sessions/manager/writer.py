@@ -16,7 +16,7 @@ from hello_tornado.sessions.events import (
     SessionEvent,
     TouchFailed,
 )
-from hello_tornado.sessions.manager.actions import Clear, CookieAction, Issue, Keep
+from hello_tornado.sessions.manager.actions import KEEP, Clear, CookieAction, Issue
 from hello_tornado.sessions.manager.codec import Codec
 from hello_tornado.sessions.manager.committer import Commit, Committed, Committer, Standing
 from hello_tornado.sessions.manager.endings import Endings
@@ -67,7 +67,7 @@ class Writer:
                 return await self._end(session)
             case Drop(handle):
                 self._emit(CommitDropped(handle))
-        return Keep()
+        return KEEP
 
     def draw_id(self, session: Session, request: object) -> SessionId:
         """The id that *session* gets if this request begins or renews it."""
@@ -141,7 +141,7 @@ class Writer:
             )
         session.end()
         self._emit(CommitDropped(record.handle))
-        return Keep()
+        return KEEP
 
     async def _commit_to(
         self,
@@ -151,7 +151,7 @@ class Writer:
         renewal: Renewal | None,
         request: object,
     ) -> tuple[CookieAction, Committed | Gone]:
-        action: CookieAction = Keep()
+        action: CookieAction = KEEP
         for _ in range(MAX_TRIES):
             commit = Commit(base, changes)
             if renewal is not None:
@@ -201,4 +201,4 @@ class Writer:
         if tombstone is not None and tombstone.goes_on:
             await self._endings.end_by_handle([tombstone.handle], "logged out")
             return Clear()
-        return Keep()  # the browser may have got a new cookie meanwhile, that of a login
+        return KEEP  # the browser may have got a new cookie meanwhile, that of a login

@@ -69,18 +69,23 @@ NOTHING = Nothing()
 
 
 class CommitRules(NamedTuple):
-    """What the manager's options say of commits; `touch_after` in microseconds."""
+    """What the manager's options say of commits.
+
+    A session that is only read is touched `touch_interval` microseconds after its last use, or
+    earlier if its idle timeout is short; `touch_after` is what follows for most of them.
+    """
 
     resave: bool
     save_uninitialized: bool
+    touch_interval: int
     touch_after: int
 
 
-@dataclass(slots=True)
 class Draft:
     """What is not stored yet, apart from the changes of the data.
 
-    `earlier` comes before all other changes: a reset, or what a failed commit has left to do.
+    `earlier` comes before all other changes: a reset, or what a failed commit has left to do. Each
+    request makes one or two, most of them stay empty, and a class's attributes cost nothing.
     """
 
     earlier: Changes = NO_CHANGES

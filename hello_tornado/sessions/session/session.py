@@ -14,12 +14,17 @@ from hello_tornado.sessions.errors import (
     SessionError,
 )
 from hello_tornado.sessions.records.ids import SessionId, SessionKey
-from hello_tornado.sessions.records.lifetimes import MICROSECOND, Lifetimes, datetime_of
+from hello_tornado.sessions.records.lifetimes import (
+    AS_USUAL,
+    MICROSECOND,
+    Lifetimes,
+    datetime_of,
+)
 from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.records.serializers import Serializer
 from hello_tornado.sessions.records.tombstones import Tombstone
 from hello_tornado.sessions.records.values import check_remember, check_user_id
-from hello_tornado.sessions.session.document import Document, empty_document, is_empty
+from hello_tornado.sessions.session.document import Document, empty_document, is_empty, lifetime_of
 from hello_tornado.sessions.session.draft import (
     NOTHING,
     CommitRules,
@@ -121,9 +126,15 @@ class Session(MetaDict):
             return Change(changes, draft.renewal, draft.logs_in)
         if draft.is_touched:
             return Touch()
-        due_after = self._lifetimes.touch_after(rules.touch_after, self.lifetime)
-        is_due = self.keeps_alive and now - record.accessed_at >= due_after
+        is_due = self.keeps_alive and now - record.accessed_at >= self._touch_after(rules)
         return Touch() if is_due else NOTHING
+
+    def _touch_after(self, rules: CommitRules) -> int:
+        """How long after its last use a page that only reads it counts as use; microseconds."""
+        own = lifetime_of(self._meta)
+        if own is AS_USUAL:
+            return rules.touch_after
+        return self._lifetimes.touch_after(rules.touch_interval, own)
 
     def _intent_of_a_new_one(self, rules: CommitRules, changes: Update) -> Intent:
         if self._draft.logs_in:
@@ -173,7 +184,8 @@ class Session(MetaDict):
     def end(self, reason: EndedReason | None = None) -> None:
         """Note that the session is over in the store: it is empty and refuses writes."""
         self._empty()
-        self._draft = Draft(ends=self._draft.ends)  # a logout stays to be done
+        ends, self._draft = self._draft.ends, Draft()
+        self._draft.ends = ends  # a logout stays to be done
         self.ended, self.ended_reason = True, reason
 
     def become(self, other: "Session") -> None:
@@ -230,10 +242,9 @@ class Session(MetaDict):
         self._check_writable()
         self._check_cookie_can_leave()
         self._empty()
-        self._draft = Draft(
-            earlier=Update({name: Set(value) for name, value in empty_document().items()}),
-            renewal=Renewal(restart=True, new_handle=True),
-        )
+        self._draft = Draft()
+        self._draft.earlier = Update({name: Set(to) for name, to in empty_document().items()})
+        self._draft.renewal = Renewal(restart=True, new_handle=True)
 
     def destroy(self) -> None:
         """End this session, for good: logout. It reads as empty now and takes no more writes.

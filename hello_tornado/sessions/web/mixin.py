@@ -32,7 +32,7 @@ from hello_tornado.sessions.errors import (
     StoreUnavailable,
 )
 from hello_tornado.sessions.events import CookieRejected, RequestForbidden, SessionNotBegun
-from hello_tornado.sessions.manager.actions import Clear, CookieAction, Issue, Keep
+from hello_tornado.sessions.manager.actions import KEEP, Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.manager.manager import SessionManager
 from hello_tornado.sessions.records.ids import SessionId, key_of
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
@@ -113,13 +113,13 @@ class SessionMixin(XsrfMixin):
     }
 
     _phase = Phase.LOADING
+    _manager: SessionManager | None = None
     _session: Session | None = None
     _presented: PresentedIds | None = None
     _signed: SignedId | None = None
-    _cookie_action: CookieAction = Keep()
+    _cookie_action: CookieAction = KEEP
     _pending: PendingFinish | None = None
     _due: Due | None = None
-    _commits: asyncio.Lock | None = None
     _known_user: tuple[int, Any] | None = None
     _is_session_read = False
     _is_session_dropped = False
@@ -186,13 +186,15 @@ class SessionMixin(XsrfMixin):
     @property
     def session_manager(self) -> SessionManager:
         """The manager in the application's settings."""
-        manager = self.application.settings.get("session_manager")
-        if not isinstance(manager, SessionManager):
-            raise ConfigurationError(
-                "the application needs the setting session_manager: "
-                'Application(…, session_manager=SessionManager(open_store("sqlite:///…")))'
-            )
-        return manager
+        if self._manager is None:
+            manager = self.application.settings.get("session_manager")
+            if not isinstance(manager, SessionManager):
+                raise ConfigurationError(
+                    "the application needs the setting session_manager: "
+                    'Application(…, session_manager=SessionManager(open_store("sqlite:///…")))'
+                )
+            self._manager = manager
+        return self._manager
 
     @property
     def current_user(self) -> Any:
@@ -225,7 +227,8 @@ class SessionMixin(XsrfMixin):
         When the waiting is cancelled, by a timeout say, the session is stored all the same.
         """
         if self.session is not None:
-            await asyncio.shield(self._commit(is_explicit=True))
+            # Who is cancelled finds what could not be stored in the session, for its end.
+            await self._defer(self._commit_explicitly, fail=lambda _error: None)
 
     async def reload_session(self) -> None:
         """Forget what this request has changed, and read the session from the store again.
@@ -292,16 +295,19 @@ class SessionMixin(XsrfMixin):
                 settled = self._pending
                 await settled.settle()
 
-    def _defer(self, step: Callable[[], Awaitable[Arrival]]) -> "asyncio.Future[None]":
-        self._pending = PendingFinish(step, self._fail, after=self._pending)
+    def _defer(
+        self,
+        step: Callable[[], Awaitable[Arrival]],
+        fail: Callable[[Exception], None] | None = None,
+    ) -> "asyncio.Future[None]":
+        """Take *step* after those that wait already, so that commits never run side by side."""
+        after = self._pending if self._is_commit_pending else None
+        self._pending = PendingFinish(step, fail or self._fail, after)
         return cast("asyncio.Future[None]", self._pending)
 
     @property
     def _is_commit_pending(self) -> bool:
-        if self._pending is None and self._commits is None:
-            return False
-        is_flushing = self._pending is not None and not self._pending.is_done
-        return is_flushing or (self._commits is not None and self._commits.locked())
+        return self._pending is not None and not self._pending.is_done
 
     def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
         self._phase = Phase.FAILED if self._phase in FAILURES else Phase.SENDING
@@ -407,7 +413,19 @@ class SessionMixin(XsrfMixin):
         return self._presented
 
     async def _open_session(self) -> Session:
-        manager, presented = self.session_manager, self._read()
+        presented = self._read()
+        if len(presented.signed) != 1 or presented.rejected is not None:
+            return await self._open_one_of(presented)
+        (signed,) = presented.signed
+        session = await self.session_manager.open(signed.session_id)
+        if session.record is None:
+            session.presented = (key_of(signed.session_id),)
+        else:
+            self._signed = signed
+        return session
+
+    async def _open_one_of(self, presented: PresentedIds) -> Session:
+        manager = self.session_manager
         if presented.rejected is not None:
             manager.emit(CookieRejected(presented.rejected))
         living: list[tuple[SignedId, Session]] = []
@@ -425,10 +443,9 @@ class SessionMixin(XsrfMixin):
             session = await manager.open(None)
         else:  # a new one; in the place of one that is over it knows why
             session = over[0] if over else await manager.open(None)
-        if presented.signed != (self._signed,):  # a logout ends the sessions of the others, too
-            others = [one for one in presented.signed if one != self._signed]
-            session.presented = tuple(key_of(one.session_id) for one in others)
-        return session
+        others = [one for one in presented.signed if one != self._signed]
+        session.presented = tuple(key_of(one.session_id) for one in others)
+        return session  # a logout ends the sessions of the others, too
 
     @property
     def _is_failing(self) -> bool:
@@ -456,10 +473,11 @@ class SessionMixin(XsrfMixin):
             token = self._own_xsrf_token()
             if token is not None and session.modified:
                 session._remember_xsrf_token(token)
-        intent = manager.intent(session, only_end=only_end)
+        now = manager.now()
+        intent = session.intent(manager.rules, now, only_end=only_end)
         if isinstance(intent, Create) and not self._can_begin(intent):
             intent = NOTHING
-        resigns = not only_end and self._is_resign_due(session)
+        resigns = not only_end and self._is_resign_due(session, now)
         return Due(intent, resigns) if resigns or intent is not NOTHING else NOT_DUE
 
     def _can_begin(self, intent: Create | None = None) -> bool:
@@ -470,14 +488,13 @@ class SessionMixin(XsrfMixin):
             self.session_manager.emit(SessionNotBegun(reason))
         return reason is None and (self._session is None or self._session.refusal is None)
 
+    async def _commit_explicitly(self) -> None:
+        await self._commit(is_explicit=True)
+
     async def _commit(self, *, is_explicit: bool = False) -> None:
-        if self._commits is None:
-            self._commits = asyncio.Lock()
-        async with self._commits:
-            decided, self._due = self._due, None  # by finish(), if no other commit came between
-            due = self._decide(is_explicit=is_explicit) if decided is None else decided
-            if self._session is None or not due:
-                return
+        decided, self._due = self._due, None  # by finish(), if no other commit came between
+        due = self._decide(is_explicit=is_explicit) if decided is None else decided
+        if self._session is not None and due:
             with self._wait:
                 await self._carry_out(self._session, due)
 
@@ -490,7 +507,7 @@ class SessionMixin(XsrfMixin):
             if await self.session_manager.is_living(session_id):
                 self._cookie_action = Issue(session_id)
 
-    def _is_resign_due(self, session: Session) -> bool:
+    def _is_resign_due(self, session: Session, now: int) -> bool:
         """Whether a browser with a living session needs its cookie anew, though the id is the same.
 
         That is: always with `rolling`, else when its lifetime was changed, when another secret
@@ -508,10 +525,9 @@ class SessionMixin(XsrfMixin):
             return True
         if not session.keeps_alive:
             return False
-        own, due_after = session.lifetime, RESIGN_AFTER
-        if self._carrier.persists(own.remember):
-            due_after = manager.lifetimes.touch_after(manager.touch_after, own)
-        return manager.now() - signed.signed_at >= due_after
+        persists = self._carrier.persists(session.lifetime.remember)
+        due_after = session._touch_after(manager.rules) if persists else RESIGN_AFTER
+        return now - signed.signed_at >= due_after
 
     def _write_session_headers(self) -> None:
         """Everything about the session that the browser, and any cache, must know."""
