@@ -3,10 +3,11 @@
 | exit code | means |
 |---|---|
 | 0 | done |
-| 1 | interrupted, or an error in this program: a traceback |
+| 1 | an error in this program: a traceback |
 | 2 | the command or the settings are wrong, or something around the server is |
 | 3 | the store or the database did not answer |
 | 4 | there is no such user, session or database |
+| 130 | interrupted, by Ctrl+C |
 """
 
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 MISTAKEN: Final = 2
 UNREACHABLE: Final = 3
 MISSING: Final = 4
+INTERRUPTED: Final = 130  # as shells have it: 128 and the signal's number
 
 
 class Problem(Exception):

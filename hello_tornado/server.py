@@ -5,10 +5,10 @@ import errno
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from tornado import version as tornado_version
 from tornado.netutil import bind_sockets
 from tornado.web import Application
@@ -34,11 +34,12 @@ HEADER_SECONDS = 60
 BODY_SECONDS = 15
 
 
-async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -> None:
+async def serve(loaded: Loaded, tell: Callable[[str], None], lifeline: int | None = None) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, then let the requests in flight end.
 
-    With a *lifeline* (a socket's number) this is one of several processes: it shares the port, and
-    stops when the other end of the lifeline is let go.
+    *tell* shows a line to whoever has started it. With a *lifeline* (a socket's number) this is one
+    of several processes: it shares the port, and stops when the other end of the lifeline is let
+    go.
     """
     settings, stop = loaded.settings, set_by_signals()
     cookie_secret(settings)
@@ -60,9 +61,9 @@ async def serve(loaded: Loaded, console: Console, lifeline: int | None = None) -
         runtime.spare_requests()
         if lifeline is None:
             store = str(service.manager.store)
-            announce(loaded, store, sockets[0].getsockname(), backup, console)
+            announce(loaded, store, sockets[0].getsockname(), backup, tell)
             await stop.wait()
-            console.print("stopping: finishing the requests in flight")
+            tell("stopping: finishing the requests in flight")
         else:
             await _hold(lifeline, stop)
         await _drain(server, app)
@@ -82,7 +83,11 @@ async def _hold(lifeline: int, stop: asyncio.Event) -> None:
 
 
 def announce(
-    loaded: Loaded, store: str, address: tuple[Any, ...], backup: Path | None, console: Console
+    loaded: Loaded,
+    store: str,
+    address: tuple[Any, ...],
+    backup: Path | None,
+    tell: Callable[[str], None],
 ) -> None:
     """Say where the server is and how it was set up."""
     settings = loaded.settings
@@ -108,14 +113,14 @@ def announce(
     count = settings.server.processes
     company = f"{count} processes, " if count > 1 else ""
     loop = runtime.fastest_loop().name
-    console.print(f"hello_tornado {__version__}, Tornado {tornado_version}, {loop}")
-    console.print(f"   listening http://{shown_host}:{port}/  ({company}Ctrl+C stops)")
-    console.print(f"   sessions  {store_name(settings)} {store}{schema}")
-    console.print(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
-    console.print(f"   cookie    {'  '.join(flags)}")
+    tell(f"hello_tornado {__version__}, Tornado {tornado_version}, {loop}")
+    tell(f"   listening http://{shown_host}:{port}/  ({company}Ctrl+C stops)")
+    tell(f"   sessions  {store_name(settings)} {store}{schema}")
+    tell(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
+    tell(f"   cookie    {'  '.join(flags)}")
     if backup is not None:
-        console.print(f"   backup    {backup}, from before the upgrade of the schema")
-    console.print(f"   settings  {', '.join(loaded.sources) or 'defaults'}")
+        tell(f"   backup    {backup}, from before the upgrade of the schema")
+    tell(f"   settings  {', '.join(loaded.sources) or 'defaults'}")
 
 
 def free_address(settings: Settings) -> tuple[str, int]:

@@ -10,12 +10,11 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prometheus_client.multiprocess import mark_process_dead
-from rich.console import Console
 
 from hello_tornado.config.secret import cookie_secret
 from hello_tornado.config.settings import Loaded
@@ -36,10 +35,10 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # before a process that ended is start
 ENOUGH_SECONDS = 10  # of life, after which the pause is short again
 
 
-async def supervise(loaded: Loaded, settings_file: Path | None, console: Console) -> int:
+async def supervise(loaded: Loaded, settings_file: Path | None, tell: Callable[[str], None]) -> int:
     """Keep `server.processes` processes serving until SIGTERM, SIGINT or SIGHUP.
 
-    Returns an exit code.
+    *tell* shows a line to whoever has started it. Returns an exit code.
     """
     settings, stop = loaded.settings, set_by_signals()
     if settings.store.url.startswith("memory:"):
@@ -57,10 +56,10 @@ async def supervise(loaded: Loaded, settings_file: Path | None, console: Console
         if not await first.start():
             return 0 if stop.is_set() else await first.exit_code()
         await asyncio.gather(*(worker.start() for worker in others))
-        announce(loaded, str(open_store(settings.store.url)), address, backup, console)
+        announce(loaded, str(open_store(settings.store.url)), address, backup, tell)
         keeping = [asyncio.create_task(worker.keep(stop)) for worker in (first, *others)]
         await stop.wait()
-        console.print("stopping: finishing the requests in flight")
+        tell("stopping: finishing the requests in flight")
         await asyncio.gather(*keeping)
         return 0
 

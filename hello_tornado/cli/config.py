@@ -1,11 +1,12 @@
 """`config init|show|check`: the settings in force."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hello_tornado.cli.terminal import AsJson, SettingsFile, console, print_json
+from hello_tornado.cli.terminal import AsJson, SettingsFile, console
 from hello_tornado.problem import Problem, Problems
 
 if TYPE_CHECKING:
@@ -35,11 +36,25 @@ def show_config(settings: SettingsFile = None, *, as_json: AsJson = False) -> No
     """Every setting, its value, and where that came from; secrets stay hidden."""
     rows = load(settings).rows()
     if as_json:
-        print_json({name: {"value": value, "origin": origin} for name, value, origin in rows})
+        named = {name: {"value": value, "origin": origin} for name, value, origin in rows}
+        console.print_json(named)
         return
-    width = {column: max(len(row[column]) for row in rows) for column in (0, 1)}
-    for name, value, origin in rows:
+    shown = [(name, _as_text(value), origin) for name, value, origin in rows]
+    width = {column: max(len(row[column]) for row in shown) for column in (0, 1)}
+    for name, value, origin in shown:
         console.print(f"{name:{width[0]}}  {value:{width[1]}}  {origin}")
+
+
+def _as_text(value: Any) -> str:
+    """A setting's value as its line shows it."""
+    match value:
+        case []:
+            return "none"
+        case list():
+            return ", ".join(value)
+        case str():
+            return value
+    return json.dumps(value)
 
 
 @config_commands.command("check")

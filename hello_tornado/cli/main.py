@@ -20,7 +20,7 @@ from hello_tornado.cli.terminal import (
     console,
     counted,
     errors,
-    print_json,
+    notes,
     progress,
     with_manager,
 )
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(
     help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
-    epilog="Exit codes: 0 done, 1 interrupted or an error of this program, 2 wrong command or "
-    "settings, 3 the store does not answer, 4 no such user, session or database.",
+    epilog="Exit codes: 0 done, 1 an error of this program, 2 wrong command or settings, 3 the "
+    "store does not answer, 4 no such user, session or database, 130 interrupted (Ctrl+C).",
     no_args_is_help=False,
+    # As `python -m hello_tornado` it would complete the arguments of every other `python`, too.
+    add_completion=Path(sys.argv[0]).name != "__main__.py",
     pretty_exceptions_enable=False,
 )
 schema_commands = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
@@ -92,8 +94,8 @@ def serve(
     if lifeline is None and loaded.settings.server.processes > 1:
         from hello_tornado.supervisor import supervise
 
-        sys.exit(asyncio.run(supervise(loaded, settings, console)))
-    runtime.fastest_loop().run(serve_until_stopped(loaded, console, lifeline))
+        sys.exit(asyncio.run(supervise(loaded, settings, notes.print)))
+    runtime.fastest_loop().run(serve_until_stopped(loaded, notes.print, lifeline))
 
 
 @schema_commands.command()
@@ -127,7 +129,8 @@ def current(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
 
     schemas = [migrate.state(url) for url in _databases(settings)]
     if as_json:
-        print_json({"schemas": [{"current": one.current, "needed": one.head} for one in schemas]})
+        rows = [{"current": one.current, "needed": one.head} for one in schemas]
+        console.print_json({"schemas": rows})
         return
     for schema in schemas:
         console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
@@ -203,19 +206,26 @@ def _tell_backup(backup: Path | None) -> None:
 def main() -> None:
     """Run a command; a problem is told in two lines, and `problem` lists the exit codes."""
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(1)
     except Exception as error:
         if "--debug" in sys.argv or not _is_expected(error):
             raise
         for one in error.problems if isinstance(error, Problems) else [error]:
-            errors.print(f"error: {one}")
-            errors.print(f"cure:  {_cure(one)}")
+            if cause := _cause(one):  # no command was named, and the help is printed already
+                errors.print(f"error: {cause}")
+                errors.print(f"cure:  {_cure(one)}")
         sys.exit(_exit_code(error))
+
+
+def _cause(error: Exception) -> str:
+    return error.format_message() if isinstance(error, typer.TyperException) else str(error)
 
 
 def _is_expected(error: Exception) -> bool:
     """Whether somebody outside of this program can set it right."""
-    if isinstance(error, Problem | Problems | OSError):
+    if isinstance(error, Problem | Problems | OSError | typer.TyperException):
         return True
     from hello_tornado.config.settings import SettingsError
     from hello_tornado.sessions.errors import SessionError
@@ -245,6 +255,9 @@ def _cure(error: Exception) -> str:
     match error:
         case Problem():
             return error.cure
+        case typer.TyperException():
+            context = getattr(error, "ctx", None)
+            return f"see: {context.command_path if context else 'python -m hello_tornado'} --help"
         case SettingsError() | ConfigurationError():
             return "for a file with every setting, run: python -m hello_tornado config init FILE"
         case StoreError():

@@ -12,7 +12,6 @@ from hello_tornado.cli.terminal import (
     console,
     counted,
     errors,
-    print_json,
     printable,
     progress,
     with_manager,
@@ -81,7 +80,7 @@ def list_sessions(
     now, found = with_manager(settings, find)
     page, more = found[:limit], found[limit:]
     if as_json:
-        print_json(
+        console.print_json(
             {
                 "sessions": [facts_of(record) for record in page],
                 "after": page[-1].handle if more else None,
@@ -124,13 +123,13 @@ def show(
 
     facts, pairs = with_manager(settings, find)
     if as_json:
-        print_json(facts | ({"data": pairs} if data else {"keys": list(pairs)}))
+        console.print_json(facts | ({"data": pairs} if data else {"keys": list(pairs)}))
         return
     for name, value in facts.items():
-        console.print(f"{name:12}{printable(str(value))}")
+        console.print(f"{name:12}{value}")
     for key, value in pairs.items():
         shown = f" = {value!a}" if data else ""
-        console.print(f"{'data':12}{printable(key)}{shown}")
+        console.print(f"{'data':12}{key}{shown}")
 
 
 @session_commands.command()
@@ -146,7 +145,7 @@ def export(
         with progress("exporting") as advance:
             return await sessions_of(manager, user, advance)
 
-    print_json({"user": user, "sessions": with_manager(settings, find)})
+    console.print_json({"user": user, "sessions": with_manager(settings, find)})
 
 
 @session_commands.command()
@@ -232,7 +231,7 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
 
     found = with_manager(settings, add_up)
     if as_json:
-        print_json(found)
+        console.print_json(found)
     else:
         for name, value in found.items():
             console.print(f"{name.replace('_', ' '):15}{value:,}")
@@ -272,7 +271,7 @@ async def _record(manager: "SessionManager", handle: str) -> "Listed":
     found = await manager.store.find_by_handle([handle]) if is_handle(handle) else []
     if not found:
         raise Missing(
-            f"no session has the handle {printable(handle)}",
+            f"no session has the handle {handle}",
             "see: python -m hello_tornado sessions list",
         )
     return found[0]

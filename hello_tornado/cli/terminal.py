@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 
 from hello_tornado.problem import Missing, Problem
 
@@ -19,9 +20,52 @@ if TYPE_CHECKING:  # a command imports what it needs when it runs: --help should
 
 T = TypeVar("T")
 
-# Nothing that is printed is markup: a name may have brackets, and `:key:` is no emoji.
-console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+class Screen:
+    """Standard output or standard error, a line at a time: all that the commands print.
+
+    Whatever is in a line, a terminal shows it and obeys nothing of it. Who closes a pipe has read
+    enough, which is no error. Another failure, such as a full disk, is a `Problem`, unless what is
+    printed is only a note (*is_note*): the work that it tells of goes on.
+    """
+
+    def __init__(self, name: str, *, is_note: bool = False) -> None:
+        self._name = name
+        self._is_note = is_note
+
+    def print(self, line: str) -> None:
+        """Show one line."""
+        self._write(printable(line) + "\n")
+
+    def print_json(self, value: Any) -> None:
+        """Show a JSON document, safe in any terminal: what is not ASCII is escaped."""
+        self._write(json.dumps(value, indent=2) + "\n")
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at it."""
+        return bool(getattr(sys, self._name).isatty())
+
+    def _write(self, text: str) -> None:
+        stream = getattr(sys, self._name)
+        try:
+            # What it cannot show, as with PYTHONIOENCODING=ascii, it shows as an escape.
+            encoding = stream.encoding or "utf-8"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
+        except OSError as error:
+            # What is still in the buffer must not fail a second time when the program ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if not (self._is_note or isinstance(error, BrokenPipeError)):
+                raise Problem(
+                    f"the output cannot be written: {error.strerror}",
+                    "make room where it goes, or send it elsewhere",
+                ) from error
+
+
+console = Screen("stdout")
+notes = Screen("stdout", is_note=True)
+errors = Screen("stderr", is_note=True)
 
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
@@ -109,14 +153,17 @@ def _check_sqlite(path: Path, table: str) -> None:
         )
 
 
-def print_json(value: Any) -> None:
-    """One JSON document, safe in any terminal: what is not ASCII is escaped."""
-    console.out(json.dumps(value, indent=2), highlight=False)
-
-
 def printable(text: str) -> str:
-    """*text* without what a terminal would obey, or show in another order than it is."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    r"""*text* without what a terminal would obey, or show in another order than it is.
+
+    A byte of a file's name that is no UTF-8 is shown as such: `\xff`.
+    """
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    is_byte = "\udc80" <= one <= "\udcff"  # as os.fsdecode() has it
+    return f"\\x{ord(one) - 0xDC00:02x}" if is_byte else ascii(one)[1:-1]
 
 
 @contextmanager
@@ -129,9 +176,10 @@ def progress(doing: str, total: int | None = None) -> Iterator[Callable[[int], o
     if not errors.is_terminal:
         yield lambda _count: None
         return
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=errors, transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(doing, total=total)
         yield partial(bar.advance, task)
 

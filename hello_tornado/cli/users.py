@@ -14,11 +14,9 @@ from hello_tornado.cli.terminal import (
     check_database,
     console,
     counted,
-    print_json,
-    printable,
     progress,
 )
-from hello_tornado.problem import Missing, Problem
+from hello_tornado.problem import INTERRUPTED, Missing, Problem
 
 if TYPE_CHECKING:
     from hello_tornado.accounts.accounts import Account, Accounts
@@ -43,8 +41,8 @@ def add(name: Name, *, password_stdin: FromStdin = False, settings: SettingsFile
         settings, lambda accounts, _: accounts.add(name, password), makes_database=True
     )
     if account is None:
-        raise Problem(f"user {_shown(name)} already exists", "choose another name")
-    console.print(f"{printable(account.name)} can log in")
+        raise Problem(f"user {_checked(name)} already exists", "choose another name")
+    console.print(f"{account.name} can log in")
 
 
 @user_commands.command("list")
@@ -52,14 +50,14 @@ def list_users(settings: SettingsFile = None, *, as_json: AsJson = False) -> Non
     """Every user, by name."""
     found = _with_accounts(settings, lambda accounts, _: accounts.all())
     if as_json:
-        print_json({"users": [_facts(account) for account in found]})
+        console.print_json({"users": [_facts(account) for account in found]})
         return
     from hello_tornado.sessions.records.lifetimes import datetime_of
 
     for account in found:
         state = "can log in" if account.disabled_at is None else "disabled"
         created = datetime_of(account.created_at).strftime("%Y-%m-%d")
-        console.print(f"{created}  {state:10}  {printable(account.name)}")
+        console.print(f"{created}  {state:10}  {account.name}")
 
 
 @user_commands.command()
@@ -70,7 +68,7 @@ def disable(name: Name, settings: SettingsFile = None) -> None:
         account = await _find(accounts, name)
         await accounts.disable(account.user_id)
         ended = await _sign_out(accounts, account, given)
-        return f"{printable(account.name)} is disabled; {ended}"
+        return f"{account.name} is disabled; {ended}"
 
     console.print(_with_accounts(settings, run))
 
@@ -82,7 +80,7 @@ def enable(name: Name, settings: SettingsFile = None) -> None:
     async def run(accounts: "Accounts", _: "Settings") -> str:
         account = await _find(accounts, name)
         await accounts.enable(account.user_id)
-        return f"{printable(account.name)} can log in"
+        return f"{account.name} can log in"
 
     console.print(_with_accounts(settings, run))
 
@@ -96,7 +94,7 @@ def passwd(name: Name, *, password_stdin: FromStdin = False, settings: SettingsF
         while not await accounts.set_password(account := await _find(accounts, name), password):
             pass  # they have changed it themselves meanwhile: this command came later
         ended = await _sign_out(accounts, account, given)
-        return f"{printable(account.name)} has another password; {ended}"
+        return f"{account.name} has another password; {ended}"
 
     console.print(_with_accounts(settings, run))
 
@@ -120,7 +118,7 @@ def export(name: Name, settings: SettingsFile = None) -> None:
             )
         return {"account": _facts(account), "sessions": sessions}
 
-    print_json(_with_accounts(settings, run))
+    console.print_json(_with_accounts(settings, run))
 
 
 @user_commands.command()
@@ -136,7 +134,7 @@ def delete(name: Name, settings: SettingsFile = None) -> None:
             )
         await accounts.delete(account.user_id)  # first: nobody logs in after the sessions ended
         ended = await _revoke_all(account, given)
-        return f"{printable(account.name)} is deleted; {counted(ended, 'session')} ended"
+        return f"{account.name} is deleted; {counted(ended, 'session')} ended"
 
     console.print(_with_accounts(settings, run))
 
@@ -192,7 +190,7 @@ async def _with_sessions(
 async def _find(accounts: "Accounts", name: str) -> "Account":
     account = await accounts.find(name)
     if account is None:
-        raise Missing(f"there is no user {_shown(name)}", "see them with: user list")
+        raise Missing(f"there is no user {_checked(name)}", "see them with: user list")
     return account
 
 
@@ -215,10 +213,19 @@ def _new_password(name: str, *, is_piped: bool) -> bytes:
     if is_piped:
         password = sys.stdin.buffer.read().removesuffix(b"\n").removesuffix(b"\r")
     else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True).encode()
+        password = _asked_password()
     if (problem := problem_with(password, name)) is not None:
         raise Problem(problem, "choose a longer one: four unusual words will do")
     return password
+
+
+def _asked_password() -> bytes:
+    try:
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True)).encode()
+    except typer.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise typer.Exit(INTERRUPTED) from None
+        raise
 
 
 def _checked(name: str) -> str:
@@ -228,10 +235,6 @@ def _checked(name: str) -> str:
         return shown_name(name)
     except BadName as error:
         raise Problem(str(error), "a name has 1 to 64 visible characters") from error
-
-
-def _shown(name: str) -> str:
-    return printable(_checked(name))
 
 
 def _facts(account: "Account") -> dict[str, object]:

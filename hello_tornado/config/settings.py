@@ -224,8 +224,8 @@ class Loaded:
         """The files, variables and so on that had a say, each once."""
         return list(dict.fromkeys(self.origins.values()))
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Every setting's name, its value as text, and its origin; secrets stay hidden."""
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """Every setting's name, its value as JSON has it, and its origin; secrets stay hidden."""
         return [
             (name, _shown(name, value), self.origins.get(name, DEFAULT))
             for name, value in flat(dict(self.settings)).items()
@@ -377,7 +377,7 @@ def _hint(name: str, known: list[str], group: str = "") -> str:
     return f' Did you mean "{close[0].removeprefix(f"{group}.")}"?' if close else ""
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(name: str, value: Any) -> Any:
     if name in {"store.url", "login.accounts_url"} and value is not None:
         return without_password(value)
     if isinstance(value, timedelta):
@@ -385,9 +385,9 @@ def _shown(name: str, value: Any) -> str:
         unit = next(unit for unit in "dhms" if seconds % UNITS[unit] == 0)
         return f"{seconds // UNITS[unit]}{unit}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{version}: **********" for version in value)
+        return [f"{version}: **********" for version in value]
     if isinstance(value, tuple):
-        return ", ".join(value) or "none"
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
+        return list(value)
+    if value is None or isinstance(value, bool | int):
+        return value
     return str(value)

@@ -31,16 +31,16 @@ from running import (
 # The server, sent a signal the very moment that it has told where it listens.
 IMPATIENT = """
 import os
-from rich.console import Console
 from hello_tornado.cli import main as cli
+from hello_tornado.cli.terminal import Screen
 
-class Impatient(Console):
-    def print(self, *texts, **options):
-        super().print(*texts, **options)
-        if "listening" in str(texts):
+class Impatient(Screen):
+    def print(self, line):
+        super().print(line)
+        if "listening" in line:
             os.kill(os.getpid(), {number})
 
-cli.console = Impatient()
+cli.notes = Impatient("stdout")
 cli.main()
 """
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,28 @@ def test_a_user_is_exported_and_deleted_with_their_sessions(tmp_path: Path) -> N
         assert enter(server)[0] == 403
     for command in ("export", "delete", "disable"):
         run(command, "Ada", code=4)
+
+
+def test_who_interrupts_the_question_for_a_password_gets_the_code_of_shells(
+    tmp_path: Path,
+) -> None:
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hello_tornado", "user", "add", "Ada"],
+        cwd=tmp_path,
+        env=clean_environment() | PASSWORD_MODE,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
+    )
+    os.close(child)
+    shown = b""
+    while b"Password: " not in shown:
+        shown += os.read(parent, 1024)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    os.close(parent)
 
 
 def test_a_password_is_typed_twice_and_never_shown(tmp_path: Path) -> None:
