@@ -75,11 +75,12 @@ def test_a_secret_stays_hidden_in_what_is_loaded(monkeypatch: pytest.MonkeyPatch
         assert "hush" not in text
 
 
-def test_small_numbers_are_shown_as_numbers() -> None:
+def test_numbers_and_booleans_are_shown_as_such() -> None:
     loaded = load_settings(server={"port": 0}, purge={"batch": 1}, cookie={"secure": True})
     shown = {name: value for name, value, _ in loaded.rows()}
-    assert (shown["server.port"], shown["purge.batch"]) == ("0", "1")
-    assert (shown["cookie.secure"], shown["session.rolling"]) == ("true", "false")
+    assert (shown["server.port"], shown["purge.batch"]) == (0, 1)
+    assert shown["cookie.secure"] is True
+    assert shown["session.rolling"] is False
 
 
 @pytest.mark.parametrize("text", ["server: {}\n---\nserver: {}\n", "server: &x {a: *x}\n"])
