@@ -66,6 +66,8 @@ class _BoundedBody(HTTPMessageDelegate):
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
+        if headers.get("Content-Type", "").startswith("multipart/"):
+            del headers["Content-Type"]  # no page has such a form, and taking one apart is dear
         length = headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > self._left:
             self._left = -1

@@ -9,6 +9,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from tornado.httpserver import HTTPServer
@@ -24,6 +25,9 @@ from tornado.iostream import IOStream
 RESERVED_FILES: Final = 64  # for the store, the log, templates and what Python opens
 MOST_FILES: Final = 65_536
 ANSWER_SECONDS: Final = 60.0  # from the head of a request until its response has left
+# Tornado takes a query apart, and copies it, before anything of ours is asked: 16 KiB of short
+# fields would cost as much as twenty pages.
+MAX_QUERY_FIELDS: Final = 100
 
 
 class PoliteServer(HTTPServer):
@@ -74,7 +78,7 @@ class PoliteServer(HTTPServer):
         self._served[server_conn] = self._idle[server_conn] = stream
         self._changed.set()
         delegate = super().start_request(server_conn, request_conn)
-        return _Noticing(delegate, lambda: self._begin_request(server_conn))
+        return _Head(delegate, request_conn, lambda: self._begin_request(server_conn))
 
     def _begin_request(self, server_conn: object) -> None:
         stream = self._idle.pop(server_conn, None)
@@ -125,18 +129,35 @@ class PoliteServer(HTTPServer):
         return [stream for stream in self._idle.values() if stream.reading()]
 
 
-class _Noticing(HTTPMessageDelegate):
-    """Passes a request on, and calls *begin* when its head is there."""
+class _Head(HTTPMessageDelegate):
+    """Calls *begin* when the head of a request is there, and passes on what is no burden."""
 
-    def __init__(self, delegate: HTTPMessageDelegate, begin: Callable[[], None]) -> None:
+    def __init__(
+        self, delegate: HTTPMessageDelegate, connection: HTTPConnection, begin: Callable[[], None]
+    ) -> None:
         self._delegate = delegate
+        self._connection = connection
         self._begin = begin
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         self._begin()
+        if isinstance(start_line, RequestStartLine) and start_line.path.count("&") >= (
+            MAX_QUERY_FIELDS
+        ):
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
+            return None
         return self._delegate.headers_received(start_line, headers)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer with a *status* alone, and close the connection."""
+        self._delegate = HTTPMessageDelegate()
+        headers = HTTPHeaders({"Content-Length": "0", "Connection": "close"})
+        self._connection.write_headers(
+            ResponseStartLine("HTTP/1.1", status, status.phrase), headers
+        )
+        self._connection.finish()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self._delegate.data_received(chunk)

@@ -1,9 +1,11 @@
 """Users and their passwords, in a SQL database."""
 
+import hashlib
+import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
@@ -27,6 +29,27 @@ class Account:
     created_at: int
     disabled_at: int | None = None
     signed_out_at: int | None = None
+
+
+class KnownDevice(NamedTuple):
+    """A device at which somebody has logged in before.
+
+    It is known to a user while it has the `stamp` of their password, or None when a session of
+    theirs vouches for it. Its own guesses are counted under its `name`.
+    """
+
+    name: str
+    stamp: str | None = None
+
+    def is_known_to(self, account: Account) -> bool:
+        """Whether it has seen the password that the user has now."""
+        return self.stamp is None or hmac.compare_digest(self.stamp, stamp_of(account))
+
+
+def stamp_of(account: Account) -> str:
+    """What a device keeps of a login: another password makes another stamp, and tells nothing."""
+    text = f"known device\0{account.user_id}\0{account.password}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +101,22 @@ class Accounts:
         return await self._database.read(_all)
 
     async def log_in(
-        self, name: str, password: bytes, address: str, device: str | None = None
+        self, name: str, password: bytes, address: str, device: KnownDevice | None = None
     ) -> Account | Throttled | Wrong:
         """The user whose name and password these are; takes equally long when there is none.
 
-        *device* names a device at which this user has logged in before, if it is one.
+        The guess counts for *device* alone if it is known to this user.
         """
         try:
             user_id = user_id_of(name)
         except BadName:
             user_id = NOBODY
-        guess = Guess(user_id, address, device)
+        account = await self._database.read(_find, user_id)
+        is_known = account is not None and device is not None and device.is_known_to(account)
+        guess = Guess(user_id, address, device.name if device is not None and is_known else None)
         wait = await self._throttle.admit(guess, self._now())
         if wait is not None:
             return Throttled(wait)
-        account = await self._database.read(_find, user_id)
         is_right = await self.passwords.match(account.password if account else None, password)
         if account is None or not is_right or account.disabled_at is not None:
             return Wrong()
@@ -121,10 +145,10 @@ class Accounts:
             return None
         return account
 
-    async def set_password(self, account: Account, password: bytes) -> bool:
-        """Another password; False when somebody else has changed the account meanwhile."""
+    async def set_password(self, account: Account, password: bytes) -> Account | None:
+        """The account with another password; None when somebody has changed it meanwhile."""
         fresh = replace(account, password=await self.passwords.hash(password))
-        return await self._database.write(_change, account, fresh)
+        return fresh if await self._database.write(_change, account, fresh) else None
 
     async def disable(self, user_id: str) -> None:
         """Let nobody log in under this name."""

@@ -16,6 +16,11 @@ MAX_NAME: Final = 64
 MAX_GIVEN_BYTES: Final = 4 * MAX_NAME
 ROUNDS: Final = 4  # RFC 8266, 2.1: applied until nothing changes, which is soon or never
 
+# They are shown as nothing, or as a gap, and the profiles count them among the symbols.
+BLANKS: Final = frozenset("\u2800\ufffc\U0001d159\U0001d173\U0001d17a\U000e0001")
+# A dot on a letter that has one already: the letter, what is on it besides, and the dot.
+_SECOND_DOT: Final = re.compile("([ij][\u0300-\u0306\u0308-\u036f]*)\u0307")
+
 _as_shown: Final = get_profile("NicknameCasePreserved")
 _as_compared: Final = get_profile("NicknameCaseMapped")
 
@@ -51,6 +56,8 @@ def shown_name(given: str) -> str:
         raise _too_long(len(given))
     if not given.strip():
         raise BadName("Please enter a name.")
+    if not BLANKS.isdisjoint(given):
+        raise _invisible()
     # One character can stand for eighteen; this step is cheap, and what follows is not.
     length = len(" ".join(unicodedata.normalize("NFKC", given).split()))
     if length > MAX_NAME:
@@ -64,15 +71,21 @@ def shown_name(given: str) -> str:
         name = joined
     if len(name) > MAX_NAME:
         raise _too_long(len(name))
+    if len({ord(one) - unicodedata.decimal(one) for one in name if one.isdecimal()}) > 1:
+        raise BadName("Please enter a name with the digits of one script only.")
     return name
 
 
 def user_id_of(given: str) -> str:
     """What names that look alike by case, width, accents' encoding or blanks have in common."""
-    user_id = _stable(without_joiners(shown_name(given)), _as_compared)
-    if len(user_id) > MAX_NAME:  # a letter such as I with a dot above is two
-        raise _too_long(len(user_id))
-    return user_id
+    return _without_second_dots(_stable(without_joiners(shown_name(given)), _as_compared))
+
+
+def _without_second_dots(name: str) -> str:
+    apart, before = unicodedata.normalize("NFD", name), ""
+    while apart != before:
+        before, apart = apart, _SECOND_DOT.sub(r"\1", apart)
+    return unicodedata.normalize("NFC", apart)
 
 
 def _stable(name: str, profile: object) -> str:
@@ -80,10 +93,14 @@ def _stable(name: str, profile: object) -> str:
         try:
             before, name = name, profile.enforce(name)  # type: ignore[attr-defined]
         except UnicodeEncodeError:
-            raise BadName("Please enter a name without control or invisible characters.") from None
+            raise _invisible() from None
         if name == before:
             return name
     raise _not_simple()
+
+
+def _invisible() -> BadName:
+    return BadName("Please enter a name without control or invisible characters.")
 
 
 def _not_simple() -> BadName:

@@ -87,13 +87,13 @@ class PasswordLoginHandler(LoginHandler):
         """Log in whose name and password these are; the same answer for everybody else."""
         given, target = self._given()
         try:
-            user_id = user_id_of(given)
+            user_id_of(given)
         except BadName as problem:
             self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem), "username")
             return
-        match await self._answer(given, known_device(self, user_id)):
+        match await self._answer(given):
             case Account() as account:
-                remember_device(self, account.user_id)
+                remember_device(self, account)
                 self._welcome(account.user_id, account.name, target)
                 await self.save_session()
                 if not await self._accounts.is_unchanged(account):  # disabled while we computed
@@ -107,9 +107,9 @@ class PasswordLoginHandler(LoginHandler):
             case None:
                 self._refuse(given, target, HTTPStatus.SERVICE_UNAVAILABLE, BUSY, None)
 
-    async def _answer(self, name: str, device: str | None) -> Account | Throttled | Wrong | None:
+    async def _answer(self, name: str) -> Account | Throttled | Wrong | None:
         try:
-            password = raw_argument(self, "password")
+            password, device = raw_argument(self, "password"), known_device(self)
             return await self._accounts.log_in(name, password, self.address, device)
         except PasswordsBusy:
             return None

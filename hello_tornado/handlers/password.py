@@ -4,11 +4,11 @@ from http import HTTPStatus
 
 from tornado.web import authenticated
 
-from hello_tornado.accounts.accounts import Account, Accounts, Throttled, Wrong
+from hello_tornado.accounts.accounts import Account, Accounts, KnownDevice, Throttled, Wrong
 from hello_tornado.accounts.passwords import PasswordsBusy
 from hello_tornado.config.durations import words
 from hello_tornado.handlers.base import BaseHandler
-from hello_tornado.handlers.known_device import known_device
+from hello_tornado.handlers.known_device import remember_device
 from hello_tornado.handlers.login import BUSY, raw_argument
 
 WRONG = "This is not your current password."
@@ -38,7 +38,7 @@ class PasswordHandler(BaseHandler):
     async def _change(self, current: bytes, new: bytes) -> None:
         user_id = str(self.session.user_id)
         # Whoever is logged in here has known the password: strangers' guesses do not count.
-        device = known_device(self, user_id) or self.session.handle
+        device = KnownDevice(str(self.session.handle))
         match await self._accounts.log_in(user_id, current, self.address, device):
             case Account() as account:
                 problem = await self._accounts.passwords.problem_with(new, account.name)
@@ -46,7 +46,8 @@ class PasswordHandler(BaseHandler):
                     self.set_status(HTTPStatus.BAD_REQUEST)
                     self._show_form({"new": problem})
                     return
-                if await self._accounts.set_password(account, new):
+                if (changed := await self._accounts.set_password(account, new)) is not None:
+                    remember_device(self, changed)
                     await self._sign_out_others(user_id)
                 else:
                     self.session.flash("Your password was changed elsewhere meanwhile.", "warning")

@@ -286,6 +286,20 @@ class TestAnonymous(Visits):
         self.log_in()
         assert self.put("b", 60_000).code == 200
 
+    def test_many_small_values_count_as_what_they_cost(self) -> None:
+        for element in ("1", "[]", "{}", '"x"'):
+            for count, code in ((300, 413), (25, 200)):
+                body = f"[{','.join([element] * count)}]"
+                assert self.visit("/api/session/a", "PUT", body=body).code == code, element
+        body = json.dumps({f"key {n}": n for n in range(60)})
+        refused = self.visit("/api/session/b", "PUT", body=body)
+        assert refused.code == 413
+        assert b"each value counts as 16 bytes more than its JSON" in refused.body
+
+    def test_blanks_in_json_do_not_count_once_it_is_stored(self) -> None:
+        assert self.visit("/api/session/a", "PUT", body="[" + " " * 900 + "]").code == 200
+        assert self.put("b", 900).code == 200
+
     def test_no_row_is_left_by_what_was_refused(self) -> None:
         assert self.put("a", 1000).code == 413
         assert self.store._store._records == {}

@@ -52,6 +52,25 @@ class TestTooLarge(Visits):
         kind = {"Content-Type": "multipart/form-data; boundary=b"}
         assert self.visit("/user/login", "POST", body="--b\r\n" * 5000, **kind).code == 413
 
+    def test_a_multipart_form_is_not_taken_apart(self) -> None:
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        part = '--b\r\nContent-Disposition: form-data; name="username"\r\n\r\nAda\r\n'
+        answer = self.visit("/user/login", "POST", body=part + "--b--\r\n", **kind)
+        assert answer.code == 400
+        assert b"Please enter a name." in answer.body
+        assert self.visit("/api/session/x", "PUT", body="1", **kind).code == 200
+
+
+def test_a_query_of_many_fields_is_refused_before_it_is_taken_apart(tmp_path: Path) -> None:
+    fields = [f"a{n}=1" for n in range(101)]
+    with running_server(tmp_path) as server:
+        assert server.request("GET", f"/user/login?{'&'.join(fields[:100])}")[0] == 200
+        status, headers, body = server.request("GET", f"/user/login?{'&'.join(fields)}")
+        assert (status, headers["Connection"], body) == (414, "close", "")
+        assert server.request("POST", f"/user/logout?{'&'.join(fields)}", "x" * 1000)[0] == 414
+        assert server.request("GET", "/healthz")[0] == 200
+        assert "Traceback" not in server.text
+
 
 @pytest.mark.parametrize("path", ["/nowhere", "/", "/user/login", "/static/style.css"])
 def test_many_long_bodies_are_not_kept(tmp_path: Path, path: str) -> None:

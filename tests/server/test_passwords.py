@@ -206,6 +206,23 @@ class TestChangingThePassword(WithPasswords):
         assert int(response.headers["Retry-After"]) > 0
         assert self.is_logged_in(theirs)
 
+    def test_another_password_makes_other_devices_unknown_and_not_this_one(self) -> None:
+        assert self.accounts is not None
+        self.enter()
+        elsewhere, self.device = self.device, None
+        self.change()
+        here = self.device
+        assert here is not None
+        for n in range(100):
+            self.run_now(self.accounts.log_in("Ada", b"wrong", f"198.51.100.{n}"))
+        form = {"username": "Ada", "password": OTHER}
+        answers = [
+            self.visit("/user/login", "POST", form, Cookie=device).code
+            for device in (elsewhere, here)
+            if device is not None
+        ]
+        assert answers == [429, 303]
+
     def test_a_weak_one_is_refused_and_changes_nothing(self) -> None:
         self.enter()
         for new, why in (("short", b"at least 8"), ("password1", b"too easy"), ("", b"at least 8")):
