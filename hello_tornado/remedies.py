@@ -32,6 +32,10 @@ CURES = {
     r"permission denied for|command denied": (
         "let the user in store.url read and write the table sessions"
     ),
+    r"no sentinel": (
+        "start the sentinels, or set their hosts, their ports and the name that they give the "
+        "master in store.url: redis+sentinel://host:26379/name/0"
+    ),
     r"password|denied|authenti|the user|role .* does not exist": (
         "set the user and the password in store.url; an @ in the password is written %40"
     ),

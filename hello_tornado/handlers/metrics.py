@@ -19,6 +19,13 @@ FORWARDING = re.compile(r"X-|Forwarded$|Via$|True-Client-|Cf-|Fly-|Fastly-", re.
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where several processes put their numbers together
 
 
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class MetricsHandler(PlainHandler):
     """GET /metrics"""
 
@@ -50,10 +57,8 @@ class MetricsHandler(PlainHandler):
             return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
         if self._is_proxied or any(map(FORWARDING.match, self.request.headers)):
             return False
-        try:
-            return ip_address(self.address).is_loopback
-        except ValueError:
-            return False
+        # A name of somebody else's that leads here makes a browser ask for its page (rebinding).
+        return _is_here(self.address) and _is_here(self.request.host_name.strip("[]"))
 
     def _registry(self) -> CollectorRegistry:
         if SHARED not in os.environ:

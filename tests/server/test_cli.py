@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from running import clean_environment, run_command
+from sqlalchemy import create_engine, inspect, make_url
 
 from hello_tornado import __version__
 
@@ -224,6 +225,7 @@ def test_a_command_makes_no_database(tmp_path: Path, command: tuple[str, ...]) -
     assert list(tmp_path.iterdir()) == []
 
 
+DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql"}
 OTHERS = {
     "an empty file": "",
     "somebody's database": "CREATE TABLE recipes (name TEXT); INSERT INTO recipes VALUES ('cake')",
@@ -251,6 +253,21 @@ def test_a_command_leaves_a_database_of_others_as_it_is(
     assert done.stderr.startswith("error: ")
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_command_makes_nothing_in_the_database_of_a_server(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    settings = {"HELLO_TORNADO_STORE__URL": url, "HELLO_TORNADO_LOGIN__MODE": "password"}
+    engine = create_engine(make_url(url).set(drivername=DRIVERS[kind]))
+    for command in [*READING, ("db", "current"), ("db", "check"), ("config", "check")]:
+        done = run_command(tmp_path, *command, **settings)
+        assert done.returncode in {0, 2, 4}, done.stderr
+        assert "Traceback" not in done.stderr
+        assert inspect(engine).get_table_names() == [], command
+    engine.dispose()
 
 
 def test_what_is_no_database_is_said(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def test_it_is_for_this_machine_or_with_a_token(tmp_path: Path) -> None:
         assert numbers(server)[0] == 200
         for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Client-IP"):
             assert numbers(server, **{header: "203.0.113.9"})[0] == 403, "somebody behind a proxy"
+        for host, status in (
+            ("localhost", 200),
+            ("127.0.0.1:8080", 200),
+            ("[::1]:8080", 200),
+            ("evil.example", 403),  # a page there whose name was made to lead here
+            ("localhost.evil.example", 403),
+        ):
+            assert numbers(server, Host=host)[0] == status
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         assert numbers(server, **bearer, **{"X-Forwarded-For": "203.0.113.9"})[0] == 200
         assert numbers(server, Authorization="Bearer another")[0] == 403

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from administrators import Mariadb
-from running import Server, run_command, running_server
+from running import Server, free_port, run_command, running_server
 from services import mariadb_node
 from sqlalchemy import make_url
 
@@ -89,6 +89,14 @@ def test_sqlite_has_no_other_option_and_takes_no_other_table(tmp_path: Path) -> 
     with migrate.connected(url) as connection:
         connection.exec_driver_sql("CREATE TABLE sessions (id INTEGER)")
     at_the_start_and_in_db_check(tmp_path, url, NOT_OURS)
+
+
+def test_no_sentinel_is_there(tmp_path: Path) -> None:
+    url = f"redis+sentinel://127.0.0.1:{free_port()}/service/0"
+    told = tells(tmp_path, url, "start the sentinels, or set their hosts", "sessions", "stats")
+    assert told.startswith(
+        "error: the session store failed: no sentinel that answers knows the master 'service'\n"
+    )
 
 
 def test_redis_has_no_such_database(redis_url: str, tmp_path: Path) -> None:

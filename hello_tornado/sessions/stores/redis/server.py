@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
@@ -142,9 +142,16 @@ class RedisServer:
             case TooSlow():
                 return failed(StoreTimeout, "it did not answer in time", error)
             case RedisClusterException() | RedisError() | OSError():
-                refuses = UNWILLING.search(str(error))
-                return failed(ServerRefuses if refuses else ConnectionLost, str(error), error)
+                refuses = UNWILLING.search(why := _said(error))
+                return failed(ServerRefuses if refuses else ConnectionLost, why, error)
         return error
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, MasterNotFoundError):  # the rest is what the clients look like inside
+        name = str(error).removeprefix("No master found for ").partition(" : ")[0]
+        return f"no sentinel that answers knows the master {name}"
+    return str(error)
 
 
 def _judge_answer(error: ResponseError) -> StoreError:
