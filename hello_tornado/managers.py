@@ -12,6 +12,8 @@ def make_manager(settings: Settings, store: Store, **options: Any) -> SessionMan
         store,
         lifetimes=Lifetimes(**settings.lifetimes.model_dump()),
         cookie=cookie_policy(settings),
+        purge_every=settings.purge.every,
+        purge_batch=settings.purge.batch,
         **settings.session.model_dump(),
         **options,
     )

@@ -67,8 +67,7 @@ class Service:
     async def start(self) -> None:
         """Make sure that it can serve; from now on purge what has ended."""
         await self.check()
-        purge = self._settings.purge
-        self.manager.purge_every(purge.every, batch=purge.batch)
+        await self.manager.open(None)  # its first use: from now on it purges
         if self._signed_out is not None:
             self._signed_out.start()
 

@@ -65,8 +65,8 @@ PUBLIC: dict[type, str] = {
         setdefault take_draft tombstone touch typed update user_id values
     """,
     SessionManager: """
-        aclose all clear commit committing draw_id emit facts_of find intent is_living length open
-        purge purge_every read reload revoke revoke_user sessions_of transaction update update_from
+        aclose all clear commit committing draw_id emit facts_of find intent is_living length on
+        open purge read reload revoke revoke_user sessions_of transaction update update_from
     """,
     SessionMixin: """
         check_xsrf_cookie current_user finish flush get_current_user keeps_session_alive

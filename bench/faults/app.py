@@ -108,7 +108,6 @@ def application(manager: SessionManager, padding: int) -> Application:
 
 async def serve(manager: SessionManager, padding: int, port: int) -> None:
     HTTPServer(application(manager, padding)).listen(port, "127.0.0.1")
-    manager.purge_every(PURGE_SECONDS)
     await asyncio.Event().wait()
 
 
@@ -131,7 +130,9 @@ def main() -> None:
     if given.broken:
         store = BROKEN[given.broken](store)
     ahead = int(given.ahead * 1_000_000)
-    manager = SessionManager(store, clock=lambda: time.time_ns() // 1_000 + ahead)
+    manager = SessionManager(
+        store, clock=lambda: time.time_ns() // 1_000 + ahead, purge_every=PURGE_SECONDS
+    )
     place = 0
     if len(given.ports) > 1:
         asyncio.run(use_once(manager))

@@ -179,11 +179,11 @@ class BaseHandler(SessionMixin, PlainHandler):
         """None: a page that may not be kept has not stayed the same."""
         return None
 
-    async def prepare(self) -> None:
-        """Count the request as in flight, and load its session."""
+    async def _load_session(self) -> None:
+        """Count the request as in flight, and refuse its body before anything is loaded."""
         self.settings["in_flight"].begin(self)
-        PlainHandler.prepare(self)  # before the session is loaded
-        await super().prepare()
+        PlainHandler.prepare(self)
+        await super()._load_session()
 
     def _forbidden(self, reason: str) -> None:
         """The library's hook: an event in the log says that this request is from elsewhere."""
@@ -227,7 +227,7 @@ class NotFoundHandler(BaseHandler):
 
     max_body_bytes = 0
 
-    async def prepare(self) -> None:
+    async def _load_session(self) -> None:
         """404."""
         raise HTTPError(404)
 

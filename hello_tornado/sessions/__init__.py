@@ -17,8 +17,8 @@ from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores import Store, open_store
 from hello_tornado.sessions.web.account.handlers import account_routes
 from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
-from hello_tornado.sessions.web.mixin import SessionMixin
-from hello_tornado.sessions.web.websocket import WebSocketSessionMixin
+from hello_tornado.sessions.web.mixin import SessionHandler, SessionMixin
+from hello_tornado.sessions.web.websocket import SessionWebSocketHandler, WebSocketSessionMixin
 
 if TYPE_CHECKING:
     from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
@@ -31,9 +31,11 @@ __all__ = [
     "ExclusiveSessionMixin",
     "Lifetimes",
     "Session",
+    "SessionHandler",
     "SessionManager",
     "SessionMetrics",
     "SessionMixin",
+    "SessionWebSocketHandler",
     "Store",
     "TokenPolicy",
     "WebSocketSessionMixin",

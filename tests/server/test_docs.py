@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from running import clean_environment, running_server
 from tornado.testing import AsyncHTTPTestCase
 
-from hello_tornado.sessions import SessionManager, SessionMixin, open_store
+from hello_tornado.sessions import SessionHandler, SessionManager
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.testing import StoreContract
 
@@ -39,8 +39,7 @@ class TestTheSixLines(AsyncHTTPTestCase):
             "Application": tornado.web.Application,
             "SECRET": "x" * 40,
             "SessionManager": SessionManager,
-            "SessionMixin": SessionMixin,
-            "open_store": open_store,
+            "SessionHandler": SessionHandler,
         }
         exec(code, names)
         app: tornado.web.Application = names["app"]

@@ -85,7 +85,7 @@ def test_the_command_line_beats_the_environment_beats_the_file(
     }
     assert set(loaded.sources) == {*loaded.origins.values()}
     rows = {name: (value, origin) for name, value, origin in loaded.rows()}
-    assert rows["server.port"] == ("3", "command line")
+    assert rows["server.port"] == (3, "command line")
     assert rows["lifetimes.absolute"] == ("1d", "default")
 
 

@@ -127,12 +127,11 @@ async def test_what_was_idle_for_an_hour_is_gone_after_the_next_purge(
         action = await manager.commit(session)
         assert isinstance(action, Issue)
         ids.append(action.session_id)
-    purger = manager.purge_every(timedelta(hours=24))
     clock.advance(minutes=59, seconds=59)
-    await purger.run()
+    await manager.purge()
     assert await rows(any_store) == 3
     clock.advance(minutes=1)
-    await purger.run()
+    await manager.purge()
     assert await rows(any_store) == 0
     assert (await manager.open(ids[0])).ended_reason == "expired"
     await manager.aclose()

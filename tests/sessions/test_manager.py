@@ -491,9 +491,10 @@ async def test_a_purge_that_fails_is_told_and_the_next_one_runs(
     store: CountingStore, clock: Any
 ) -> None:
     told: asyncio.Queue[SessionEvent] = asyncio.Queue()
-    manager = SessionManager(store, clock=clock, hooks=[told.put_nowait])
+    every = timedelta(milliseconds=1)
+    manager = SessionManager(store, clock=clock, hooks=[told.put_nowait], purge_every=every)
     store.fails = "purge"
-    manager.purge_every(timedelta(milliseconds=1))
+    await manager.open(None)
     assert await told.get() == PurgeFailed("away")
     store.fails = ""
     while isinstance(event := await told.get(), PurgeFailed):

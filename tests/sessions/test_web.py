@@ -293,15 +293,15 @@ class SettingNone(Counting):
         self.session = None
 
 
-class Forgetful(SessionMixin, RequestHandler):
-    async def prepare(self) -> None:
-        pass
-
-    def get(self) -> None:
+class TooEarly(SessionMixin, RequestHandler):
+    def initialize(self) -> None:
         try:
             self.session["n"] = 1
         except SessionNotLoaded as error:
-            self.write(str(error))
+            self._told = str(error)
+
+    def get(self) -> None:
+        self.write(self._told)
 
 
 class TooLate(Counting):
@@ -372,7 +372,7 @@ ROUTES: dict[str, type[RequestHandler]] = {
     "/public": Public,
     "/dropping": Dropping,
     "/setting-none": SettingNone,
-    "/forgetful": Forgetful,
+    "/too-early": TooEarly,
     "/too-late": TooLate,
     "/unstorable": Unstorable,
     "/socket": Socket,
@@ -674,10 +674,10 @@ async def test_unset_destroy_ends_the_session(browser: Browser, app: Application
 
 
 @pytest.mark.gen_test
-async def test_a_forgotten_super_prepare_is_named(browser: Browser) -> None:
-    response = await browser.get("/forgetful")
+async def test_a_session_is_not_there_before_it_is_loaded(browser: Browser) -> None:
+    response = await browser.get("/too-early")
     assert response.body.decode() == (
-        "Forgetful.session was never loaded: Forgetful.prepare() must 'await super().prepare()'"
+        "TooEarly.session is loaded after initialize(), before prepare()"
     )
 
 

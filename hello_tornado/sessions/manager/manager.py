@@ -10,7 +10,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import Choice, choice
@@ -72,6 +72,7 @@ from hello_tornado.sessions.stores import Store, as_store
 from hello_tornado.sessions.stores.batched_store import BatchedStore
 
 Clock: TypeAlias = Callable[[], int]
+E = TypeVar("E", bound=SessionEvent)
 
 # Where `store.page` begins to list sessions: behind the tombstones.
 BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
@@ -105,6 +106,8 @@ CHECKS: Final[Mapping[str, options.Check]] = {
     "remember_ended": options.duration(least=timedelta(0)),
     "max_sessions_per_user": options.optional(options.count),
     "max_bytes": options.count,
+    "purge_every": options.optional(options.duration(least=SHORTEST_INTERVAL)),
+    "purge_batch": options.count,
     "hooks": options.optional(options.several(HOOK)),
     "clock": options.clock,
 }
@@ -119,21 +122,27 @@ def _refuse_coroutine(result: object) -> None:
 
 
 class SessionManager:
-    """Opens and commits sessions over one store, or over the one that a URL names.
+    """The sessions in one store, given as such or by a URL: opens, commits, finds and ends them.
 
-    The `cookie` that carries an id is a `CookiePolicy`, a `TokenPolicy`, or a function from the
-    request to one.
+    `async with SessionManager(url) as manager:` closes it at the end. Durations are timedeltas or
+    numbers of seconds. An option that cannot be meant is a `ConfigurationError`.
 
-    The options have the meaning that express-session gives them: `resave` stores unchanged
-    sessions too, `save_uninitialized` also those that nobody has written to, `rolling` sends the
-    cookie with every response, `unset` says what `del handler.session` does to the stored session
-    ("keep" or "destroy"), `genid` makes an id, given the request if there is one. A request that
-    changes nothing moves the expiry forward at most once in `touch_interval`. Why a session ended
-    is told for `remember_ended` afterwards. Of a user who logs in for the time after
-    `max_sessions_per_user`, the oldest session ends. Data beyond `max_bytes` is refused, and what
-    the store gets is encrypted by a `cipher`. Each of `hooks` is told of every event, by default a
-    log; `clock` tells the moment in microseconds since 1970. Durations are timedeltas or numbers of
-    seconds. An option that cannot be meant is a `ConfigurationError`.
+    - `lifetimes`: when sessions end; by default after an hour without use, and after a day.
+    - `cookie`: a `CookiePolicy` (the default), a `TokenPolicy`, or a function from the request to
+      one.
+    - `serializer` (JSON) and `cipher` (none): what the store gets.
+    - `resave` (False) stores sessions that were only read, too, and `save_uninitialized` (False)
+      those that nobody has written to. `rolling` (False) sends the cookie with every response.
+    - `unset` ("keep" or "destroy"): what `del handler.session` does to the stored session.
+    - `genid` makes an id, given the request if there is one.
+    - `touch_interval` (a minute): how often a request that changes nothing moves the expiry.
+    - `remember_ended` (an hour): how long the reason is told for which a session ended.
+    - `max_sessions_per_user` (None): how many a user may have; beyond, the oldest ends.
+    - `max_bytes` (64 KiB): more data than that is refused.
+    - `purge_every` (5 minutes): how often expired sessions are deleted, `purge_batch` (50) at a
+      time, from the first use on; None: never.
+    - `hooks` are told of every event; by default they are the log. See `on`, too.
+    - `clock` tells the moment in microseconds since 1970.
     """
 
     @options.checked(**CHECKS)
@@ -154,17 +163,17 @@ class SessionManager:
         remember_ended: timedelta | float = timedelta(hours=1),
         max_sessions_per_user: int | None = None,
         max_bytes: int = MAX_BYTES,
+        purge_every: timedelta | float | None = timedelta(minutes=5),
+        purge_batch: int = 50,
         hooks: Sequence[Hook] | None = None,
         clock: Clock = system_clock,
     ) -> None:
         self.store = as_store(store)
-        self.lifetimes = lifetimes or Lifetimes()
-        self.cookie = cookie
-        self.rolling = rolling
-        self.unset = unset
-        interval = as_timedelta(touch_interval) // MICROSECOND
-        after = self.lifetimes.touch_after(interval)
-        self.rules = CommitRules(resave, save_uninitialized, interval, after)
+        self.lifetimes, self.cookie = lifetimes or Lifetimes(), cookie
+        self.rolling, self.unset = rolling, unset
+        touch = as_timedelta(touch_interval) // MICROSECOND
+        after = self.lifetimes.touch_after(touch)
+        self.rules = CommitRules(resave, save_uninitialized, touch, after)
         self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
@@ -174,7 +183,7 @@ class SessionManager:
         self._shared = BatchedStore(self.store)
         self._endings = Endings(self.store, self._codec, clock, self.reason_told_for, self.emit)
         self._writer = Writer(self._shared, self._codec, self._endings, genid, self.emit)
-        self._purgers: list[Purger] = []
+        self._purger = Purger(lambda: self.purge(batch=purge_batch), purge_every, self.emit)
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
@@ -184,6 +193,7 @@ class SessionManager:
         A new session is not stored before it is committed, and then gets an id of its own. In the
         place of one that has ended it knows the `ended_reason`.
         """
+        self._purger.begin()
         return self._open(None if session_id is None else key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
@@ -450,14 +460,6 @@ class SessionManager:
 
         return await self._endings.end_found(find, "revoked")
 
-    @options.checked(interval=options.duration(least=SHORTEST_INTERVAL), batch=options.count)
-    def purge_every(self, interval: timedelta | float, *, batch: int = 50) -> Purger:
-        """Call `purge` every *interval* (a timedelta or seconds) from now on."""
-        purger = Purger(lambda: self.purge(batch=batch), as_timedelta(interval), emit=self.emit)
-        self._purgers.append(purger)
-        purger.start()
-        return purger
-
     @options.checked(batch=options.count)
     async def purge(
         self,
@@ -495,9 +497,32 @@ class SessionManager:
     async def aclose(self) -> None:
         """Stop purging and watching, and close the store."""
         await self.watcher.aclose()
-        for purger in self._purgers:
-            purger.stop()
+        self._purger.stop()
         await self.store.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._purger.begin()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.aclose()
+
+    def on(self, kind: type[E]) -> Callable[[Callable[[E], object]], Callable[[E], object]]:
+        """Let the decorated function be told of each event of this *kind*.
+
+        It is called on the event loop, with the event, so it must not block. What it raises is
+        logged, and harms nobody.
+        """
+
+        def subscribe(function: Callable[[E], object]) -> Callable[[E], object]:
+            def hook(event: SessionEvent) -> None:
+                if isinstance(event, kind):
+                    function(event)
+
+            self._hooks.append(hook)
+            return function
+
+        return subscribe
 
     def emit(self, event: SessionEvent) -> None:
         """Tell the hooks of *event*."""

@@ -10,13 +10,14 @@ Tornado's own. Whatever fails on the way is answered as if the handler had raise
 import asyncio
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.web import HTTPError, OutputTransform
+from tornado.web import HTTPError, OutputTransform, RequestHandler
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import PresentedIds, carrier_of
@@ -90,8 +91,18 @@ class Due(NamedTuple):
 NOT_DUE: Final = Due(NOTHING)
 
 
+class _NothingToAwait:
+    """For who awaits a `prepare()` that does nothing, and for who does not."""
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(())
+
+
+NOTHING_TO_AWAIT: Final = _NothingToAwait()
+
+
 class SessionMixin(XsrfMixin):
-    """Gives a handler its `session`. A `prepare()` of your own must `await super().prepare()`.
+    """Gives a handler its `session`, which is loaded when its `prepare()` is called.
 
     The application's settings must hold a `cookie_secret` and a `session_manager`.
 
@@ -132,7 +143,29 @@ class SessionMixin(XsrfMixin):
         super().__init_subclass__(**kwargs)
         options.check_attributes(cls)
 
-    async def prepare(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Tornado's constructor; the session is loaded before whichever `prepare()` there is."""
+        super().__init__(*args, **kwargs)
+        self.prepare = partial(self._load_then, self.prepare)  # type: ignore[method-assign]
+
+    def prepare(self) -> Any:
+        """Tornado's hook. One of your own need not call it, and may await it if it likes."""
+        prepared = super().prepare()
+        return NOTHING_TO_AWAIT if prepared is None else prepared
+
+    async def _load_then(self, prepare: Callable[[], Awaitable[None] | None]) -> None:
+        self._unbind_prepare()
+        await self._load_session()
+        self._check_token_again()
+        prepared = prepare()
+        if prepared is not None:
+            await prepared
+
+    def _unbind_prepare(self) -> None:
+        """Or the handler would refer to itself, and wait for the garbage collector."""
+        vars(self).pop("prepare", None)
+
+    async def _load_session(self) -> None:
         """Load the session that the request's cookie names."""
         self._wait = Wait()  # all that the request asks of the store shares one limit
         try:
@@ -153,17 +186,13 @@ class SessionMixin(XsrfMixin):
             self._session = await self.session_manager.open(None)
             self._session.refusal = error
         self._phase = Phase.OPEN
-        prepared = super().prepare()
-        if prepared is not None:
-            await prepared
 
     @property
     def session(self) -> Session:
         """This visitor's session; a new, empty one for who has none. `del` follows `unset`."""
         if self._session is None:
-            name = type(self).__name__
             raise SessionNotLoaded(
-                f"{name}.session was never loaded: {name}.prepare() must 'await super().prepare()'"
+                f"{type(self).__name__}.session is loaded after initialize(), before prepare()"
             )
         if self._is_session_dropped:
             raise SessionEnded("this request has dropped its session")
@@ -290,6 +319,7 @@ class SessionMixin(XsrfMixin):
         try:
             await super()._execute(transforms, *args, **kwargs)
         finally:
+            self._unbind_prepare()
             settled: PendingFinish | None = None
             while self._pending not in (None, settled):  # a step that fails may leave another one
                 settled = self._pending
@@ -573,3 +603,7 @@ class SessionMixin(XsrfMixin):
         given = self._headers["Vary"]
         if name.lower() not in (item.strip().lower() for item in given.split(",")):
             self.set_header("Vary", f"{given}, {name}")
+
+
+class SessionHandler(SessionMixin, RequestHandler):
+    """A handler with a session; `SessionMixin` gives one to handlers with a base of their own."""

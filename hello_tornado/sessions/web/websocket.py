@@ -115,6 +115,10 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         )
 
 
+class SessionWebSocketHandler(WebSocketSessionMixin):
+    """A WebSocket with a session; see `WebSocketSessionMixin`."""
+
+
 def _ignored(message: str | bytes) -> Awaitable[None] | None:  # noqa: ARG001
     """What becomes of messages that were under way when the session ended."""
     return None

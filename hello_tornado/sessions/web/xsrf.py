@@ -10,7 +10,7 @@ it, until a login. `cross_origin_protection` is Tornado's, but refuses origins t
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from tornado.web import HTTPError, RequestHandler
@@ -51,16 +51,10 @@ class XsrfMixin(RequestHandler):
     def _forbidden(self, reason: str) -> None:
         """Called before a request is refused for this reason."""
 
-    def prepare(self) -> Awaitable[None] | None:
-        """Refuse a token that is not that of the session which turned out to be the right one."""
-        if self._xsrf_matches is not None:
-            self._check_again(self._xsrf_matches)
-        return super().prepare()
-
-    def _check_again(self, matches: frozenset[SessionId | None]) -> None:
+    def _check_token_again(self) -> None:
         """Refuse a token that fits none but other ids than that of the session that lives."""
-        living = self._living_id()
-        if living is None or living in matches:
+        living, matches = self._living_id(), self._xsrf_matches
+        if matches is None or living is None or living in matches:
             return
         if None not in matches or not self._has_remembered_token():
             self._forbidden("xsrf")
@@ -100,7 +94,10 @@ class XsrfMixin(RequestHandler):
         self._xsrf_id = rendered_for
         if not matches:
             self._forbidden("xsrf")
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # or it would refer to itself, and with it the handler
         self._xsrf_matches = frozenset(matches)
 
     def refuse_other_origins(self) -> None:

@@ -78,8 +78,7 @@ async def test_it_is_told_for_an_hour_also_where_records_leave_by_themselves(
             name = here.store._records + tombstone_key_of(key_of(session_id))
             left = timedelta(milliseconds=await pttl(here.store, name))
             assert 2 * HOUR < left < 2 * HOUR + timedelta(minutes=2)
-        purger = here.purge_every(HOUR)
-        await purger.run()
+        await here.purge()
         assert (await here.open(session_id)).ended_reason == "revoked"
 
 
