@@ -79,7 +79,7 @@ async def test_whichever_prepare_a_handler_has_its_session_is_there(
 
 @pytest.mark.gen_test
 async def test_a_handler_that_has_answered_is_freed_at_once() -> None:
-    """It refers to itself until `prepare()` is called, also when that never happens."""
+    """It refers to itself while the request is under way."""
     handlers: list[weakref.ref[RequestHandler]] = []
 
     class Noted(Plainly):

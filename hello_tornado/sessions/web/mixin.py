@@ -143,27 +143,17 @@ class SessionMixin(XsrfMixin):
         super().__init_subclass__(**kwargs)
         options.check_attributes(cls)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Tornado's constructor; the session is loaded before whichever `prepare()` there is."""
-        super().__init__(*args, **kwargs)
-        self.prepare = partial(self._load_then, self.prepare)  # type: ignore[method-assign]
-
     def prepare(self) -> Any:
         """Tornado's hook. One of your own need not call it, and may await it if it likes."""
         prepared = super().prepare()
         return NOTHING_TO_AWAIT if prepared is None else prepared
 
     async def _load_then(self, prepare: Callable[[], Awaitable[None] | None]) -> None:
-        self._unbind_prepare()
         await self._load_session()
         self._check_token_again()
         prepared = prepare()
         if prepared is not None:
             await prepared
-
-    def _unbind_prepare(self) -> None:
-        """Or the handler would refer to itself, and wait for the garbage collector."""
-        vars(self).pop("prepare", None)
 
     async def _load_session(self) -> None:
         """Load the session that the request's cookie names."""
@@ -316,10 +306,12 @@ class SessionMixin(XsrfMixin):
     async def _execute(
         self, transforms: list[OutputTransform], *args: bytes, **kwargs: bytes
     ) -> None:
+        # Whichever `prepare()` there is, the session is loaded before it.
+        self.prepare = partial(self._load_then, self.prepare)  # type: ignore[method-assign]
         try:
             await super()._execute(transforms, *args, **kwargs)
         finally:
-            self._unbind_prepare()
+            del self.prepare  # or the handler would refer to itself, and not be freed at once
             settled: PendingFinish | None = None
             while self._pending not in (None, settled):  # a step that fails may leave another one
                 settled = self._pending
