@@ -30,7 +30,7 @@ BEFORE = [
     "regenerate and save",
     "status 500",
 ]
-ENDS = ["destroy", "del"]
+ENDS = ["destroy", "del", "everywhere"]
 AFTER = [
     "nothing",
     "save",
@@ -53,10 +53,13 @@ class Ending(SessionMixin, RequestHandler):
     async def post(self) -> None:
         before, end, after = self.get_argument("deeds").split(",")
         await self.do_before(before)
-        if end == "destroy":
-            self.session.destroy()
-        else:
-            del self.session
+        match end:
+            case "destroy":
+                self.session.destroy()
+            case "everywhere":
+                self.session.logout(everywhere=True)
+            case _:
+                del self.session
         await self.do_after(after)
 
     async def do_before(self, deed: str) -> None:
@@ -121,11 +124,16 @@ def test_a_logout_is_final_whatever_the_request_does_before_and_after(any_store:
             for deeds in itertools.product(BEFORE, ENDS, AFTER):
                 jar = await here.logged_in()
                 old = jar.copy()
+                other = await here.logged_in() if "everywhere" in deeds else None
                 response = await here.ask(
                     jar, f"/end?deeds={','.join(deeds)}".replace(" ", "+"), "POST"
                 )
                 for cookies in (jar, old):
                     assert await here.user(cookies) is None, deeds
+                if other is not None:  # who has emptied the session is nobody any more
+                    is_somebodys = "regenerate and save" not in deeds
+                    assert (await here.user(other) is None) == is_somebodys, deeds
+                    await here.manager.revoke_user("ada")
                 assert await here.manager.length() == 0, deeds
                 if "flush" not in deeds[0]:
                     assert response.headers["Set-Cookie"].startswith("session=; Max-Age=0"), deeds

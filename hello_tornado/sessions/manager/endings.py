@@ -64,6 +64,15 @@ class Endings:
             count += await self.end(records, reason)
         return count
 
+    async def end_user(self, user_id: str, reason: EndedReason, keep: Collection[str] = ()) -> int:
+        """End all sessions of a user but those whose handles are in *keep*; returns how many."""
+
+        async def find() -> Sequence[Listed]:
+            records = await self._store.find_by_user(user_id)
+            return [record for record in records if record.handle not in keep]
+
+        return await self.end_found(find, reason)
+
     async def end_by_handle(self, handles: Collection[str], reason: EndedReason) -> int:
         """End the sessions with these handles, under whichever ids they stand by now."""
         return await self.end_found(lambda: self.find_by_handle(handles), reason)

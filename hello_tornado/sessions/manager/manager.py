@@ -453,12 +453,7 @@ class SessionManager:
     async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
         check_user_id(user_id)
-
-        async def find() -> Sequence[Listed]:
-            records = await self.store.find_by_user(user_id)
-            return [record for record in records if record.handle not in keep]
-
-        return await self._endings.end_found(find, "revoked")
+        return await self._endings.end_user(user_id, "revoked", keep)
 
     @options.checked(batch=options.count)
     async def purge(

@@ -63,8 +63,11 @@ class Writer:
                 return await self._change(session, intent, request)
             case Touch():
                 await self._touch_quietly(session)
-            case End():
-                return await self._end(session)
+            case End(everywhere):
+                action = await self._end(session)
+                if everywhere is not None:
+                    await self._endings.end_user(everywhere, "revoked")
+                return action
             case Drop(handle):
                 self._emit(CommitDropped(handle))
         return KEEP

@@ -60,7 +60,9 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Delete the session, wherever it is stored now."""
+    """Delete the session, wherever it is stored now, and all others of a user if one is named."""
+
+    everywhere: str | None = None
 
 
 Intent: TypeAlias = Nothing | Drop | Create | Update | Touch | End
@@ -95,6 +97,7 @@ class Draft:
     logs_in: bool = False
     is_touched: bool = False
     ends: bool = False
+    ends_everywhere: str | None = None  # whose sessions all end with this one
 
     @property
     def has_changes(self) -> bool:

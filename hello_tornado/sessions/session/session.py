@@ -114,7 +114,7 @@ class Session(MetaDict):
         """
         draft = self._draft
         if draft.ends:
-            return End()
+            return End(draft.ends_everywhere)
         if self.ended or only_end:
             return NOTHING
         changes, record = self.changes(), self.record
@@ -165,6 +165,7 @@ class Session(MetaDict):
         taken.logs_in |= since.logs_in
         taken.is_touched |= since.is_touched
         taken.ends |= since.ends
+        taken.ends_everywhere = since.ends_everywhere or taken.ends_everywhere
         self._draft = taken
 
     def rebase_on(self, record: SessionRecord, document: Document) -> None:
@@ -184,8 +185,8 @@ class Session(MetaDict):
     def end(self, reason: EndedReason | None = None) -> None:
         """Note that the session is over in the store: it is empty and refuses writes."""
         self._empty()
-        ends, self._draft = self._draft.ends, Draft()
-        self._draft.ends = ends  # a logout stays to be done
+        before, self._draft = self._draft, Draft()  # a logout stays to be done
+        self._draft.ends, self._draft.ends_everywhere = before.ends, before.ends_everywhere
         self.ended, self.ended_reason = True, reason
 
     def become(self, other: "Session") -> None:
@@ -255,6 +256,16 @@ class Session(MetaDict):
         self._check_not_refused()
         self.end("logged out")
         self._draft.ends = True
+
+    def logout(self, *, everywhere: bool = False) -> None:
+        """End this session, as `destroy()` does; with *everywhere* all others of its user, too.
+
+        The others end with the reason "revoked", in every process.
+        """
+        user_id = self._user_id or (None if self.record is None else self.record.user_id)
+        self.destroy()
+        if everywhere:
+            self._draft.ends_everywhere = user_id
 
     def touch(self) -> None:
         """Count this request as use of the session, though `touch_interval` is not over yet."""
