@@ -57,11 +57,11 @@ OURS = {"_connections", "_delegate", "_open", "_waiting"}
 
 PUBLIC: dict[type, str] = {
     Session: """
-        accessed_at append become changes clear created_at destroy device document end ended
+        accessed_at append become changes clear copy created_at destroy device document end ended
         ended_reason expire expires_at expires_in expiry flash flash_now flashes generation get
-        give_back handle idle_timeout increment intent is_lifetime_changed is_new items
-        keep_flashes keeps_alive keys leases lifetime login logout logs_in merge modified next_id
-        operations pop popitem presented rebase_on record refusal regenerate renew renewal response
+        give_back handle idle_timeout increment intent is_fresh is_lifetime_changed is_new items
+        keep_flashes keeps_alive keys leases lifetime logged_in_at login logout logs_in merge modified
+        next_id operations pop popitem presented rebase_on record refusal regenerate renew renewal response
         setdefault take_draft tombstone touch typed update user_id values
     """,
     SessionManager: """

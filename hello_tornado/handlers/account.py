@@ -1,10 +1,8 @@
 """What the server's pages of one's sessions ask for, when users have passwords."""
 
-from datetime import timedelta
 from typing import ClassVar
 
 from hello_tornado.handlers.base import BaseHandler
-from hello_tornado.sessions.records.lifetimes import datetime_of
 
 
 class ConfirmingHandler(BaseHandler):
@@ -14,9 +12,7 @@ class ConfirmingHandler(BaseHandler):
 
     async def may_end_sessions(self) -> bool:
         """Whether the login is fresh; else the password is asked for again."""
-        fresh_for: timedelta = self.settings["fresh_for"]
-        now = datetime_of(self.session_manager.now())
-        if now - self.session.created_at < fresh_for:
+        if self.session.is_fresh(self.settings["fresh_for"]):
             return True
         self.session.flash("Please enter your password again before you sign out others.")
         self.redirect(self.login_again, status=303)

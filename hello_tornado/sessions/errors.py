@@ -24,12 +24,12 @@ class SessionError(Exception):
     """The root of all errors of this library."""
 
 
-class ConfigurationError(SessionError):
+class ConfigurationError(SessionError, ValueError):
     """An option or a URL that cannot work; the message names the cure."""
 
 
 class SessionNotLoaded(SessionError):
-    """The session was read before `SessionMixin.prepare()` had loaded it."""
+    """The session was read in `initialize()`, before it was loaded."""
 
 
 class SessionEnded(SessionError):

@@ -8,6 +8,7 @@ import pytest
 
 from hello_tornado.sessions import Lifetimes, Session
 from hello_tornado.sessions.errors import SerializationError, SessionEnded
+from hello_tornado.sessions.records.lifetimes import datetime_of
 from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.records.serializers import JsonSerializer
 from hello_tornado.sessions.session.draft import Renewal
@@ -55,6 +56,50 @@ def test_it_is_a_whole_mapping() -> None:
     session.clear()
     assert session == {}
     assert data_changes(session) == {"a": Unset(), "b": Unset(), "c": Unset(), "d": Unset()}
+
+
+def test_it_is_true_when_it_is_somebodys_or_holds_something() -> None:
+    assert not opened()
+    assert opened(a=0)
+    session = opened()
+    session.login("ada")
+    assert session
+    session.destroy()
+    assert not session
+
+
+def test_it_is_united_and_copied_like_a_dict() -> None:
+    session = stored(a=1, cart={"x": [1]})
+    assert session | {"a": 2} == {"a": 2, "cart": {"x": [1]}}
+    assert {"a": 2, "b": 3} | session == {"a": 1, "b": 3, "cart": {"x": [1]}}
+    copied = session.copy()
+    copied["cart"]["x"].append(2)
+    (session | {})["cart"]["x"].append(2)
+    assert not session.modified
+    assert type(copied) is dict
+    with pytest.raises(TypeError):
+        session | [("a", 1)]
+    session |= {"a": 2}
+    assert isinstance(session, Session)
+    assert data_changes(session) == {"a": Set(2)}
+
+
+def test_a_login_is_fresh_for_a_while() -> None:
+    session = opened()
+    assert session.logged_in_at is None
+    assert not session.is_fresh(timedelta(days=1))
+    session.login("ada")
+    assert session.is_fresh(1)
+    assert session.logged_in_at == datetime_of(NOW)
+    began = make_record(user_id="ada", created_at=NOW - HOUR)
+    session = opened(began)
+    assert session.logged_in_at == datetime_of(NOW - HOUR)
+    assert not session.is_fresh(timedelta(hours=1))
+    assert session.is_fresh(3601)
+    session.login("ada")
+    assert session.is_fresh(timedelta(hours=1))
+    session.destroy()
+    assert not session.is_fresh(timedelta(hours=1))
 
 
 def test_reading_changes_nothing() -> None:
@@ -181,7 +226,7 @@ def test_another_user_does_not_inherit() -> None:
 
 @pytest.mark.parametrize("user_id", ["", "x" * 256, None, 7])
 def test_a_user_id_is_a_short_text(user_id: Any) -> None:
-    with pytest.raises(ValueError, match="a user_id"):
+    with pytest.raises(ValueError if isinstance(user_id, str) else TypeError, match="a user_id"):
         stored().login(user_id)
 
 

@@ -6,15 +6,13 @@ MAX_USER_ID: Final = 255
 
 
 def check_user_id(given: Any) -> None:
-    """Raise `ValueError` unless every store can hold *given* as a user id and find it again.
+    """Raise unless every store can hold *given* as a user id and find it again.
 
-    That is a str of 1 to 255 characters, without NUL (PostgreSQL stores none) and without lone
-    surrogates (UTF-8 has no form for them).
+    That is a str (else a `TypeError`) of 1 to 255 characters, without NUL (PostgreSQL stores none)
+    and without lone surrogates (UTF-8 has no form for them).
     """
     if not isinstance(given, str):
-        raise ValueError(  # noqa: TRY004 - a user id of any kind that cannot be is one error
-            f"a user_id is a str, not {_kind(given)}: write str(user_id)"
-        )
+        raise TypeError(f"a user_id is a str, not {_kind(given)}: write str(user_id)")
     if not 0 < len(given) <= MAX_USER_ID:
         raise ValueError(f"a user_id has 1 to {MAX_USER_ID} characters; this one has {len(given)}")
     if "\0" in given or not is_utf8(given):

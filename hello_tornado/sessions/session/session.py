@@ -18,6 +18,7 @@ from hello_tornado.sessions.records.lifetimes import (
     AS_USUAL,
     MICROSECOND,
     Lifetimes,
+    as_timedelta,
     datetime_of,
 )
 from hello_tornado.sessions.records.record import SessionRecord
@@ -205,6 +206,10 @@ class Session(MetaDict):
         self._rebase_data({})
         self._meta, self._user_id = {}, None
 
+    def __bool__(self) -> bool:
+        """Whether it is somebody's, or holds something."""
+        return self._user_id is not None or bool(self._data)
+
     def __repr__(self) -> str:
         return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
 
@@ -351,6 +356,22 @@ class Session(MetaDict):
     def created_at(self) -> datetime:
         """When it began, or was logged in to; the absolute timeout counts from here."""
         return datetime_of(self.record.created_at if self.record else self._opened_at)
+
+    @property
+    def logged_in_at(self) -> datetime | None:
+        """When its user logged in; None while it is nobody's."""
+        if self._user_id is None:
+            return None
+        return datetime_of(self._opened_at) if self._draft.logs_in else self.created_at
+
+    def is_fresh(self, within: timedelta | float) -> bool:
+        """Whether its user logged in so short a time ago, as a request knows that has opened it.
+
+        *within* is a timedelta or a number of seconds. For what needs the password again: changing
+        it, say, or signing out others.
+        """
+        at = self.logged_in_at
+        return at is not None and datetime_of(self._opened_at) - at < as_timedelta(within)
 
     @property
     def accessed_at(self) -> datetime:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from hello_tornado.sessions.records.serializers import Serializer
 from hello_tornado.sessions.session.operations import (
@@ -128,6 +128,20 @@ class TrackedDict(MutableMapping[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._data
+
+    def copy(self) -> dict[str, Any]:
+        """The data as a dict of its own: a change of it changes nothing here."""
+        return {key: _copied(value) for key, value in self._data.items()}
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.copy(), **other} if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self.copy()} if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(self, other: Mapping[str, Any]) -> Self:
+        self.update(other)
+        return self
 
     def clear(self) -> None:
         """Remove every key."""
