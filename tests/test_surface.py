@@ -60,9 +60,9 @@ PUBLIC: dict[type, str] = {
         accessed_at append become changes clear copy created_at destroy device document end ended
         ended_reason expire expires_at expires_in expiry flash flash_now flashes generation get
         give_back handle idle_timeout increment intent is_fresh is_lifetime_changed is_new items
-        keep_flashes keeps_alive keys leases lifetime logged_in_at login logout logs_in merge modified
-        next_id operations pop popitem presented rebase_on record refusal regenerate renew renewal response
-        setdefault take_draft tombstone touch typed update user_id values
+        keep_flashes keeps_alive keys leases lifetime logged_in_at login logout logs_in merge
+        modified next_id operations pop popitem presented rebase_on record refusal regenerate renew
+        renewal response setdefault take_draft tombstone touch typed update user_id values
     """,
     SessionManager: """
         aclose all clear commit committing draw_id emit facts_of find intent is_living length on
