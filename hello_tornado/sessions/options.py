@@ -61,21 +61,28 @@ def check_fields(instance: object, checks: Mapping[str, Check]) -> None:
 def check_attributes(cls: type) -> None:
     """Check the options that a new class sets as attributes.
 
-    `_attribute_checks` in its base classes names them. An attribute that is almost called like an
-    option is refused: it would have no effect.
+    `_attribute_checks` in its base classes names them. Another attribute that begins with
+    `session_`, or is almost called like an option, is refused: it would have no effect.
     """
     checks: dict[str, Check] = {}
     inherited: set[str] = set()
-    for base in cls.__mro__[1:]:
+    for base in cls.__mro__:
         checks |= vars(base).get("_attribute_checks", {})
-        inherited |= vars(base).keys()
+        inherited |= set() if base is cls else vars(base).keys()
     for name, value in [*vars(cls).items()]:
         if name.startswith("_") or hasattr(value, "__get__"):
             continue  # a method or a property decides for itself
         if name in checks:
             setattr(cls, name, checks[name](f"{cls.__name__}.{name}", value))
-        elif name not in inherited and (meant := get_close_matches(name, checks, 1, MISSPELT)):
-            raise ConfigurationError(f"{cls.__name__}.{name} is no option: write {meant[0]}")
+        elif name not in inherited:
+            _check_spelling(cls, name, checks)
+
+
+def _check_spelling(cls: type, name: str, options: Mapping[str, Check]) -> None:
+    meant = get_close_matches(name, options, 1, MISSPELT)
+    if meant or name.startswith("session_"):
+        instead = meant[0] if meant else f"one of {', '.join(sorted(options))}, or another name"
+        raise ConfigurationError(f"{cls.__name__}.{name} is no option: write {instead}")
 
 
 def flag(name: str, given: Any) -> bool:

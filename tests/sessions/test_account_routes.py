@@ -25,7 +25,7 @@ class Login(SessionMixin, RequestHandler):
 
 
 class Quiet(SessionMixin, RequestHandler):
-    def session_device(self) -> Device | None:
+    def get_session_device(self) -> Device | None:
         return None
 
     def get(self) -> None:

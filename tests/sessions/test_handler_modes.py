@@ -41,14 +41,14 @@ class Reading(SessionMixin, RequestHandler):
 
 
 class Polling(SessionMixin, RequestHandler):
-    keeps_session_alive = False
+    session_touch = False
 
     def get(self) -> None:
         self.write(f"{self.session.user_id}")
 
 
 class Home(Polling):
-    keeps_session_alive = True
+    session_touch = True
 
 
 class TestHandlerModes(AsyncHTTPTestCase):

@@ -178,10 +178,12 @@ def test_no_option_fails_in_another_way(constructor: Any, value: Any) -> None:
 ATTRIBUTES = [
     (SessionMixin, "session_readonly", True, "write session_read_only"),
     (SessionMixin, "session_read_only", "yes", "True or False"),
-    (SessionMixin, "keep_session_alive", False, "write keeps_session_alive"),
-    (SessionMixin, "keeps_session_alive", None, "True or False"),
-    (SessionMixin, "on_store_error", "anonymus", "'error', 'anonymous'"),
-    (SessionMixin, "on_store_errors", "anonymous", "write on_store_error"),
+    (SessionMixin, "session_touches", False, "write session_touch"),
+    (SessionMixin, "session_touch", None, "True or False"),
+    (SessionMixin, "session_required", "yes", "True or False"),
+    (SessionMixin, "sesion_required", False, "write session_required"),
+    (SessionMixin, "session_keeps_alive", True, "write one of session_read_only, session_re"),
+    (SessionMixin, "session_wait", 3, "is no option"),
     (ExclusiveSessionMixin, "session_waits", 10, "write session_wait"),
     (ExclusiveSessionMixin, "session_wait", "10s", "a number of seconds"),
     (ExclusiveSessionMixin, "session_lease", 0, "longer than zero"),
@@ -207,7 +209,7 @@ def test_a_handlers_waits_may_be_seconds_and_its_own_names_are_its_own() -> None
         "session_lease": 2.5,
         "session_summary": lambda _self: "mine",
     }
-    members["keeps_session_alive"] = property(lambda _self: False)
+    members["session_touch"] = property(lambda _self: False)
     page: Any = type("Page", (ExclusiveSessionMixin, RequestHandler), members)
     assert (page.session_wait, page.session_lease) == (timedelta(0), timedelta(seconds=2.5))
 

@@ -21,7 +21,7 @@ OLD, NEW = new_encryption_key(), new_encryption_key()
 
 
 class Public(SessionMixin, RequestHandler):
-    on_store_error = "anonymous"
+    session_required = False
 
     def get(self) -> None:
         self.write({"user": self.session.user_id})

@@ -271,7 +271,7 @@ class Private(Counting):
 
 
 class Public(Counting):
-    on_store_error = "anonymous"
+    session_required = False
 
     async def get(self) -> None:
         if self.get_argument("reload", None):

@@ -70,7 +70,7 @@ class Socket(WebSocketSessionMixin):
 
 
 class Lively(Socket):
-    keeps_session_alive = True
+    session_touch = True
 
 
 class Public(Socket):

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, OutputTransform, RequestHandler
@@ -106,21 +106,23 @@ class SessionMixin(XsrfMixin):
 
     The application's settings must hold a `cookie_secret` and a `session_manager`.
 
-    When the store is down, a request that needs it is answered with 503. A page that can do
-    without says `on_store_error = "anonymous"` in its class: its session is then empty, and a
-    write to it is a 503 all the same. A handler with `session_read_only` refuses writes; one that
-    asks by itself again and again, as a page that polls does, says `keeps_session_alive = False`,
-    so that nobody stays logged in by leaving it open.
+    When the store is down, a request is answered with 503. What a handler's class says:
+
+    - `session_required = False`: the page can do without. While the store is down its session is
+      empty, and a write to it is a 503 all the same.
+    - `session_read_only = True`: writes are refused.
+    - `session_touch = False`: the request does not count as use, so that nobody stays logged in by
+      leaving open a page that asks again and again.
     """
 
-    on_store_error: Literal["error", "anonymous"] = "error"
+    session_required = True
     session_read_only = False
-    keeps_session_alive = True
+    session_touch = True
 
     _attribute_checks: ClassVar[Mapping[str, options.Check]] = {
-        "on_store_error": options.one_of("error", "anonymous"),
+        "session_required": options.flag,
         "session_read_only": options.flag,
-        "keeps_session_alive": options.flag,
+        "session_touch": options.flag,
     }
 
     _phase = Phase.LOADING
@@ -164,12 +166,12 @@ class SessionMixin(XsrfMixin):
             else:
                 with self._wait:
                     session = await self._open_session()
-            session.keeps_alive = self.keeps_session_alive
+            session.keeps_alive = self.session_touch
             if self.session_read_only:
                 session.refusal = ReadOnly(f"{type(self).__name__}.session_read_only is set")
             self._session = session
         except StoreUnavailable as error:
-            if self.on_store_error != "anonymous":
+            if self.session_required:
                 raise
             if not isinstance(error, SessionUnreadable):  # of that an event tells, now and then
                 logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
@@ -235,7 +237,7 @@ class SessionMixin(XsrfMixin):
             return None  # the page of an error that came before prepare()
         return self.session.user_id
 
-    def session_device(self) -> Device | None:
+    def get_session_device(self) -> Device | None:
         """Called at a login: what the person's list of devices will say. None: nothing."""
         user_agent = self.request.headers.get("User-Agent", "")
         return Device(user_agent, self._carrier.address(self.request))
@@ -489,7 +491,7 @@ class SessionMixin(XsrfMixin):
         if session is None or self._phase not in STORING:
             return NOT_DUE
         only_end = self._is_session_dropped or (self._is_failing and not is_explicit)
-        if session.logs_in and not only_end and (device := self.session_device()) is not None:
+        if session.logs_in and not only_end and (device := self.get_session_device()) is not None:
             session._note_device(device)
         if session.is_new and not only_end:
             token = self._own_xsrf_token()

@@ -32,11 +32,11 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
     its request: `session` follows what others do to the session, but for half a second, and can no
     longer be changed. Each message that writes does so in
     `async with self.session_transaction() as session:`. What a socket reads keeps nobody logged in,
-    and neither does its being there, unless it says `keeps_session_alive = True`.
+    and neither does its being there, unless it says `session_touch = True`.
     """
 
     login_required = True
-    keeps_session_alive = False
+    session_touch = False
 
     _attribute_checks: ClassVar[Mapping[str, options.Check]] = {"login_required": options.flag}
 
@@ -81,7 +81,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
     async def session_transaction(self) -> AsyncIterator[Session]:
         """The session as it stands now, stored on leaving; one that refuses writes if it ended."""
         session = await self.session_manager.reload(self.session)
-        keeps_alive = self.keeps_session_alive
+        keeps_alive = self.session_touch
         async with self.session_manager.committing(session, keeps_alive=keeps_alive):
             yield session
 
