@@ -69,13 +69,13 @@ PUBLIC: dict[type, str] = {
         open purge read reload revoke revoke_user sessions_of transaction update update_from
     """,
     SessionMixin: """
-        check_xsrf_cookie current_user finish flush get_current_user session_touch
-        log_exception prepare refuse_other_origins reload_session save_session
-        send_error session get_session_device session_manager session_read_only session_required xsrf_token
+        check_xsrf_cookie current_user finish flush get_current_user get_session_device
+        log_exception prepare refuse_other_origins reload_session save_session send_error session
+        session_manager session_read_only session_required session_touch xsrf_token
     """,
     WebSocketSessionMixin: """
-        finish get get_websocket_protocol session_touch login_required on_session_change
-        on_session_end session_transaction
+        finish get get_websocket_protocol login_required on_session_change on_session_end
+        session_touch session_transaction
     """,
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",
     CookiePolicy: """
