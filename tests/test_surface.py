@@ -61,8 +61,8 @@ PUBLIC: dict[type, str] = {
         ended_reason expire expires_at expires_in expiry flash flash_now flashes generation get
         give_back handle idle_timeout increment intent is_fresh is_lifetime_changed is_new items
         keep_flashes keeps_alive keys leases lifetime logged_in_at login logout logs_in merge
-        modified next_id operations pop popitem presented rebase_on record refusal regenerate renew
-        renewal response setdefault take_draft tombstone touch typed update user_id values
+        modified next_id operations pop popitem presented rebase_on record refusal renew renewal
+        reset response setdefault take_draft tombstone touch typed update user_id values
     """,
     SessionManager: """
         aclose all clear commit committing draw_id emit facts_of find intent is_living length on

@@ -43,8 +43,8 @@ class Pay(ExclusiveSessionMixin, RequestHandler):
                 raise RuntimeError
             case "renew":
                 self.session.renew()
-            case "regenerate":
-                self.session.regenerate()
+            case "reset":
+                self.session.reset()
             case "destroy":
                 self.session.destroy()
         self.write(f"{self.session.user_id} {self.session.ended_reason}")
@@ -112,7 +112,7 @@ class TestExclusive(AsyncHTTPTestCase):
 
     @gen_test
     async def test_however_it_ends_the_next_one_is_let_in(self) -> None:
-        for deed in ("fail", "renew", "regenerate", "destroy"):
+        for deed in ("fail", "renew", "reset", "destroy"):
             cookie = await self.log_in()
             answer = await self.get(f"/pay/{deed}", cookie)
             assert answer.code == (500 if deed == "fail" else 200)

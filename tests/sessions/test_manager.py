@@ -328,10 +328,10 @@ async def test_login_renews_in_one_step(
     assert events[-2:] == [Renewed(handle or "", "ada"), LoggedIn(handle or "", "ada")]
 
 
-async def test_regenerate_ends_the_handle_too(manager: SessionManager) -> None:
+async def test_reset_ends_the_handle_too(manager: SessionManager) -> None:
     session = await manager.open(await stored(manager, "ada", a=1))
     before = session.handle
-    session.regenerate()
+    session.reset()
     session["b"] = 2
     action = await manager.commit(session)
     assert isinstance(action, Issue)

@@ -21,7 +21,7 @@ NEEDS_A_COOKIE: list[Callable[[Session], object]] = [
     lambda session: session.login("eve"),
     lambda session: session.login("ada"),
     lambda session: session.renew(),
-    lambda session: session.regenerate(),
+    lambda session: session.reset(),
 ]
 
 

@@ -363,7 +363,7 @@ class Identity(SessionMixin, RequestHandler):
         deeds: list[Callable[[], object]] = [
             lambda: self.session.login("ada"),
             lambda: self.session.login("bob"),
-            self.session.regenerate,
+            self.session.reset,
             lambda: self.session.login("eve"),
             self.session.destroy,
         ]

@@ -27,7 +27,7 @@ BEFORE = [
     "save twice",
     "renew and save",
     "login and save",
-    "regenerate and save",
+    "reset and save",
     "status 500",
 ]
 ENDS = ["destroy", "del", "everywhere"]
@@ -70,8 +70,8 @@ class Ending(SessionMixin, RequestHandler):
                 self.session.renew()
             case "login and save":
                 self.session.login("ada")
-            case "regenerate and save":
-                self.session.regenerate()
+            case "reset and save":
+                self.session.reset()
             case "touch and flush":
                 self.session.touch()
             case "status 500":
@@ -131,7 +131,7 @@ def test_a_logout_is_final_whatever_the_request_does_before_and_after(any_store:
                 for cookies in (jar, old):
                     assert await here.user(cookies) is None, deeds
                 if other is not None:  # who has emptied the session is nobody any more
-                    is_somebodys = "regenerate and save" not in deeds
+                    is_somebodys = "reset and save" not in deeds
                     assert (await here.user(other) is None) == is_somebodys, deeds
                     await here.manager.revoke_user("ada")
                 assert await here.manager.length() == 0, deeds
@@ -243,7 +243,7 @@ LATE: dict[str, Callable[[Session], object]] = {
     "setdefault": lambda session: session.setdefault("late", {}),
     "login": lambda session: session.login("bob"),
     "renew": lambda session: session.renew(),
-    "regenerate": lambda session: session.regenerate(),
+    "reset": lambda session: session.reset(),
     "destroy": lambda session: session.destroy(),
     "flash": lambda session: session.flash("late"),
     "touch": lambda session: session.touch(),
@@ -340,8 +340,8 @@ def test_an_explicit_save_stores_whatever_the_status_is(any_store: Store) -> Non
     [
         lambda session: (session.update(a=1), session.pop("a")),
         lambda session: (session.append("a", 1), session.clear()),
-        lambda session: (session.update(a=1), session.regenerate()),
-        lambda session: session.regenerate(),
+        lambda session: (session.update(a=1), session.reset()),
+        lambda session: session.reset(),
         lambda session: (session.flash("x"), session.flashes()),
         lambda session: (session.update(a=1), session.destroy()),
     ],
@@ -499,15 +499,15 @@ class DuringFlush(SessionMixin, RequestHandler):
                 self.session.login("bob")
             case "renew":
                 self.session.renew()
-            case "regenerate":
-                self.session.regenerate()
+            case "reset":
+                self.session.reset()
             case "destroy":
                 self.session.destroy()
         self.write("second")
 
 
 @pytest.mark.parametrize(
-    ("deed", "user"), [("login", "bob"), ("renew", "ada"), ("regenerate", None), ("destroy", None)]
+    ("deed", "user"), [("login", "bob"), ("renew", "ada"), ("reset", None), ("destroy", None)]
 )
 def test_a_new_id_during_a_flush_leaves_with_its_headers(deed: str, user: str | None) -> None:
     async def scenario() -> None:

@@ -230,10 +230,10 @@ def test_a_user_id_is_a_short_text(user_id: Any) -> None:
         stored().login(user_id)
 
 
-def test_regenerate_begins_an_empty_session_that_can_be_filled() -> None:
+def test_reset_begins_an_empty_session_that_can_be_filled() -> None:
     session = opened(make_record(user_id="ada"), old=1)
     session.flash("old news")
-    session.regenerate()
+    session.reset()
     session["new"] = 2
     document = session.changes().apply(
         {"data": {"old": 5, "theirs": 6}, "meta": {}, "user_id": "a"}
@@ -253,7 +253,7 @@ def test_a_destroyed_session_is_empty_and_closed() -> None:
         session.renew,
         lambda: session.flash("bye"),
     ):
-        with pytest.raises(SessionEnded, match="call regenerate"):
+        with pytest.raises(SessionEnded, match="call reset"):
             write()
     session.destroy()
 

@@ -169,7 +169,7 @@ async def test_a_new_session_in_its_place_has_none_of_it(
     session_id = await stored(manager, owner="Ada")
     session = await manager.open(session_id)
     session.typed(cart_of).owner = "Eve"
-    session.regenerate()
+    session.reset()
     assert session.typed(cart_of).owner == "nobody"
     action = await manager.commit(session)
     assert isinstance(action, Issue)

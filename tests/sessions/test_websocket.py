@@ -47,8 +47,8 @@ class Page(SessionMixin, RequestHandler):
                 self.session.destroy()
             case "renew":
                 self.session.renew()
-            case "regenerate":
-                self.session.regenerate()
+            case "reset":
+                self.session.reset()
             case "write":
                 self.session["colour"] = "red"
 

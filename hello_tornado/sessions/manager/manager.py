@@ -286,7 +286,7 @@ class SessionManager:
 
         It is committed on leaving, unless by an exception. That counts as use of it, unless not
         *keeps_alive* and nothing is changed. `destroy()` ends it, also if an exception follows;
-        `login()`, `renew()` and `regenerate()` need a response and raise `NoResponse`. No session
+        `login()`, `renew()` and `reset()` need a response and raise `NoResponse`. No session
         begins here: without a living one (also when *handle* is None) it is empty, `ended`, and
         refuses writes.
         """
@@ -323,7 +323,7 @@ class SessionManager:
 
         For what no operation expresses, such as "take one if any is left". The function is called
         again on the newest copy until the result is stored, so it must do nothing else. What it
-        returns is ignored. `destroy()` ends the session; `login()`, `renew()` and `regenerate()`
+        returns is ignored. `destroy()` ends the session; `login()`, `renew()` and `reset()`
         need a response and raise `NoResponse`. None when there is no such session.
         """
 

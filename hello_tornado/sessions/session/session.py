@@ -100,7 +100,7 @@ class Session(MetaDict):
         self.tombstone = tombstone  # of the session that the request asked for, if it ended now
         self.record, self.document = record, document  # what is stored, as far as is known here
         self.ended = False
-        self.generation = 0  # grows with each login, logout and regenerate()
+        self.generation = 0  # grows with each login, logout and reset()
         self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
         self.keeps_alive = True  # to be read counts as use
         self.next_id: SessionId | None = None  # what it gets if it gets an id, drawn beforehand
@@ -226,7 +226,7 @@ class Session(MetaDict):
         check_user_id(user_id)
         check_remember(remember)
         if self._user_id not in {None, user_id}:
-            self.regenerate()
+            self.reset()
         if remember is not None:
             self._remember(remember)
         self._user_id = user_id
@@ -243,7 +243,7 @@ class Session(MetaDict):
         self._draft.renewal = Renewal() | self._draft.renewal
         self._forget_xsrf_token()
 
-    def regenerate(self) -> None:
+    def reset(self) -> None:
         """A new, empty session in the place of this one, under a new id and a new handle."""
         self._check_writable()
         self._check_cookie_can_leave()
@@ -281,7 +281,7 @@ class Session(MetaDict):
         if self.ended:
             raise SessionEnded(
                 "this session has ended; to begin another one in the request that ends it, "
-                "call regenerate() instead of destroy()"
+                "call reset() instead of destroy()"
             )
         self._check_not_refused()
         if self.record is None:
@@ -301,7 +301,7 @@ class Session(MetaDict):
         if self.response is Response.NONE:
             raise NoResponse(
                 "outside of a request no cookie can carry a new id to the browser: log in, renew "
-                "and regenerate in a handler; here, destroy() ends the session"
+                "and reset in a handler; here, destroy() ends the session"
             )
         if self.response is not Response.NOT_STARTED:
             raise ResponseStarted(

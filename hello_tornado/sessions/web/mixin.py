@@ -219,7 +219,7 @@ class SessionMixin(XsrfMixin):
 
     @property
     def current_user(self) -> Any:
-        """Tornado's `current_user`; asked for anew after a login, a logout or a `regenerate()`."""
+        """Tornado's `current_user`; asked for anew after a login, a logout or a `reset()`."""
         generation = 0 if self._session is None else self._session.generation
         if self._known_user is None or self._known_user[0] != generation:
             self._known_user = (generation, self.get_current_user())
