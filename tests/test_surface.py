@@ -41,7 +41,6 @@ PRIVATE = {
         "_origin_matches_host",
         "_xsrf_token",
     },
-    "hello_tornado/sessions/web/exclusive.py": {"_execute"},
     "hello_tornado/sessions/web/mixin.py": {
         "_execute",
         "_finished",
@@ -71,7 +70,8 @@ PUBLIC: dict[type, str] = {
     SessionMixin: """
         check_xsrf_cookie current_user finish flush get_current_user get_session_device
         log_exception prepare refuse_other_origins reload_session save_session send_error session
-        session_manager session_read_only session_required session_touch xsrf_token
+        session_exclusive session_lease session_manager session_read_only session_required
+        session_touch session_wait xsrf_token
     """,
     WebSocketSessionMixin: """
         finish get get_websocket_protocol login_required on_session_change on_session_end

@@ -16,7 +16,6 @@ from hello_tornado.sessions.records.lifetimes import Lifetimes
 from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores import Store, open_store
 from hello_tornado.sessions.web.account.handlers import account_routes
-from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
 from hello_tornado.sessions.web.mixin import SessionHandler, SessionMixin
 from hello_tornado.sessions.web.websocket import SessionWebSocketHandler, WebSocketSessionMixin
 
@@ -28,7 +27,6 @@ __all__ = [
     "AesGcm",
     "CookiePolicy",
     "EventLog",
-    "ExclusiveSessionMixin",
     "Lifetimes",
     "Session",
     "SessionHandler",

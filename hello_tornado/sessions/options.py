@@ -9,7 +9,7 @@ may hold a secret.
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, Final, NoReturn, ParamSpec, TypeAlias, TypeVar
@@ -90,6 +90,19 @@ def flag(name: str, given: Any) -> bool:
     if not isinstance(given, bool):
         refuse(name, "True or False", shown(given))
     return given
+
+
+def flag_or_some_of(words: Collection[str]) -> Check:
+    """True, False, or a set of some of *words*."""
+
+    def check(name: str, given: Any) -> bool | frozenset[str]:
+        if isinstance(given, bool):
+            return given
+        if isinstance(given, set | frozenset | list | tuple) and {*given} <= {*words}:
+            return frozenset(given)
+        refuse(name, f"True, False, or a set of {', '.join(words)}", shown(given))
+
+    return check
 
 
 def one_of(*words: Any) -> Check:

@@ -13,7 +13,6 @@ from datetime import timedelta
 from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, open_store
-from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
 
 
 def say(line: str) -> None:
@@ -55,14 +54,14 @@ class Slow(SessionMixin, RequestHandler):
         self.write({"user": self.session.user_id})
 
 
-class Exclusive(ExclusiveSessionMixin, RequestHandler):
+class Exclusive(SessionMixin, RequestHandler):
     """Has its session to itself, and does in two steps what must not be done twice."""
 
+    session_exclusive = True
     session_lease = timedelta(seconds=2)
 
-    async def prepare(self) -> None:
+    def initialize(self) -> None:
         self.session_wait = timedelta(seconds=float(self.get_query_argument("wait", "30")))
-        await super().prepare()
 
     async def post(self, deed: str) -> None:
         n = self.session.get("n", 0)

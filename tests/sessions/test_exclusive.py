@@ -9,11 +9,10 @@ from schedules import TURNS
 from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
 
-from hello_tornado.sessions import Session, SessionManager, SessionMixin
+from hello_tornado.sessions import Session, SessionHandler, SessionManager, SessionMixin
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import LeaseNotReleased, SessionEvent
 from hello_tornado.sessions.stores.memory import MemoryStore
-from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
 
 
 class Login(SessionMixin, RequestHandler):
@@ -24,7 +23,8 @@ class Login(SessionMixin, RequestHandler):
         self.session.destroy()
 
 
-class Pay(ExclusiveSessionMixin, RequestHandler):
+class Pay(SessionHandler):
+    session_exclusive = frozenset({"GET"})
     session_wait = timedelta(seconds=0.1)
 
     async def get(self, deed: str) -> None:
@@ -48,6 +48,10 @@ class Pay(ExclusiveSessionMixin, RequestHandler):
             case "destroy":
                 self.session.destroy()
         self.write(f"{self.session.user_id} {self.session.ended_reason}")
+
+    def post(self, _deed: str) -> None:
+        """Not exclusive."""
+        self.write(str(self.session.increment("n")))
 
 
 class Patient(Pay):
@@ -99,6 +103,15 @@ class TestExclusive(AsyncHTTPTestCase):
         self.may_go.set()
         assert (await holding).code == 200
         assert (await self.get("/pay/now", cookie)).code == 200
+
+    @gen_test
+    async def test_a_method_that_is_not_named_does_not_wait(self) -> None:
+        cookie = await self.log_in()
+        holding = asyncio.ensure_future(self.get("/pay/hold", cookie))
+        await self.is_held.wait()
+        assert (await self.get("/pay/now", cookie, method="POST", body="")).body == b"1"
+        self.may_go.set()
+        await holding
 
     @gen_test
     async def test_another_session_does_not_wait_nor_does_who_has_none(self) -> None:

@@ -31,7 +31,6 @@ from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.records.serializers import JsonSerializer
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.web.account.handlers import account_routes
-from hello_tornado.sessions.web.exclusive import ExclusiveSessionMixin
 
 SECRET = new_encryption_key()
 
@@ -182,12 +181,13 @@ ATTRIBUTES = [
     (SessionMixin, "session_touch", None, "True or False"),
     (SessionMixin, "session_required", "yes", "True or False"),
     (SessionMixin, "sesion_required", False, "write session_required"),
-    (SessionMixin, "session_keeps_alive", True, "write one of session_read_only, session_re"),
-    (SessionMixin, "session_wait", 3, "is no option"),
-    (ExclusiveSessionMixin, "session_waits", 10, "write session_wait"),
-    (ExclusiveSessionMixin, "session_wait", "10s", "a number of seconds"),
-    (ExclusiveSessionMixin, "session_lease", 0, "longer than zero"),
-    (ExclusiveSessionMixin, "session_readonly", True, "write session_read_only"),
+    (SessionMixin, "session_keeps_alive", True, "write one of session_exclusive, session_le"),
+    (SessionMixin, "session_waits", 10, "write session_wait"),
+    (SessionMixin, "session_wait", "10s", "a number of seconds"),
+    (SessionMixin, "session_lease", 0, "longer than zero"),
+    (SessionMixin, "session_readonly", True, "write session_read_only"),
+    (SessionMixin, "session_exclusive", "POST", "True, False, or a set of GET"),
+    (SessionMixin, "session_exclusive", {"post"}, "True, False, or a set of GET"),
     (WebSocketSessionMixin, "login_requred", False, "write login_required"),
     (WebSocketSessionMixin, "login_required", 0, "True or False"),
 ]
@@ -210,7 +210,7 @@ def test_a_handlers_waits_may_be_seconds_and_its_own_names_are_its_own() -> None
         "session_summary": lambda _self: "mine",
     }
     members["session_touch"] = property(lambda _self: False)
-    page: Any = type("Page", (ExclusiveSessionMixin, RequestHandler), members)
+    page: Any = type("Page", (SessionMixin, RequestHandler), members)
     assert (page.session_wait, page.session_lease) == (timedelta(0), timedelta(seconds=2.5))
 
 

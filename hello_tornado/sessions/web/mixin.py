@@ -10,7 +10,7 @@ Tornado's own. Whatever fails on the way is answered as if the handler had raise
 import asyncio
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -34,6 +34,7 @@ from hello_tornado.sessions.errors import (
 )
 from hello_tornado.sessions.events import CookieRejected, RequestForbidden, SessionNotBegun
 from hello_tornado.sessions.manager.actions import KEEP, Clear, CookieAction, Issue, Keep
+from hello_tornado.sessions.manager.leases import Lease, lease
 from hello_tornado.sessions.manager.manager import SessionManager
 from hello_tornado.sessions.records.ids import SessionId, key_of
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
@@ -111,6 +112,11 @@ class SessionMixin(XsrfMixin):
     - `session_required = False`: the page can do without. While the store is down its session is
       empty, and a write to it is a 503 all the same.
     - `session_read_only = True`: writes are refused.
+    - `session_exclusive = True`, or the names of methods such as `{"POST"}`: requests of a session
+      run one after the other, in all processes, for what must not be done twice and cannot be said
+      in operations, such as a payment. A request waits for at most `session_wait` and is then a
+      503; after `session_lease` the next one is let in, though this one is not done. Other handlers
+      go on beside it. A visitor without a session has nothing that could be shared.
     - `session_touch = False`: the request does not count as use, so that nobody stays logged in by
       leaving open a page that asks again and again.
     """
@@ -118,11 +124,17 @@ class SessionMixin(XsrfMixin):
     session_required = True
     session_read_only = False
     session_touch = True
+    session_exclusive: bool | Collection[str] = False
+    session_wait = timedelta(seconds=10)
+    session_lease = timedelta(seconds=30)
 
     _attribute_checks: ClassVar[Mapping[str, options.Check]] = {
         "session_required": options.flag,
         "session_read_only": options.flag,
         "session_touch": options.flag,
+        "session_exclusive": options.flag_or_some_of(RequestHandler.SUPPORTED_METHODS),
+        "session_wait": options.duration(least=timedelta(0)),
+        "session_lease": options.duration(),
     }
 
     _phase = Phase.LOADING
@@ -133,6 +145,7 @@ class SessionMixin(XsrfMixin):
     _cookie_action: CookieAction = KEEP
     _pending: PendingFinish | None = None
     _due: Due | None = None
+    _lease: Lease | None = None
     _known_user: tuple[int, Any] | None = None
     _is_session_read = False
     _is_session_dropped = False
@@ -318,6 +331,8 @@ class SessionMixin(XsrfMixin):
             while self._pending not in (None, settled):  # a step that fails may leave another one
                 settled = self._pending
                 await settled.settle()
+            if self._lease is not None and self._session is not None:
+                await self._lease.release(self._session)
 
     def _defer(
         self,
@@ -444,8 +459,25 @@ class SessionMixin(XsrfMixin):
         session = await self.session_manager.open(signed.session_id)
         if session.record is None:
             session.presented = (key_of(signed.session_id),)
-        else:
-            self._signed = signed
+            return session
+        self._signed = signed
+        return await self._leased(session) if self._is_exclusive else session
+
+    @property
+    def _is_exclusive(self) -> bool:
+        chosen = self.session_exclusive
+        return chosen if isinstance(chosen, bool) else self.request.method in chosen
+
+    async def _leased(self, session: Session) -> Session:
+        """The session for this request alone; as it is by then, if it has ended meanwhile."""
+        record = session.record
+        if record is None:
+            return session
+        wait, lasts = self.session_wait, self.session_lease
+        leased = await lease(self.session_manager, record, wait=wait, lasts=lasts)
+        if leased is None:
+            return await self.session_manager.reload(session)
+        session, self._lease = leased
         return session
 
     async def _open_one_of(self, presented: PresentedIds) -> Session:
@@ -468,8 +500,8 @@ class SessionMixin(XsrfMixin):
         else:  # a new one; in the place of one that is over it knows why
             session = over[0] if over else await manager.open(None)
         others = [one for one in presented.signed if one != self._signed]
-        session.presented = tuple(key_of(one.session_id) for one in others)
-        return session  # a logout ends the sessions of the others, too
+        session.presented = tuple(key_of(one.session_id) for one in others)  # a logout ends them
+        return await self._leased(session) if self._is_exclusive else session
 
     @property
     def _is_failing(self) -> bool:
