@@ -461,17 +461,13 @@ class SessionMixin(XsrfMixin):
             session.presented = (key_of(signed.session_id),)
             return session
         self._signed = signed
-        return await self._leased(session) if self._is_exclusive else session
-
-    @property
-    def _is_exclusive(self) -> bool:
-        chosen = self.session_exclusive
-        return chosen if isinstance(chosen, bool) else self.request.method in chosen
+        return await self._leased(session) if self.session_exclusive else session
 
     async def _leased(self, session: Session) -> Session:
         """The session for this request alone; as it is by then, if it has ended meanwhile."""
-        record = session.record
-        if record is None:
+        record, chosen = session.record, self.session_exclusive
+        is_chosen = chosen if isinstance(chosen, bool) else self.request.method in chosen
+        if record is None or not is_chosen:
             return session
         wait, lasts = self.session_wait, self.session_lease
         leased = await lease(self.session_manager, record, wait=wait, lasts=lasts)
@@ -501,7 +497,7 @@ class SessionMixin(XsrfMixin):
             session = over[0] if over else await manager.open(None)
         others = [one for one in presented.signed if one != self._signed]
         session.presented = tuple(key_of(one.session_id) for one in others)  # a logout ends them
-        return await self._leased(session) if self._is_exclusive else session
+        return await self._leased(session) if self.session_exclusive else session
 
     @property
     def _is_failing(self) -> bool:

@@ -53,8 +53,8 @@ class XsrfMixin(RequestHandler):
 
     def _check_token_again(self) -> None:
         """Refuse a token that fits none but other ids than that of the session that lives."""
-        living, matches = self._living_id(), self._xsrf_matches
-        if matches is None or living is None or living in matches:
+        matches = self._xsrf_matches
+        if matches is None or (living := self._living_id()) is None or living in matches:
             return
         if None not in matches or not self._has_remembered_token():
             self._forbidden("xsrf")
