@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,15 @@ def test_a_user_is_exported_and_deleted_with_their_sessions(tmp_path: Path) -> N
         run(command, "Ada", code=4)
 
 
+@pytest.fixture
+def interrupts_are_heard() -> Iterator[None]:
+    """A command inherits what this process does at Ctrl+C; in the background that is nothing."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("interrupts_are_heard")
 def test_who_interrupts_the_question_for_a_password_gets_the_code_of_shells(
     tmp_path: Path,
 ) -> None:
