@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.stores.batching import AGAIN, Again, Batcher, Direct, asking
-from hello_tornado.sessions.stores.memory import MemoryStore
+from hello_tornado.sessions.stores.batching import AGAIN, Again, Batcher
 
 pytestmark = pytest.mark.gen_test
 
@@ -47,8 +46,8 @@ def in_turn(_earlier: int, _later: int) -> None:
     pass
 
 
-async def asked(gather: Batcher[int, int, int], *numbers: int) -> list[int | BaseException]:
-    return await asyncio.gather(*(gather(n, n) for n in numbers), return_exceptions=True)
+async def asked(batcher: Batcher[int, int, int], *numbers: int) -> list[int | BaseException]:
+    return await asyncio.gather(*(batcher(n, n) for n in numbers), return_exceptions=True)
 
 
 async def test_a_lone_question_goes_at_once() -> None:
@@ -66,10 +65,10 @@ async def test_questions_of_one_moment_are_one_call() -> None:
 async def test_what_comes_while_a_call_is_under_way_waits_for_the_next() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Batcher[int, int, int](call, once)
-    first = asyncio.ensure_future(gather(1, 1))
+    batcher = Batcher[int, int, int](call, once)
+    first = asyncio.ensure_future(batcher(1, 1))
     await call.is_asked.wait()
-    rest = asyncio.ensure_future(asked(gather, 2, 3, 4))
+    rest = asyncio.ensure_future(asked(batcher, 2, 3, 4))
     await asyncio.sleep(0)
     call.may_answer.set()
     assert (await first, await rest) == (2, [4, 6, 8])
@@ -86,8 +85,8 @@ async def test_a_call_carries_at_most_its_limit() -> None:
 async def test_two_lanes_are_two_calls_at_a_time() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Batcher[int, int, int](call, once, lanes=2, limit=1)
-    answers = asyncio.ensure_future(asked(gather, *range(6)))
+    batcher = Batcher[int, int, int](call, once, lanes=2, limit=1)
+    answers = asyncio.ensure_future(asked(batcher, *range(6)))
     await call.is_asked.wait()
     call.may_answer.set()
     assert await answers == [0, 2, 4, 6, 8, 10]
@@ -102,8 +101,8 @@ async def test_a_shared_question_is_asked_once() -> None:
 
 async def test_questions_that_are_not_shared_take_turns_under_their_key() -> None:
     call = Doubler()
-    gather = Batcher[str, int, int](call, in_turn)
-    assert await asyncio.gather(gather("k", 1), gather("k", 2), gather("other", 3)) == [2, 4, 6]
+    batcher = Batcher[str, int, int](call, in_turn)
+    assert await asyncio.gather(batcher("k", 1), batcher("k", 2), batcher("other", 3)) == [2, 4, 6]
     assert call.batches == [[1, 3], [2]]
 
 
@@ -125,30 +124,30 @@ async def test_after_an_unknown_outcome_nothing_is_asked_again() -> None:
 async def test_whoever_waits_behind_a_call_that_took_too_long_is_told_at_once() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Batcher[int, int, int](call, once)
-    slow = asyncio.ensure_future(asked(gather, -3))
+    batcher = Batcher[int, int, int](call, once)
+    slow = asyncio.ensure_future(asked(batcher, -3))
     await call.is_asked.wait()
-    behind = asyncio.ensure_future(asked(gather, 1, 2))
+    behind = asyncio.ensure_future(asked(batcher, 1, 2))
     await asyncio.sleep(0)
     call.may_answer.set()
     answers = [*await slow, *await behind]
     assert [type(answer) for answer in answers] == [StoreTimeout] * 3
     assert call.batches == [[-3]], "they were not even asked"
-    assert await gather(3, 3) == 6
+    assert await batcher(3, 3) == 6
 
 
 async def test_a_caller_that_leaves_does_not_take_the_answer_with_it() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Batcher[int, int, int](call, once)
-    leaving, staying = asyncio.ensure_future(gather(1, 1)), asyncio.ensure_future(gather(1, 1))
+    batcher = Batcher[int, int, int](call, once)
+    leaving, staying = asyncio.ensure_future(batcher(1, 1)), asyncio.ensure_future(batcher(1, 1))
     await call.is_asked.wait()
     leaving.cancel()
     call.may_answer.set()
     assert await staying == 2
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    assert await gather(2, 2) == 4
+    assert await batcher(2, 2) == 4
 
 
 async def test_what_waits_is_folded_up_to_what_cannot_be() -> None:
@@ -156,16 +155,16 @@ async def test_what_waits_is_folded_up_to_what_cannot_be() -> None:
         return one + other if one + other < 10 else None
 
     call = Doubler()
-    gather = Batcher[str, int, int](call, total)
-    answers = await asyncio.gather(*(gather("k", number) for number in (1, 2, 3, 8, 1)))
+    batcher = Batcher[str, int, int](call, total)
+    answers = await asyncio.gather(*(batcher("k", number) for number in (1, 2, 3, 8, 1)))
     assert answers == [12, 12, 12, 18, 18]
     assert call.batches == [[6], [9]]
 
 
 async def test_a_folded_question_that_fails_is_asked_in_its_parts() -> None:
     call = Doubler()
-    gather = Batcher[str, int, int](call, lambda one, other: one + other)
-    one, bad = await asyncio.gather(gather("k", 0), gather("k", -1), return_exceptions=True)
+    batcher = Batcher[str, int, int](call, lambda one, other: one + other)
+    one, bad = await asyncio.gather(batcher("k", 0), batcher("k", -1), return_exceptions=True)
     assert one == 0
     assert isinstance(bad, ZeroDivisionError)
     assert call.batches == [[-1], [0], [-1]]
@@ -184,8 +183,8 @@ async def test_an_answer_may_be_an_error_or_again() -> None:
                 answers.append(AGAIN if number % 2 and len(batches) == 1 else 2 * number)
         return answers
 
-    gather = Batcher[int, int, int](call, once)
-    results = await asyncio.gather(*(gather(n, n) for n in (1, -1, 2)), return_exceptions=True)
+    batcher = Batcher[int, int, int](call, once)
+    results = await asyncio.gather(*(batcher(n, n) for n in (1, -1, 2)), return_exceptions=True)
     assert (results[0], results[2]) == (2, 4)
     assert isinstance(results[1], ZeroDivisionError)
     assert batches == [[1, -1, 2], [1]]
@@ -194,15 +193,15 @@ async def test_an_answer_may_be_an_error_or_again() -> None:
 async def test_no_question_waits_longer_than_its_limit_however_slow_the_calls_before_it() -> None:
     call = Doubler()
     call.may_answer.clear()
-    gather = Batcher[int, int, int](call, once, seconds=0.2)
+    batcher = Batcher[int, int, int](call, once, seconds=0.2)
     started = asyncio.get_running_loop().time()
-    answers = await asked(gather, 1, 2)
+    answers = await asked(batcher, 1, 2)
     assert [type(answer) for answer in answers] == [StoreTimeout] * 2
     with pytest.raises(StoreTimeout):
-        await gather(3, 3)
+        await batcher(3, 3)
     assert asyncio.get_running_loop().time() - started < 0.8
     call.may_answer.set()
-    assert await gather(4, 4) == 8
+    assert await batcher(4, 4) == 8
     assert call.batches == [[1, 2], [4]], "whoever was told that it is too late is not asked for"
 
 
@@ -214,67 +213,29 @@ async def test_a_question_whose_time_is_over_is_not_put_again() -> None:
         await asyncio.sleep(0.05)
         return [AGAIN for _ in numbers]
 
-    gather = Batcher[int, int, int](call, once, seconds=0.2)
+    batcher = Batcher[int, int, int](call, once, seconds=0.2)
     with pytest.raises(StoreTimeout):
-        await gather(1, 1)
+        await batcher(1, 1)
     await asyncio.sleep(0.1)
     asked_until_then = len(batches)
     await asyncio.sleep(0.2)
     assert len(batches) == asked_until_then
-    assert not gather.has_waiting(1)
+    assert not batcher.has_waiting(1)
 
 
 def test_another_event_loop_finds_nothing_of_the_last_one() -> None:
     call = Doubler()
-    gather = Batcher[int, int, int](call, once)
+    batcher = Batcher[int, int, int](call, once)
 
     async def left_in_the_middle() -> None:
         call.may_answer = asyncio.Event()
-        gather(1, 1)
-        gather(2, 2)
+        batcher(1, 1)
+        batcher(2, 2)
 
     async def asked_anew() -> int:
         call.may_answer.set()
-        return await gather(3, 3)
+        return await batcher(3, 3)
 
     asyncio.run(left_in_the_middle())
     assert asyncio.run(asked_anew()) == 6
     assert call.batches[-1] == [3]
-
-
-async def test_a_store_that_never_waits_is_asked_directly() -> None:
-    call, store = Doubler(), MemoryStore()
-    direct = asking(store, call, once)
-    assert isinstance(direct, Direct)
-    assert await asyncio.gather(direct(1, 1), direct(1, 1), direct(2, 2)) == [2, 2, 4]
-    assert call.batches == [[1], [1], [2]]
-    assert not direct.has_waiting(1)
-    with pytest.raises(ZeroDivisionError):
-        await direct(-1, -1)
-
-
-async def test_a_store_made_of_it_may_wait_and_so_its_questions_are_gathered() -> None:
-    class Slow(MemoryStore):
-        pass
-
-    assert isinstance(asking(Slow(), Doubler(), once), Batcher)
-
-
-async def test_what_is_asked_directly_is_asked_again_until_it_has_an_answer() -> None:
-    answers: list[int | Again | Exception] = [AGAIN, AGAIN, 4, AGAIN, LookupError("gone")]
-
-    async def call(_numbers: Sequence[int]) -> Sequence[int | Again | Exception]:
-        return [answers.pop(0)]
-
-    direct: Direct[int, int, int] = Direct(call)
-    assert await direct(2, 2) == 4
-    with pytest.raises(LookupError):
-        await direct(2, 2)
-    assert not answers
-
-
-async def test_who_asks_directly_again_and_again_lets_others_run() -> None:
-    direct, is_over = asking(MemoryStore(), Doubler(), once), asyncio.Event()
-    asyncio.get_running_loop().call_soon(is_over.set)
-    while not is_over.is_set():
-        assert await direct(1, 1) == 2

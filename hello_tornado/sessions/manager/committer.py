@@ -24,7 +24,8 @@ from hello_tornado.sessions.session.document import Document
 from hello_tornado.sessions.session.draft import Renewal
 from hello_tornado.sessions.session.operations import Update
 from hello_tornado.sessions.stores import Store
-from hello_tornado.sessions.stores.batching import AGAIN, Again, Batcher, Direct, asking
+from hello_tornado.sessions.stores.batching import AGAIN, Again, Batcher
+from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 MAX_CONFLICTS: Final = 100
 TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for one session"
@@ -97,8 +98,9 @@ class Committer:
         self._save = store.save
         self._rebuild = rebuild
         self._tombstone = tombstone
-        self._commits: Batcher[SessionKey, Commit, Result] | Direct[SessionKey, Commit, Result]
-        self._commits = asking(store, self._store, Commit.then)
+        self._commits = Batcher[SessionKey, Commit, Result](
+            self._store, Commit.then, seconds=limit_of_store(store)
+        )
         # Records that are newer than the ones which the waiting requests have loaded.
         self._standing: dict[SessionKey, Standing] = {}
 

@@ -1,17 +1,15 @@
 """A store as one session uses it: one key, one swap, one touch, sharing the calls of the moment."""
 
 from collections.abc import Awaitable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Store
-from hello_tornado.sessions.stores.batching import Batcher, Direct, asking
+from hello_tornado.sessions.stores.batching import Batcher
+from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 Q = TypeVar("Q")
-A = TypeVar("A")
-
-Asking: TypeAlias = Batcher[SessionKey, Q, A] | Direct[SessionKey, Q, A]
 
 
 class BatchedStore:
@@ -19,11 +17,14 @@ class BatchedStore:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._loads: Asking[SessionKey, SessionRecord | None] = asking(
-            store, self._load_many, _once
+        seconds = limit_of_store(store)
+        self._loads = Batcher[SessionKey, SessionKey, SessionRecord | None](
+            self._load_many, _once, seconds=seconds
         )
-        self._saves: Asking[Swap, Outcome] = asking(store, store.save, _in_turn)
-        self._touches: Asking[SessionRecord, None] = asking(store, self._touch_many, _once)
+        self._saves = Batcher[SessionKey, Swap, Outcome](store.save, _in_turn, seconds=seconds)
+        self._touches = Batcher[SessionKey, SessionRecord, None](
+            self._touch_many, _once, seconds=seconds
+        )
 
     def load(self, key: SessionKey) -> Awaitable[SessionRecord | None]:
         """The record under *key*, expired or not."""

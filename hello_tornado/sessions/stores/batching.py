@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, count, islice
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.records.record import AGAIN, Again
@@ -16,7 +16,6 @@ from hello_tornado.sessions.stores.deadlines import (
     LIMIT_SECONDS,
     deadline_of_call,
     did_not_answer,
-    limit_of_store,
     wait_anew,
 )
 
@@ -25,8 +24,6 @@ __all__ = ["AGAIN", "Again", "Batcher"]
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
-
-IN_A_ROW: Final = 32
 
 Line: TypeAlias = list[tuple[Q, asyncio.Future[A], float]]
 """Questions, each with its future and its deadline, in the order in which they came."""
@@ -202,42 +199,6 @@ class Batcher(Generic[K, Q, A]):
         behind = [*self._lines.values()]
         self._lines.clear()
         return behind
-
-
-class Direct(Generic[K, Q, A]):
-    """Asks each question by itself, as `Gather` does: for a store that never waits.
-
-    There is nothing to gather and to limit. Who asks again and again lets others run meanwhile:
-    one of `IN_A_ROW` questions gives way to the event loop.
-    """
-
-    def __init__(self, call: Call[Q, A]) -> None:
-        self._call = call
-        self._left = IN_A_ROW
-
-    async def __call__(self, _key: K, question: Q) -> A:
-        """The answer to *question*."""
-        self._left -= 1
-        if self._left == 0:
-            self._left = IN_A_ROW
-            await asyncio.sleep(0)
-        while True:
-            (answer,) = await self._call([question])
-            if isinstance(answer, Exception):
-                raise answer
-            if not isinstance(answer, Again):
-                return answer
-
-    def has_waiting(self, _key: K) -> bool:
-        """Nobody waits."""
-        return False
-
-
-def asking(store: object, call: Call[Q, A], fold: Fold[Q]) -> Batcher[K, Q, A] | Direct[K, Q, A]:
-    """How questions for *store* become calls: one by one if it `answers_at_once`."""
-    if getattr(store, "answers_at_once", False):
-        return Direct(call)
-    return Batcher(call, fold, seconds=limit_of_store(store))
 
 
 def fail(future: asyncio.Future[Any], error: Exception) -> None:

@@ -37,11 +37,6 @@ class MemoryStore:
     def __str__(self) -> str:
         return "memory://"
 
-    @property
-    def answers_at_once(self) -> bool:
-        """That none of its methods waits, so that calls need not be shared; a subclass may wait."""
-        return type(self) is MemoryStore
-
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
         return {key: self._records[key] for key in keys if key in self._records}
