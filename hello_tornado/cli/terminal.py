@@ -44,10 +44,13 @@ class Screen:
     @property
     def is_terminal(self) -> bool:
         """Whether a person looks at it."""
-        return bool(getattr(sys, self._name).isatty())
+        stream = getattr(sys, self._name)
+        return stream is not None and bool(stream.isatty())
 
     def _write(self, text: str) -> None:
         stream = getattr(sys, self._name)
+        if stream is None:  # it was closed when the program began
+            return
         try:
             # What it cannot show, as with PYTHONIOENCODING=ascii, it shows as an escape.
             encoding = stream.encoding or "utf-8"

@@ -88,7 +88,7 @@ class SessionApiHandler(BaseHandler):
             raise Refused(
                 413,
                 f"a session holds at most {limits.max_bytes:,} bytes before a login, and this "
-                f"would be {size:,}; each value counts as {VALUE_BYTES} bytes more than its JSON",
+                f"would be {size:,}; each comma, [ and {{ counts as {VALUE_BYTES} bytes more",
             )
 
     def _write_session(self) -> None:

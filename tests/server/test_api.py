@@ -294,7 +294,7 @@ class TestAnonymous(Visits):
         body = json.dumps({f"key {n}": n for n in range(60)})
         refused = self.visit("/api/session/b", "PUT", body=body)
         assert refused.code == 413
-        assert b"each value counts as 16 bytes more than its JSON" in refused.body
+        assert b"each comma, [ and { counts as 16 bytes more" in refused.body
 
     def test_blanks_in_json_do_not_count_once_it_is_stored(self) -> None:
         assert self.visit("/api/session/a", "PUT", body="[" + " " * 900 + "]").code == 200

@@ -172,3 +172,16 @@ def test_a_wrong_command_is_told_in_two_lines(tmp_path: Path) -> None:
     cause, cure = done.stderr.splitlines()
     assert cause.startswith("error: No such option: --limt")
     assert cure == "cure:  see: python -m hello_tornado sessions list --help"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("--version >&-", 0), ("nonsense 2>&-", 2), ("config show >&- 2>&-", 0)]
+)
+def test_who_has_closed_the_streams_hears_nothing(tmp_path: Path, command: str, code: int) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m hello_tornado {command}"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        check=False,
+    )
+    assert done.returncode == code

@@ -1,12 +1,16 @@
 """Saves of a request that run side by side, are cancelled, or come after its end: none is lost."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
 from sites import Jar, site
 
 from hello_tornado.sessions import Session, SessionHandler, Store
+from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.stores import Outcome, Swap
+from hello_tornado.sessions.stores.memory import MemoryStore
 
 
 class Saving(SessionHandler):
@@ -101,5 +105,94 @@ def test_a_logout_beside_a_save_is_final(any_store: Store) -> None:
             jar: Jar = await here.logged_in()
             assert (await here.ask(jar, f"/do/{ENDING}", "POST", take=False)).code == 200
             assert await here.user(jar) is None
+
+    asyncio.run(scenario())
+
+
+class Held(MemoryStore):
+    """Saves what it is given once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked, self.may_go = asyncio.Event(), asyncio.Event()
+        self.may_go.set()
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        self.is_asked.set()
+        await self.may_go.wait()
+        return await super().save(swaps)
+
+
+class Cancelled(SessionHandler):
+    """Its task is cancelled while the end of the response waits for a save."""
+
+    async def post(self, deed: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.settings["tasks"].append(task)
+        self.session.increment("n", 2)
+        self._saving = asyncio.create_task(self.save_session())
+        await asyncio.sleep(0)
+        if deed == "logout":
+            self.session.destroy()
+        else:
+            self.session.increment("n", 3)
+
+
+@pytest.mark.parametrize("deed", ["count", "logout"])
+def test_a_request_that_is_cancelled_while_it_waits_for_a_save_is_answered(deed: str) -> None:
+    async def scenario() -> None:
+        store, tasks = Held(), list[asyncio.Task[None]]()
+        routes, settings = [("/do/(.*)", Cancelled)], {"tasks": tasks}
+        async with site(store, routes, settings=settings) as here:
+            jar = await here.logged_in()
+            store.is_asked.clear()
+            store.may_go.clear()
+            asking = asyncio.create_task(here.ask(jar, f"/do/{deed}", "POST", take=False))
+            await store.is_asked.wait()
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            await asyncio.sleep(0)
+            store.may_go.set()
+            answer = await asyncio.wait_for(asking, 10)
+            assert answer.code == 200
+            if deed == "logout":
+                assert "Max-Age=0" in answer.headers["Set-Cookie"]
+                assert await here.user(jar) is None
+            else:
+                assert await here.data(jar) == {"n": 5}
+
+    asyncio.run(scenario())
+
+
+class FailsOnce(MemoryStore):
+    fails = False
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        if self.fails:
+            self.fails = False
+            raise StoreUnavailable("away")
+        return await super().save(swaps)
+
+
+class SavingBehindAFailure(SessionHandler):
+    async def post(self) -> None:
+        self.session["x"] = 1
+        self.write("first")
+        self.flush()
+        self.session["y"] = 2
+        await self.save_session()
+
+
+def test_behind_a_flush_that_failed_a_save_stores_nothing() -> None:
+    """The answer is a 503, so nothing of it may be there."""
+
+    async def scenario() -> None:
+        store = FailsOnce()
+        async with site(store, [("/do", SavingBehindAFailure)]) as here:
+            jar = await here.logged_in()
+            store.fails = True
+            assert (await here.ask(jar, "/do", "POST")).code == 503
+            assert await here.data(jar) == {}
 
     asyncio.run(scenario())

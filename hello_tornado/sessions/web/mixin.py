@@ -518,7 +518,8 @@ class SessionMixin(XsrfMixin):
         session, manager = self._session, self.session_manager
         if session is None or self._phase not in STORING:
             return NOT_DUE
-        only_end = self._is_session_dropped or (self._is_failing and not is_explicit)
+        is_failing = self._is_failing if not is_explicit else self._phase is Phase.FAILING
+        only_end = self._is_session_dropped or is_failing
         if session.logs_in and not only_end and (device := self.get_session_device()) is not None:
             session._note_device(device)
         if session.is_new and not only_end:

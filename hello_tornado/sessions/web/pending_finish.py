@@ -55,9 +55,15 @@ class PendingFinish:
         step, self._step = self._step, None
         after, self._after = self._after, None
         assert step is not None  # noqa: S101 - it is taken once
-        try:
-            if after is not None:
+        if after is not None:
+            try:
                 await after.settle()
+            except asyncio.CancelledError:  # the client still waits
+                if asyncio.current_task() is not self._task:
+                    self._step, self._after = step, after
+                    self._begin()
+                raise
+        try:
             self._done.set_result(await step())
         except Exception as error:  # noqa: BLE001 - it has an owner
             self._done.set_exception(error)
