@@ -143,9 +143,8 @@ class _Head(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         self._begin()
-        if isinstance(start_line, RequestStartLine) and start_line.path.count("&") >= (
-            MAX_QUERY_FIELDS
-        ):
+        path = start_line.path if isinstance(start_line, RequestStartLine) else ""
+        if path.count("&") >= MAX_QUERY_FIELDS:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
             return None
         return self._delegate.headers_received(start_line, headers)

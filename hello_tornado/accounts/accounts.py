@@ -41,8 +41,10 @@ class KnownDevice(NamedTuple):
     name: str
     stamp: str | None = None
 
-    def is_known_to(self, account: Account) -> bool:
-        """Whether it has seen the password that the user has now."""
+    def is_known_to(self, account: Account | None) -> bool:
+        """Whether it has seen the password that the user has now; nobody has one."""
+        if account is None:
+            return False
         return self.stamp is None or hmac.compare_digest(self.stamp, stamp_of(account))
 
 
@@ -112,8 +114,8 @@ class Accounts:
         except BadName:
             user_id = NOBODY
         account = await self._database.read(_find, user_id)
-        is_known = account is not None and device is not None and device.is_known_to(account)
-        guess = Guess(user_id, address, device.name if device is not None and is_known else None)
+        known = device.name if device is not None and device.is_known_to(account) else None
+        guess = Guess(user_id, address, known)
         wait = await self._throttle.admit(guess, self._now())
         if wait is not None:
             return Throttled(wait)

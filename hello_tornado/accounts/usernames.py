@@ -17,7 +17,7 @@ MAX_GIVEN_BYTES: Final = 4 * MAX_NAME
 ROUNDS: Final = 4  # RFC 8266, 2.1: applied until nothing changes, which is soon or never
 
 # They are shown as nothing, or as a gap, and the profiles count them among the symbols.
-BLANKS: Final = frozenset("\u2800\ufffc\U0001d159\U0001d173\U0001d17a\U000e0001")
+BLANKS: Final = frozenset("\u2800\ufffc\U0001d159")
 # A dot on a letter that has one already: the letter, what is on it besides, and the dot.
 _SECOND_DOT: Final = re.compile("([ij][\u0300-\u0306\u0308-\u036f]*)\u0307")
 

@@ -207,7 +207,8 @@ def main() -> None:
     """Run a command; a problem is told in two lines, and `problem` lists the exit codes."""
     try:
         sys.exit(cli(standalone_mode=False))
-    except typer.Abort:
+    except typer.Abort:  # nothing was typed
+        errors.print("aborted")
         sys.exit(1)
     except Exception as error:
         if "--debug" in sys.argv or not _is_expected(error):

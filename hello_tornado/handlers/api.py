@@ -15,7 +15,7 @@ from hello_tornado.sessions.manager.manager import MAX_BYTES
 from hello_tornado.sessions.records.serializers import to_json
 
 MAX_KEY: Final = 200
-VALUE_BYTES: Final = 16  # that a value counts, beside its own, before a login; a test measures it
+VALUE_BYTES: Final = 16  # what a value costs before a login, beside the bytes of its JSON
 
 
 class AnonymousLimits(NamedTuple):

@@ -31,9 +31,9 @@ def known_device(handler: BaseHandler) -> KnownDevice | None:
 
 def remember_device(handler: BaseHandler, account: Account) -> None:
     """Let the browser keep that the user of *account* has logged in there."""
-    device = known_device(handler)
-    is_known = device is not None and device.is_known_to(account)
-    name = device.name if device is not None and is_known else secrets.token_urlsafe(16)
+    device, name = known_device(handler), secrets.token_urlsafe(16)
+    if device is not None and device.is_known_to(account):
+        name = device.name
     cookie, now = _name(handler), handler.session_manager.now()
     value = SessionId(f"{stamp_of(account)}.{name}")
     handler.set_cookie(

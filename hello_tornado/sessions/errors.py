@@ -29,7 +29,7 @@ class ConfigurationError(SessionError, ValueError):
 
 
 class SessionNotLoaded(SessionError):
-    """The session was read in `initialize()`, before it was loaded."""
+    """The session was read before it was loaded: in `initialize()`, for instance."""
 
 
 class SessionEnded(SessionError):

@@ -65,10 +65,9 @@ def check_attributes(cls: type) -> None:
     `session_`, or is almost called like an option, is refused: it would have no effect.
     """
     checks: dict[str, Check] = {}
-    inherited: set[str] = set()
     for base in cls.__mro__:
         checks |= vars(base).get("_attribute_checks", {})
-        inherited |= set() if base is cls else vars(base).keys()
+    inherited = set[str]().union(*(vars(base) for base in cls.__mro__[1:]))
     for name, value in [*vars(cls).items()]:
         if name.startswith("_") or hasattr(value, "__get__"):
             continue  # a method or a property decides for itself
@@ -78,10 +77,10 @@ def check_attributes(cls: type) -> None:
             _check_spelling(cls, name, checks)
 
 
-def _check_spelling(cls: type, name: str, options: Mapping[str, Check]) -> None:
-    meant = get_close_matches(name, options, 1, MISSPELT)
+def _check_spelling(cls: type, name: str, known: Mapping[str, Check]) -> None:
+    meant = get_close_matches(name, known, 1, MISSPELT)
     if meant or name.startswith("session_"):
-        instead = meant[0] if meant else f"one of {', '.join(sorted(options))}, or another name"
+        instead = meant[0] if meant else f"one of {', '.join(sorted(known))}, or another name"
         raise ConfigurationError(f"{cls.__name__}.{name} is no option: write {instead}")
 
 

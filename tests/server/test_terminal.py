@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,19 @@ def test_what_is_printable_stays_and_nothing_else(text: str) -> None:
     assert shown == text or not text.isprintable()
 
 
+def run_into(
+    output: BinaryIO, directory: Path, *command: str
+) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "hello_tornado", *command],
+        cwd=directory,
+        env=clean_environment(),
+        stdout=output,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+
+
 READING = {
     "settings": ["config", "show"],
     "JSON": ["config", "show", "--json"],
@@ -95,28 +109,14 @@ def test_who_closes_a_pipe_has_read_enough(tmp_path: Path, command: list[str]) -
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
-        done = subprocess.run(
-            [sys.executable, "-m", "hello_tornado", *command],
-            cwd=tmp_path,
-            env=clean_environment(),
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        done = run_into(pipe, tmp_path, *command)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", [["config", "show"], ["db", "upgrade"]])
 def test_a_full_disk_is_told_as_such(tmp_path: Path, command: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "hello_tornado", *command],
-            cwd=tmp_path,
-            env=clean_environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        done = run_into(full, tmp_path, *command)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         b"error: the output cannot be written: No space left on device",

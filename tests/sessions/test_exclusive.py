@@ -134,6 +134,16 @@ class TestExclusive(AsyncHTTPTestCase):
             assert (await self.get("/pay/now", cookie)).code == 200, deed
 
     @gen_test
+    async def test_a_logout_ends_what_else_was_presented(self) -> None:
+        """One that is over by this clock may live by that of another process."""
+        first = await self.log_in()
+        self.clock.advance(hours=2)
+        second = await self.log_in()
+        assert await self.manager.store.count() == 2
+        assert (await self.get("/pay/destroy", f"{first}; {second}")).code == 200
+        assert await self.manager.store.count() == 0
+
+    @gen_test
     async def test_a_lease_ends(self) -> None:
         cookie = await self.log_in()
         holding = asyncio.ensure_future(self.get("/pay/hold", cookie))

@@ -77,6 +77,20 @@ async def test_whichever_prepare_a_handler_has_its_session_is_there(
             assert (await here.ask(jar, "/")).body == count
 
 
+class Uniting(SessionHandler):
+    def get(self) -> None:
+        self.session |= {"a": 1}
+        self.write(self.session.copy())
+
+
+@pytest.mark.gen_test
+async def test_a_handler_may_unite_its_session_with_a_dict() -> None:
+    async with site(MemoryStore(), [("/", Uniting)]) as here:
+        jar = Jar()
+        assert (await here.ask(jar, "/")).body == b'{"a": 1}'
+        assert await here.data(jar) == {"a": 1}
+
+
 @pytest.mark.gen_test
 async def test_a_handler_that_has_answered_is_freed_at_once() -> None:
     """It refers to itself while the request is under way."""

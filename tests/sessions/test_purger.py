@@ -1,6 +1,7 @@
 """A manager purges from its first use on, in whichever event loop that is."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -40,6 +41,26 @@ def test_a_manager_that_was_made_before_the_loop_purges_in_it() -> None:
     for _ in range(2):
         asyncio.run(use())
     asyncio.run(manager.aclose())
+
+
+async def opened(manager: SessionManager) -> None:
+    await manager.open(None)
+
+
+async def in_a_transaction(manager: SessionManager) -> None:
+    async with manager.transaction(None):
+        pass
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("use", [opened, in_a_transaction])
+async def test_whichever_way_a_session_is_opened_is_use(
+    use: Callable[[SessionManager], Awaitable[None]],
+) -> None:
+    manager, told = manager_that_tells()
+    await use(manager)
+    await asyncio.wait_for(purged(told), 10)
+    await manager.aclose()
 
 
 @pytest.mark.gen_test

@@ -23,6 +23,10 @@ class PresentedIds(NamedTuple):
         return self.signed if self.rejected is None else ()
 
 
+NOTHING_PRESENTED: Final = PresentedIds()
+NOT_OURS: Final = PresentedIds(rejected="not ours")
+
+
 class IdCarrier(Protocol):
     """What the manager's `cookie` is: a `CookiePolicy`, or a `TokenPolicy`."""
 

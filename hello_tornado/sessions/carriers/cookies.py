@@ -8,7 +8,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.netutil import is_valid_ip
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.carriers.carrier import PresentedIds
+from hello_tornado.sessions.carriers.carrier import NOT_OURS, NOTHING_PRESENTED, PresentedIds
 from hello_tornado.sessions.carriers.proxies import address_of, is_https, networks
 from hello_tornado.sessions.carriers.signing import Keyring
 from hello_tornado.sessions.errors import ConfigurationError
@@ -16,7 +16,6 @@ from hello_tornado.sessions.records.ids import SessionId
 
 MAX_CANDIDATES: Final = 4
 MAX_VERIFIED: Final = 200  # of too many cookies, for a logout; browsers keep no more for a host
-NOT_OURS: Final = PresentedIds(rejected="not ours")
 HOST_PREFIX: Final = "__Host-"
 SECURE_PREFIX: Final = "__Secure-"
 # The path and the domain are no longer than browsers read them (RFC 6265bis, 5.6).
@@ -110,11 +109,11 @@ class CookiePolicy:
     def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> PresentedIds:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
         if self.refuses(request) is not None:
-            return PresentedIds()
+            return NOTHING_PRESENTED
         name = self._names[self._is_secure_for(request)]
         values = _values(request, name)
         if not values:
-            return PresentedIds()
+            return NOTHING_PRESENTED
         if len(values) == 1:
             found = keyring.verify(name, values[0], now)
             return NOT_OURS if found is None else PresentedIds((found,))

@@ -10,7 +10,7 @@ from typing import Final
 from tornado.httputil import HTTPServerRequest
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.carriers.carrier import PresentedIds
+from hello_tornado.sessions.carriers.carrier import NOT_OURS, NOTHING_PRESENTED, PresentedIds
 from hello_tornado.sessions.carriers.signing import Keyring
 from hello_tornado.sessions.records.ids import SessionId
 
@@ -50,11 +50,11 @@ class TokenPolicy:
         """The id in the request's header, of which there may be one."""
         values = request.headers.get_list(self.header)
         if not any(values):
-            return PresentedIds()
+            return NOTHING_PRESENTED
         if len(values) > 1:
             return PresentedIds(rejected="too many")
         signed = keyring.verify(self.header, values[0], now)
-        return PresentedIds(rejected="not ours") if signed is None else PresentedIds((signed,))
+        return NOT_OURS if signed is None else PresentedIds((signed,))
 
     def issue(
         self,

@@ -193,7 +193,6 @@ class SessionManager:
         A new session is not stored before it is committed, and then gets an id of its own. In the
         place of one that has ended it knows the `ended_reason`.
         """
-        self._purger.begin()
         return self._open(None if session_id is None else key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
@@ -535,6 +534,7 @@ class SessionManager:
         now: int | None = None,
         tombstone: Tombstone | None = None,
     ) -> Session:
+        self._purger.begin()  # a session that is opened, in whichever way, is use
         opened_at, document = self.now() if now is None else now, empty_document()
         refusal: SessionError | None = None
         if record is not None:

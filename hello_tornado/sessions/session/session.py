@@ -365,10 +365,10 @@ class Session(MetaDict):
         return datetime_of(self._opened_at) if self._draft.logs_in else self.created_at
 
     def is_fresh(self, within: timedelta | float) -> bool:
-        """Whether its user logged in so short a time ago, as a request knows that has opened it.
+        """Whether its user logged in less than *within* before this request opened the session.
 
-        *within* is a timedelta or a number of seconds. For what needs the password again: changing
-        it, say, or signing out others.
+        *within* is a timedelta or a number of seconds. False while the session is nobody's. For
+        pages that ask for the password again, such as one that signs out other devices.
         """
         at = self.logged_in_at
         return at is not None and datetime_of(self._opened_at) - at < as_timedelta(within)

@@ -30,7 +30,7 @@ from hello_tornado.sessions.session.tracked_dict import TrackedDict, keep_mine
 
 
 class MetaDict(TrackedDict):
-    """A recording dict that records, beside the data, what is said about the session itself."""
+    """A tracked dict that tracks, beside the data, what is said about the session itself."""
 
     __slots__ = ("_draft", "_flashes_of_now", "_flashes_shown", "_meta", "_opened_at")
 

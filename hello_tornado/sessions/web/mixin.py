@@ -20,7 +20,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, OutputTransform, RequestHandler
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.carriers.carrier import PresentedIds, carrier_of
+from hello_tornado.sessions.carriers.carrier import NOTHING_PRESENTED, PresentedIds, carrier_of
 from hello_tornado.sessions.carriers.cookies import CookiePolicy
 from hello_tornado.sessions.carriers.signing import Keyring, SignedId
 from hello_tornado.sessions.errors import (
@@ -48,7 +48,6 @@ from hello_tornado.sessions.web.xsrf import XsrfMixin
 logger = logging.getLogger("hello_tornado.sessions")
 
 DEFAULT_POLICY: Final = CookiePolicy()
-NOTHING_PRESENTED: Final = PresentedIds()
 UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 # A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
@@ -205,10 +204,11 @@ class SessionMixin(XsrfMixin):
         return self._session
 
     @session.setter
-    def session(self, value: None) -> None:
-        if value is not None:
+    def session(self, value: Session | None) -> None:
+        if value is None:
+            del self.session
+        elif value is not self._session:  # it is after `self.session |= {…}`
             raise TypeError("handler.session can only be set to None; change the session instead")
-        del self.session
 
     @session.deleter
     def session(self) -> None:
@@ -471,9 +471,12 @@ class SessionMixin(XsrfMixin):
             return session
         wait, lasts = self.session_wait, self.session_lease
         leased = await lease(self.session_manager, record, wait=wait, lasts=lasts)
+        others = session.presented  # a logout ends them, too
         if leased is None:
-            return await self.session_manager.reload(session)
-        session, self._lease = leased
+            session = await self.session_manager.reload(session)
+        else:
+            session, self._lease = leased
+        session.presented += others
         return session
 
     async def _open_one_of(self, presented: PresentedIds) -> Session:
