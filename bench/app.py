@@ -122,7 +122,7 @@ def application(url: str) -> Application:
             ("/counts", Counts),
         ],
         cookie_secret="of the benchmark",
-        session_manager=SessionManager(counting(open_store(url)), hooks=()),
+        session_manager=SessionManager(counting(open_store(url)), log=False),
     )
 
 

@@ -11,17 +11,10 @@ def make_manager(settings: Settings, store: Store, **options: Any) -> SessionMan
     return SessionManager(
         store,
         lifetimes=Lifetimes(**settings.lifetimes.model_dump()),
-        cookie=cookie_policy(settings),
+        cookie=CookiePolicy(**settings.cookie.model_dump()),
+        trusted_proxies=settings.server.proxies or None,
         purge_every=settings.purge.every,
         purge_batch=settings.purge.batch,
         **settings.session.model_dump(),
         **options,
-    )
-
-
-def cookie_policy(settings: Settings) -> CookiePolicy:
-    """The cookie that the settings describe."""
-    proxies = settings.server.proxies
-    return CookiePolicy(
-        **settings.cookie.model_dump(), proxies=proxies, proxy=True if proxies else None
     )

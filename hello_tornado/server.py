@@ -105,8 +105,8 @@ def announce(
     ]
     flags = [
         cookie.name,
-        "HttpOnly" if cookie.http_only else "readable by scripts",
-        f"SameSite={cookie.same_site}".title().replace("Samesite", "SameSite"),
+        "HttpOnly" if cookie.httponly else "readable by scripts",
+        f"SameSite={(cookie.samesite or 'unsaid').title()}",
         f"Secure={cookie.secure}".lower().replace("secure", "Secure"),
         "as long as the session" if cookie.persist else "until the browser is closed",
     ]

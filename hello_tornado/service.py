@@ -14,8 +14,6 @@ from hello_tornado.handlers.health import Remembered
 from hello_tornado.managers import make_manager
 from hello_tornado.remote_sign_out import SignedOut
 from hello_tornado.sessions import open_store
-from hello_tornado.sessions.event_log import EventLog
-from hello_tornado.sessions.events import Hook, Purged, SessionEvent
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.stores.sql.database import SqlDatabase
@@ -31,8 +29,7 @@ class Service:
         self._settings = settings
         self.metrics = SessionMetrics()
         store = open_store(settings.store.url)
-        hooks = [without_empty_purges(EventLog()), self.metrics]
-        self.manager = make_manager(settings, self.metrics.observed(store), hooks=hooks)
+        self.manager = make_manager(settings, store, metrics=self.metrics)
         url = accounts_url(settings)
         self.accounts = None if url is None else Accounts.from_url(url)
         self._databases: dict[str, SqlDatabase] = {}
@@ -78,16 +75,6 @@ class Service:
         await self.manager.aclose()
         if self.accounts is not None:
             await self.accounts.aclose()
-
-
-def without_empty_purges(hook: Hook) -> Hook:
-    """*hook*, which is not told that a purge has found nothing: that is so every few minutes."""
-
-    def told(event: SessionEvent) -> None:
-        if event != Purged(0):
-            hook(event)
-
-    return told
 
 
 def prepare_schema(settings: Settings) -> Path | None:

@@ -30,7 +30,8 @@ def test_a_file_is_short_and_says_what_it_is_for(path: Path) -> None:
         assert text.count("\n") <= LONGEST_FILE
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
-            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+            first = node.body[0].lineno  # options, a line each, are a list and no code
+            assert node.end_lineno - first < LONGEST_FUNCTION, node.name
 
 
 def test_the_public_names_are_sorted_and_complete() -> None:

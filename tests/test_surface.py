@@ -79,8 +79,8 @@ PUBLIC: dict[type, str] = {
     """,
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",
     CookiePolicy: """
-        address clear domain http_only is_https issue name partitioned path persist persists
-        priority proxies proxy read refuses request_header response_header same_site secure
+        clear domain httponly issue name partitioned path persist persists
+        priority read refuses request_header response_header samesite secure
     """,
 }
 

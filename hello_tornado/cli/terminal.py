@@ -94,7 +94,7 @@ def with_manager(
         from hello_tornado.managers import make_manager
         from hello_tornado.sessions import open_store
 
-        manager = make_manager(settings, open_store(settings.store.url), hooks=())
+        manager = make_manager(settings, open_store(settings.store.url), log=False)
         try:
             return await work(manager, settings)
         finally:

@@ -180,7 +180,7 @@ async def _with_sessions(
     from hello_tornado.managers import make_manager
     from hello_tornado.sessions import open_store
 
-    manager = make_manager(settings, open_store(settings.store.url), hooks=())
+    manager = make_manager(settings, open_store(settings.store.url), log=False)
     try:
         return await work(manager)
     finally:

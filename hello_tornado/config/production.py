@@ -93,8 +93,8 @@ def _proxies(settings: Settings) -> Iterator[Problem]:
 def _visitors(settings: Settings) -> Iterator[Problem]:
     if settings.cookie.secure is False:
         yield Problem("browsers send the cookie over http, too", "set cookie.secure to auto")
-    if not settings.cookie.http_only:
-        yield Problem("scripts can read the cookie", "set cookie.http_only to true")
+    if not settings.cookie.httponly:
+        yield Problem("scripts can read the cookie", "set cookie.httponly to true")
     if settings.session.save_uninitialized:
         yield Problem(
             "a session is stored for each request without a cookie: strangers could fill the store",

@@ -147,9 +147,9 @@ class CookieSettings(Group):
 
     name: str = "session"
     persist: Flag = True
-    http_only: Flag = True
+    httponly: Flag = True
     secure: Flag | Literal["auto"] = "auto"
-    same_site: Flag | Literal["lax", "strict", "none", "auto"] = "lax"
+    samesite: Literal["lax", "strict", "none", "auto"] | None = "lax"
     domain: str | None = None
     path: str = "/"
     partitioned: Flag = False

@@ -14,6 +14,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 from hello_tornado.bodies import TOO_LARGE
 from hello_tornado.config.durations import words
 from hello_tornado.sessions import SessionMixin
+from hello_tornado.sessions.carriers.proxies import address_of, is_https
 
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
@@ -121,12 +122,12 @@ class PlainHandler(RequestHandler):
     @property
     def is_https(self) -> bool:
         """Whether the browser has sent this over https, as far as the settings let us know."""
-        return bool(self.settings["session_manager"].cookie.is_https(self.request))
+        return is_https(self.request, self.settings["session_manager"].trusted_proxies)
 
     @property
     def address(self) -> str:
         """Whose request it is, as far as the settings let us know."""
-        return str(self.settings["session_manager"].cookie.address(self.request))
+        return address_of(self.request, self.settings["session_manager"].trusted_proxies)
 
     @property
     def is_visitor_known(self) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from hello_tornado.sessions.carriers.cookies import CookiePolicy
 from hello_tornado.sessions.carriers.header_token import TokenPolicy
-from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.manager.manager import SessionManager
 from hello_tornado.sessions.records.lifetimes import Lifetimes
 from hello_tornado.sessions.session.session import Session
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AesGcm",
     "CookiePolicy",
-    "EventLog",
     "Lifetimes",
     "Session",
     "SessionHandler",

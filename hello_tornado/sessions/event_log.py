@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Final
 
-from hello_tornado.sessions.events import SessionEvent
+from hello_tornado.sessions.events import Purged, SessionEvent
 from hello_tornado.sessions.records.lifetimes import system_clock
 
 INTERVAL: Final = 60_000_000  # microseconds
+NO_NEWS: Final = Purged(0)  # it is so every few minutes
 REMEMBERED: Final = 10_000  # different events; each takes about half a kilobyte
 
 logger = logging.getLogger("hello_tornado.sessions")
@@ -31,7 +32,7 @@ class EventLog:
 
     def __call__(self, event: SessionEvent) -> None:
         """Write *event*, unless one like it was just written."""
-        if not logger.isEnabledFor(event.level):
+        if event == NO_NEWS or not logger.isEnabledFor(event.level):
             return
         facts = {field.name: getattr(event, field.name) for field in fields(event)}
         if event.is_limited:

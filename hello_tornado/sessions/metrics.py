@@ -1,7 +1,6 @@
-"""Sessions in numbers, for Prometheus: a hook on the events, and a store that times its calls.
+"""Sessions in numbers, for Prometheus: events are counted, and calls to the store are timed.
 
-    metrics = SessionMetrics()
-    manager = SessionManager(metrics.observed(open_store(url)), hooks=[metrics])
+    manager = SessionManager(url, metrics=SessionMetrics())
 
 No label grows with users, sessions or what strangers send.
 """

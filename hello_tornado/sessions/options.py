@@ -116,6 +116,18 @@ def one_of(*words: Any) -> Check:
     return check
 
 
+def any_case(*words: str | None) -> Check:
+    """One of these words, in capitals or not; becomes the word as it is here."""
+
+    def check(name: str, given: Any) -> str | None:
+        word = given.lower() if isinstance(given, str) else given
+        if word not in words:
+            refuse(name, f"one of {', '.join(map(repr, words))}", shown(given))
+        return None if word is None else str(word)
+
+    return check
+
+
 def count(name: str, given: Any) -> int:
     """A whole number from 1."""
     if type(given) is not int or given < 1:

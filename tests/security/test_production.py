@@ -57,7 +57,7 @@ def refused(directory: Path, *arguments: str, **environment: str | None) -> list
         ("HSTS__PRELOAD", "true", "hsts.preload", "hsts.max_age"),
         ("LOGIN__MODE", None, "anybody can log in", 'login.mode to "password", or to "open"'),
         ("COOKIE__SECURE", "false", "over http, too", "cookie.secure"),
-        ("COOKIE__HTTP_ONLY", "false", "scripts can read", "cookie.http_only"),
+        ("COOKIE__HTTPONLY", "false", "scripts can read", "cookie.httponly"),
         ("STORE__URL", "redis://db.example/0", "without TLS and", "store.allow_plaintext"),
     ],
 )

@@ -28,7 +28,7 @@ async def begun(manager: SessionManager) -> SessionId:
 async def test_a47_7_it_ends_at_its_microsecond(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
-    manager = SessionManager(make_store(), clock=clock, hooks=())
+    manager = SessionManager(make_store(), clock=clock, log=False)
     session_id = await begun(manager)
     clock.now += HOUR - 1
     assert not (await manager.open(session_id)).is_new
@@ -43,7 +43,7 @@ async def test_8_constant_use_does_not_pass_the_absolute_end(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     lifetimes = Lifetimes(idle=timedelta(minutes=30), absolute=timedelta(hours=2))
-    manager = SessionManager(make_store(), clock=clock, hooks=(), lifetimes=lifetimes)
+    manager = SessionManager(make_store(), clock=clock, log=False, lifetimes=lifetimes)
     session_id = await begun(manager)
     for _ in range(23):
         clock.advance(minutes=5)
@@ -63,7 +63,7 @@ async def test_a48_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end
     behind = replace(clock, now=clock.now - HOUR)
     lifetimes = Lifetimes(absolute=timedelta(hours=2))
     right, wrong = (
-        SessionManager(make_store(), clock=one, hooks=(), lifetimes=lifetimes)
+        SessionManager(make_store(), clock=one, log=False, lifetimes=lifetimes)
         for one in (clock, behind)
     )
     session_id = await begun(right)
@@ -85,7 +85,7 @@ async def test_a48_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end
 async def test_a49_21_a_signature_from_the_future_makes_no_session_longer(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
-    manager = SessionManager(make_store(), clock=clock, hooks=())
+    manager = SessionManager(make_store(), clock=clock, log=False)
     session_id = await begun(manager)
     keyring = Keyring.of({"cookie_secret": "x" * 40})
     ahead = keyring.sign("session", session_id, clock.now + 10 * 365 * 24 * HOUR)

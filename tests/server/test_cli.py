@@ -175,7 +175,7 @@ def test_the_settings_of_a_fresh_directory_are_good(tmp_path: Path) -> None:
     [
         ("cookie: {path: nope}", "nope"),
         ("cookie: {name: a b}", "a b"),
-        ("cookie: {secure: false, same_site: none}", "same_site"),
+        ("cookie: {secure: false, samesite: none}", "samesite"),
         ("lifetimes: {idle: null, absolute: null}", "timeout"),
         ("cookie_secret: {}", "cookie_secret"),
         ('cookie_secret: ""', "cookie_secret"),

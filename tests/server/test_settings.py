@@ -11,8 +11,9 @@ from pydantic import SecretStr
 
 from hello_tornado.config.settings import Settings, SettingsError, flat, load_settings
 from hello_tornado.config.settings_file import read_settings_file
-from hello_tornado.managers import cookie_policy
+from hello_tornado.managers import make_manager
 from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager
+from hello_tornado.sessions.stores.memory import MemoryStore
 
 DOCUMENTED = Path(__file__).parent.parent.parent / "settings.yaml"
 
@@ -46,8 +47,7 @@ def test_the_defaults_are_those_of_the_library() -> None:
     settings = Settings()
     assert CookiePolicy(**settings.cookie.model_dump()) == CookiePolicy()
     attributes = {field.name for field in fields(CookiePolicy) if field.init}
-    elsewhere = {"proxy", "proxies"}  # the server's
-    assert attributes - elsewhere == set(settings.cookie.model_dump())
+    assert attributes == set(settings.cookie.model_dump())
     assert Lifetimes(**settings.lifetimes.model_dump()) == Lifetimes()
     parameters = inspect.signature(SessionManager).parameters
     for name, value in settings.session.model_dump().items():
@@ -59,9 +59,9 @@ def test_proxies_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> N
     Path("settings.yaml").write_text("server:\n  proxies: [127.0.0.1, 10.0.0.0/8]\n")
     settings = load_settings().settings
     assert settings.server.proxies == ("127.0.0.1", "10.0.0.0/8")
-    policy = cookie_policy(settings)
-    assert (policy.proxy, policy.proxies) == (True, settings.server.proxies)
-    assert cookie_policy(Settings()).proxy is None
+    trusted = make_manager(settings, MemoryStore()).trusted_proxies
+    assert [*map(str, trusted or ())] == ["127.0.0.1/32", "10.0.0.0/8"]
+    assert make_manager(Settings(), MemoryStore()).trusted_proxies is None
     monkeypatch.setenv("HELLO_TORNADO_SERVER__PROXIES", "::1, 192.0.2.0/24")
     assert load_settings().settings.server.proxies == ("::1", "192.0.2.0/24")
     monkeypatch.setenv("HELLO_TORNADO_SERVER__PROXIES", "all of them")

@@ -36,7 +36,7 @@ def problem(text: str | None = None, **overrides: Any) -> str:
         ("server.port", "1_000"),
         ("server.port", "8080.0"),
         ("server.mode", "no"),
-        ("cookie.same_site", "off"),
+        ("cookie.samesite", "off"),
         ("session.rolling", "no"),
         ("session.rolling", "on"),
         ("session.rolling", "1"),

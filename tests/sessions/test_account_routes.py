@@ -11,7 +11,7 @@ from tornado.httpclient import HTTPResponse
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application, RequestHandler
 
-from hello_tornado.sessions import CookiePolicy, Session, SessionManager, SessionMixin
+from hello_tornado.sessions import Session, SessionManager, SessionMixin
 from hello_tornado.sessions.session.device import Device
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.web.account.handlers import SHOWN, account_routes
@@ -53,7 +53,7 @@ class AccountPages(AsyncHTTPTestCase):
     def get_app(self) -> Application:
         self.manager = SessionManager(
             MemoryStore(),
-            cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",)),
+            trusted_proxies=["127.0.0.1"],
             clock=self.clock,
         )
         return Application(

@@ -48,7 +48,7 @@ def writing(session: Session, **values: object) -> Session:
 
 async def test_what_cannot_be_stored_costs_other_sessions_nothing() -> None:
     store = SlowStore()
-    manager = SessionManager(store, max_bytes=500, hooks=())
+    manager = SessionManager(store, max_bytes=500, log=False)
     sessions = [await manager.open(await begun(manager)) for _ in range(10)]
     store.sizes.clear()
     results = await asyncio.gather(
@@ -66,7 +66,7 @@ async def test_what_cannot_be_stored_costs_other_sessions_nothing() -> None:
 
 async def test_what_cannot_be_stored_fails_alone_in_its_own_session() -> None:
     store = SlowStore()
-    manager = SessionManager(store, max_bytes=500, hooks=())
+    manager = SessionManager(store, max_bytes=500, log=False)
     session_id, other_id = await begun(manager), await begun(manager)
     big, small = await manager.open(session_id), await manager.open(session_id)
     other = await manager.open(other_id)
@@ -83,7 +83,7 @@ async def test_what_cannot_be_stored_fails_alone_in_its_own_session() -> None:
 
 async def test_after_a_conflict_the_later_commit_still_wins() -> None:
     store = SlowStore()
-    manager, elsewhere = SessionManager(store, hooks=()), SessionManager(store, hooks=())
+    manager, elsewhere = SessionManager(store, log=False), SessionManager(store, hooks=())
     session_id = await begun(manager)
     first = await manager.open(session_id)
     await elsewhere.commit(writing(await elsewhere.open(session_id), theirs=1))
@@ -102,7 +102,7 @@ async def test_after_a_conflict_the_later_commit_still_wins() -> None:
 
 async def test_who_leaves_during_a_conflict_takes_nothing_along() -> None:
     store = SlowStore()
-    manager, elsewhere = SessionManager(store, hooks=()), SessionManager(store, hooks=())
+    manager, elsewhere = SessionManager(store, log=False), SessionManager(store, hooks=())
     session_id = await begun(manager)
     mine = writing(await manager.open(session_id), mine=1)
     await elsewhere.commit(writing(await elsewhere.open(session_id), theirs=1))
@@ -130,7 +130,7 @@ async def test_a_store_that_reports_nothing_but_conflicts_is_found_out() -> None
                 return await super().save(swaps)
             return [Conflict(swap.old) for swap in swaps if swap.old is not None]
 
-    manager = SessionManager(Confused(), hooks=())
+    manager = SessionManager(Confused(), log=False)
     session = await manager.open(await begun(manager))
     with pytest.raises(StoreError, match="conflicts in a row"):
         await manager.commit(writing(session, x=1))
@@ -139,7 +139,7 @@ async def test_a_store_that_reports_nothing_but_conflicts_is_found_out() -> None
 
 async def test_nothing_is_kept_of_what_was_stored() -> None:
     store = SlowStore()
-    manager = SessionManager(store, hooks=())
+    manager = SessionManager(store, log=False)
     session_id = await begun(manager)
     sessions = [await manager.open(session_id) for _ in range(3)]
     store.is_saving.clear()

@@ -114,7 +114,7 @@ FIRST_ADDS: list[tuple[Callable[[Session, int], None], dict[str, Any]]] = [
 
 def test_the_first_adds_of_parallel_requests_are_all_kept(any_store: Store) -> None:
     async def scenario() -> None:
-        managers = [SessionManager(any_store, hooks=[]) for _ in range(2)]
+        managers = [SessionManager(any_store, log=False) for _ in range(2)]
         for add, expected in FIRST_ADDS:
             session_id = await begun(managers[0], begun=True)
             opened = [await managers[number % 2].open(session_id) for number in NUMBERS]
@@ -150,7 +150,7 @@ async def side_by_side(
     store: Store, start: dict[str, Any], *deeds: Callable[[Session], object], clock: Any = None
 ) -> dict[str, Any]:
     """What is stored after requests that all began with *start*, committed one after the other."""
-    manager = SessionManager(store, hooks=[]) if clock is None else clock_manager(store, clock)
+    manager = SessionManager(store, log=False) if clock is None else clock_manager(store, clock)
     session_id = await begun(manager, **start)
     opened = [await manager.open(session_id) for _ in deeds]
     for deed, session in zip(deeds, opened, strict=True):
@@ -161,7 +161,7 @@ async def side_by_side(
 
 
 def clock_manager(store: Store, clock: Any) -> SessionManager:
-    return SessionManager(store, hooks=[], clock=clock)
+    return SessionManager(store, log=False, clock=clock)
 
 
 @pytest.mark.gen_test
@@ -324,7 +324,7 @@ class FailingStore(MemoryStore):
 def test_after_each_commit_the_session_shows_what_is_stored(deeds: list[Any]) -> None:
     async def scenario() -> None:
         store = FailingStore()
-        manager = SessionManager(store, hooks=[])
+        manager = SessionManager(store, log=False)
         session_id = await begun(manager, start=1)
         session = await manager.open(session_id)
 

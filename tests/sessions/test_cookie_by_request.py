@@ -16,7 +16,7 @@ class ByPath(SessionMixin, RequestHandler):
 
 def policy_by_path(request: HTTPServerRequest) -> CookiePolicy:
     area = request.path.split("/")[1]
-    return CookiePolicy(name=f"session-{area}", path=f"/{area}", same_site="strict")
+    return CookiePolicy(name=f"session-{area}", path=f"/{area}", samesite="strict")
 
 
 class TestACookieByRequest(AsyncHTTPTestCase):

@@ -171,7 +171,7 @@ async def test_what_was_stored_before_there_was_encryption() -> None:
 async def test_a_life_cannot_be_lengthened_by_a_writer_of_the_store(clock: Any) -> None:
     """Neither by other times, nor under the handle of another session."""
     store = MemoryStore()
-    manager = serves(lambda: store, clock, hooks=())
+    manager = serves(lambda: store, clock, log=False)
     session_id = await stored(manager, "ada", n=1)
     other = (await manager.open(await stored(manager, "ada", n=2))).handle
     key = key_of(session_id)
@@ -231,7 +231,7 @@ async def test_touches_and_changes_side_by_side_lose_nothing(
 @pytest.mark.gen_test
 async def test_a_touch_does_not_bring_back_what_has_ended(clock: Any) -> None:
     store = MemoryStore()
-    manager = serves(lambda: store, clock, hooks=())
+    manager = serves(lambda: store, clock, log=False)
     session_id = await stored(manager, "ada", n=1)
     clock.advance(minutes=2)
     late = await manager.open(session_id)

@@ -119,7 +119,7 @@ async def rows(store: Store) -> int:
 async def test_what_was_idle_for_an_hour_is_gone_after_the_next_purge(
     any_store: Store, clock: Any
 ) -> None:
-    manager = SessionManager(any_store, clock=clock, hooks=[])
+    manager = SessionManager(any_store, clock=clock, log=False)
     ids = []
     for _ in range(3):
         session = await manager.open(None)
@@ -138,7 +138,7 @@ async def test_what_was_idle_for_an_hour_is_gone_after_the_next_purge(
 
 
 async def test_a_purge_leaves_tombstones_while_they_count(any_store: Store, clock: Any) -> None:
-    manager = SessionManager(any_store, clock=clock, hooks=[], remember_ended=600)
+    manager = SessionManager(any_store, clock=clock, log=False, remember_ended=600)
     ended = [await logged_in(manager) for _ in range(7)]
     for _, session in ended[:3]:
         session.destroy()
@@ -163,7 +163,7 @@ async def test_a_purge_leaves_tombstones_while_they_count(any_store: Store, cloc
 
 async def test_a_tombstone_is_sealed(clock: Any) -> None:
     cipher = AesGcm([new_encryption_key()])
-    manager = SessionManager(MemoryStore(), clock=clock, hooks=[], cipher=cipher)
+    manager = SessionManager(MemoryStore(), clock=clock, log=False, cipher=cipher)
     session_id, session = await logged_in(manager)
     await end(manager, session, "revoked", clock)
     (listed,) = await manager.store.page(None, 10)

@@ -219,7 +219,7 @@ class TestDoneBetter(ExpressCase):
         """express-session replays what it has stored; here a cookie says what the policy says."""
         cookie = self.begin()
         assert "; SameSite=Lax" in cookie
-        self.use(CookiePolicy(same_site="strict", priority="high", persist=False))
+        self.use(CookiePolicy(samesite="strict", priority="high", persist=False))
         self.clock.advance(seconds=60)
         assert "Set-Cookie" not in self.get(cookie).headers, "that is due once in a day"
         renewed = self.get(cookie, lambda s: s.renew()).headers["Set-Cookie"]
@@ -267,7 +267,7 @@ class TestDoneBetter(ExpressCase):
             genid=lambda _: "2-" + new_session_id(),
             clock=self.clock,
             lifetimes=Lifetimes(idle=timedelta(minutes=5)),
-            hooks=[],
+            log=False,
         )
         for manager, prefix, lives in ((first, "1-", 60), (second, "2-", 5)):
             session = self.io_loop.run_sync(lambda manager=manager: manager.open(None))

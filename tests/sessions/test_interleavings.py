@@ -58,7 +58,7 @@ class Visitors:
         self.now = NOW
         self.user = f"ada {new_handle()}"
         managers = [
-            SessionManager(self.store, clock=lambda: self.now, lifetimes=Lifetimes(), hooks=())
+            SessionManager(self.store, clock=lambda: self.now, lifetimes=Lifetimes(), log=False)
             for _ in range(processes)
         ]
         self.first, self.second = managers[0], managers[-1]

@@ -614,7 +614,7 @@ class HangingStore(CountingStore):
 
 async def test_commits_behind_one_that_took_too_long_are_told_at_once(clock: Any) -> None:
     store = HangingStore()
-    manager = SessionManager(store, clock=clock, hooks=())
+    manager = SessionManager(store, clock=clock, log=False)
     session_id = await stored(manager, n=1)
     sessions = [await manager.open(session_id) for _ in range(3)]
     for session in sessions:

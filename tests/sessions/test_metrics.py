@@ -40,7 +40,7 @@ def store() -> Moody:
 
 @pytest.fixture
 def manager(metrics: SessionMetrics, store: Moody, clock: Any) -> SessionManager:
-    return SessionManager(metrics.observed(store), hooks=[metrics], clock=clock)
+    return SessionManager(store, metrics=metrics, clock=clock)
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
@@ -110,7 +110,7 @@ async def test_conflicts_are_counted(
 ) -> None:
     session = await begin(manager)
     assert session.record is not None
-    other = SessionManager(store, hooks=(), clock=clock)
+    other = SessionManager(store, log=False, clock=clock)
     theirs = await other.reload(session)
     theirs["colour"] = "red"
     await other.commit(theirs)

@@ -27,7 +27,6 @@ from hello_tornado.sessions.carriers.carrier import carrier_of
 from hello_tornado.sessions.carriers.header_token import TokenPolicy
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.records.serializers import JsonSerializer
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.web.account.handlers import account_routes
@@ -74,8 +73,17 @@ OPTIONS = [
     ("max_bytes", 0, "at least 1"),
     ("max_bytes", True, "a whole number"),
     ("max_bytes", None, "a whole number"),
-    ("hooks", EventLog(), "a list"),
-    ("hooks", [None], "EventLog()"),
+    ("hooks", print, "a list"),
+    ("hooks", [None], "print"),
+    ("hooks", None, "a list"),
+    ("log", 1, "True or False"),
+    ("metrics", print, "SessionMetrics()"),
+    ("metrics", object(), "SessionMetrics()"),
+    ("trusted_proxies", "127.0.0.1", "a list"),
+    ("trusted_proxies", ["localhost"], "127.0.0.1 or 10.0.0.0/8"),
+    ("trusted_proxies", ["10.0.0.1/8"], "without host bits"),
+    ("trusted_proxies", [127], "127.0.0.1 or 10.0.0.0/8"),
+    ("trusted_proxies", True, "a list"),
     ("hooks", [lambda: None], "a function of one argument"),
     ("clock", time.time, "whole microseconds since 1970"),
     ("clock", time.time_ns, "whole microseconds since 1970"),

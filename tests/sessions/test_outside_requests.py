@@ -27,7 +27,7 @@ NEEDS_A_COOKIE: list[Callable[[Session], object]] = [
 
 @pytest.fixture
 def manager(any_store: Store, clock: Any) -> SessionManager:
-    return SessionManager(any_store, clock=clock, hooks=[])
+    return SessionManager(any_store, clock=clock, log=False)
 
 
 async def logged_in(manager: SessionManager, **data: Any) -> tuple[SessionId, str]:
@@ -67,7 +67,7 @@ async def test_a_renewal_in_the_middle_is_followed(manager: SessionManager) -> N
     async with manager.transaction(handle) as session:
         session.increment("n")
         session_id = await renewed(manager, session_id)
-    other = SessionManager(manager.store, clock=manager.now, hooks=[])
+    other = SessionManager(manager.store, clock=manager.now, log=False)
     renewals: list[asyncio.Task[SessionId]] = []
 
     def count(session: Session) -> None:
@@ -84,7 +84,7 @@ async def test_a_renewal_in_the_middle_is_followed(manager: SessionManager) -> N
 async def test_what_needs_a_cookie_is_refused_and_changes_nothing(
     clock: Any, deed: Callable[[Session], object]
 ) -> None:
-    manager = SessionManager(MemoryStore(), clock=clock, hooks=[])
+    manager = SessionManager(MemoryStore(), clock=clock, log=False)
     session_id, handle = await logged_in(manager, n=1)
     before = await manager.store.page(None, 10)
     with pytest.raises(NoResponse, match="in a handler"):
@@ -160,7 +160,7 @@ async def test_a_session_that_ended_is_reloaded_as_ended(manager: SessionManager
 
 
 async def test_a_write_after_the_transaction_is_an_error_and_not_lost(clock: Any) -> None:
-    manager = SessionManager(MemoryStore(), clock=clock, hooks=[])
+    manager = SessionManager(MemoryStore(), clock=clock, log=False)
     _, handle = await logged_in(manager)
     async with manager.transaction(handle) as session:
         session["n"] = 1
@@ -172,7 +172,7 @@ async def test_a_write_after_the_transaction_is_an_error_and_not_lost(clock: Any
 
 
 async def test_the_function_of_an_update_is_not_async(clock: Any) -> None:
-    manager = SessionManager(MemoryStore(), clock=clock, hooks=[])
+    manager = SessionManager(MemoryStore(), clock=clock, log=False)
     session_id, handle = await logged_in(manager)
 
     async def later(session: Session) -> None:
@@ -209,7 +209,7 @@ async def test_a_handler_gives_its_handle_to_a_task(clock: Any) -> None:
 
 @pytest.mark.parametrize("handle", ["", "\ud800", "a\0b", "😀", 20 * "G", 10**6 * "a"])
 async def test_what_cannot_be_a_handle_is_that_of_no_session(any_store: Store, handle: str) -> None:
-    manager = SessionManager(any_store, hooks=[])
+    manager = SessionManager(any_store, log=False)
     assert await manager.find(handle) is None
     assert await manager.revoke(handle) == 0
     assert await manager.update(handle, lambda session: session.increment("n")) is None
@@ -220,7 +220,7 @@ async def test_what_cannot_be_a_handle_is_that_of_no_session(any_store: Store, h
 
 @pytest.mark.parametrize("handle", [7, b"abc", object()], ids=repr)
 async def test_what_is_not_even_a_str_is_refused(handle: Any) -> None:
-    manager = SessionManager("memory://", hooks=[])
+    manager = SessionManager("memory://", log=False)
     for call in (manager.find, manager.revoke):
         with pytest.raises(TypeError, match=r"write session\.handle"):
             await call(handle)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -38,13 +39,15 @@ class Login(SessionMixin, RequestHandler):
 class WithPolicies:
     """One handler for each of several policies."""
 
-    policies: ClassVar[dict[str, CookiePolicy]]
+    policies: ClassVar[dict[str, CookiePolicy]] = {"usual": CookiePolicy()}
+    trusted: ClassVar[tuple[str, ...] | None] = None
 
     def get_app(self) -> Application:
         self.events: list[SessionEvent] = []
         self.manager = SessionManager(
             MemoryStore(),
             cookie=lambda request: self.policies[request.path.split("/")[1]],
+            trusted_proxies=self.trusted,
             hooks=[self.events.append],
         )
         return Application(
@@ -61,19 +64,8 @@ class WithPolicies:
         return given
 
 
-class TestOverHttp(WithPolicies, AsyncHTTPTestCase):
-    policies: ClassVar = {
-        "unset": CookiePolicy(),
-        "path": CookiePolicy(path="/path"),
-        "false": CookiePolicy(proxy=False),
-        "true": CookiePolicy(proxy=True, proxies=("10.0.0.0/8", "127.0.0.1", "::1")),
-        "stranger": CookiePolicy(proxy=True, proxies=("192.0.2.1",)),
-        "secure": CookiePolicy(secure=True),
-        "behind": CookiePolicy(secure=True, proxy=True, proxies=("127.0.0.1",)),
-        "prefixed": CookiePolicy(name="__Secure-sid"),
-        "elsewhere": CookiePolicy(path="/admin"),
-        "foreign": CookiePolicy(domain="example.org"),
-    }
+class OverHttp(WithPolicies, AsyncHTTPTestCase):
+    """Behind something that says how requests came."""
 
     def get_httpserver_options(self) -> dict[str, Any]:
         return {"xheaders": True}
@@ -83,23 +75,55 @@ class TestOverHttp(WithPolicies, AsyncHTTPTestCase):
         assert cookie is not None
         return cookie.startswith("__Host-session=") and "; Secure" in cookie
 
-    def test_unset_is_what_tornado_says(self) -> None:
-        assert self.is_secure("/unset", "https")
-        assert not self.is_secure("/unset")
 
-    def test_false_believes_nobody(self) -> None:
-        assert not self.is_secure("/false", "https")
+class TestNobodyIsTrusted(OverHttp):
+    trusted = ()
 
-    def test_true_believes_the_last_word_of_a_known_proxy(self) -> None:
-        assert self.is_secure("/true", "https")
-        assert self.is_secure("/true", "http, HTTPS")
-        assert not self.is_secure("/true", "https, http")
-        assert not self.is_secure("/true")
-        assert not self.is_secure("/stranger", "https")
+    def test_a_header_is_not_believed(self) -> None:
+        assert not self.is_secure("/usual", "https")
+
+
+class TestAStranger(OverHttp):
+    trusted = ("192.0.2.1",)
+
+    def test_a_header_of_somebody_else_is_not_believed(self) -> None:
+        assert not self.is_secure("/usual", "https")
+
+
+class TestTrustedProxies(OverHttp):
+    policies: ClassVar = {"usual": CookiePolicy(), "secure": CookiePolicy(secure=True)}
+    trusted = ("10.0.0.0/8", "127.0.0.1", "::1")
+
+    def test_the_last_word_of_a_trusted_proxy_is_believed(self) -> None:
+        assert self.is_secure("/usual", "https")
+        assert self.is_secure("/usual", "http, HTTPS")
+        assert not self.is_secure("/usual", "https, http")
+        assert not self.is_secure("/usual")
+
+    def test_a_session_of_https_is_not_read_over_http(self) -> None:
+        cookie = (self.cookie("/secure", "https") or "").partition(";")[0]
+        assert self.fetch("/secure", headers={"Cookie": cookie}).body == b"1"
+        headers = {"Cookie": cookie, "X-Forwarded-Proto": "https"}
+        assert self.fetch("/secure", headers=headers).body == b"2"
+
+
+class TestAsTornadoSays(OverHttp):
+    policies: ClassVar = {
+        "usual": CookiePolicy(),
+        "path": CookiePolicy(path="/path"),
+        "secure": CookiePolicy(secure=True),
+        "prefixed": CookiePolicy(name="__Secure-sid"),
+        "elsewhere": CookiePolicy(path="/admin"),
+        "foreign": CookiePolicy(domain="example.org"),
+    }
+
+    def test_xheaders_are_believed(self) -> None:
+        assert self.is_secure("/usual", "https")
+        assert not self.is_secure("/usual")
 
     def test_a_secure_cookie_over_http_leaves_no_row_and_a_warning(self) -> None:
-        self.assert_nothing_begins("/secure", "name it in proxies")
-        self.assert_nothing_begins("/prefixed", "name it in proxies")
+        self.assert_nothing_begins("/secure", "name it in the manager's trusted_proxies")
+        self.assert_nothing_begins("/prefixed", "name it in the manager's trusted_proxies")
 
     def test_a_cookie_for_another_path_leaves_no_row_and_a_warning(self) -> None:
         self.assert_nothing_begins("/elsewhere", 'or set path="/"')
@@ -124,12 +148,6 @@ class TestOverHttp(WithPolicies, AsyncHTTPTestCase):
             assert event.level == logging.WARNING
             assert cure in event.reason
 
-    def test_a_session_of_https_is_not_read_over_http(self) -> None:
-        cookie = (self.cookie("/behind", "https") or "").partition(";")[0]
-        assert self.fetch("/behind", headers={"Cookie": cookie}).body == b"1"
-        headers = {"Cookie": cookie, "X-Forwarded-Proto": "https"}
-        assert self.fetch("/behind", headers=headers).body == b"2"
-
     def test_auto_is_decided_by_each_response(self) -> None:
         """One session, over http and https: Secure is what the response at hand can be."""
         cookie = self.cookie("/path") or ""
@@ -141,16 +159,17 @@ class TestOverHttp(WithPolicies, AsyncHTTPTestCase):
 
 
 class TestOverTls(WithPolicies, AsyncHTTPSTestCase):
-    policies: ClassVar = {
-        "false": CookiePolicy(proxy=False),
-        "true": CookiePolicy(proxy=True, proxies=("192.0.2.1",)),
-        "secure": CookiePolicy(secure=True),
-    }
+    policies: ClassVar = {"usual": CookiePolicy(), "secure": CookiePolicy(secure=True)}
+    trusted = ("192.0.2.1",)
 
     def test_a_connection_that_speaks_tls_needs_no_proxys_word(self) -> None:
-        for path in ("/false", "/true", "/secure"):
+        for path in ("/usual", "/secure"):
             assert "; Secure" in (self.cookie(path, "http") or ""), path
-        assert self.io_loop.run_sync(self.manager.length) == 3
+        assert self.io_loop.run_sync(self.manager.length) == 2
+
+
+class TestOverTlsWithoutProxies(TestOverTls):
+    trusted = ()
 
 
 @pytest.mark.gen_test
@@ -159,9 +178,7 @@ async def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Any) -> None:
     app = Application(
         [("/", Count)],
         cookie_secret="of the tests, and of no one else",
-        session_manager=SessionManager(
-            MemoryStore(), cookie=CookiePolicy(proxy=True, proxies=("127.0.0.1",))
-        ),
+        session_manager=SessionManager(MemoryStore(), trusted_proxies=["127.0.0.1"]),
     )
     server = HTTPServer(app)
     server.add_socket(bind_unix_socket(str(tmp_path / "socket")))
@@ -205,4 +222,4 @@ def test_an_address_has_one_form_and_what_is_none_is_ignored(forwarded: str, add
         headers={"X-Forwarded-For": forwarded},
         connection=SimpleNamespace(context=SimpleNamespace(address=("::ffff:127.0.0.1", 1, 0, 0))),
     )
-    assert address_of(request, True, ("127.0.0.1",)) == address
+    assert address_of(request, (ip_network("127.0.0.1"),)) == address

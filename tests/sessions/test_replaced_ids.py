@@ -438,7 +438,7 @@ async def test_a_session_that_another_process_clears_is_announced() -> None:
         async def announcements(self) -> Any:
             yield ()
 
-    manager = SessionManager(Announcing(), hooks=[])
+    manager = SessionManager(Announcing(), log=False)
     session = await manager.open(None)
     session["a"] = 1
     await manager.commit(session)
@@ -450,7 +450,7 @@ async def test_a_session_that_another_process_clears_is_announced() -> None:
 @pytest.mark.gen_test
 async def test_a_login_behind_a_conflict_leaves_a_tombstone() -> None:
     store = MemoryStore()
-    here, elsewhere = (SessionManager(store, hooks=[]) for _ in range(2))
+    here, elsewhere = (SessionManager(store, log=False) for _ in range(2))
     session = await here.open(None)
     session["n"] = 0
     begun = await here.commit(session)

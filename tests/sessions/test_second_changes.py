@@ -471,7 +471,7 @@ async def test_a_login_that_is_stored_is_stored_once_though_the_limit_cannot_be_
             return await super().find_by_user(user_id)
 
     store = Forgetful()
-    manager = SessionManager(store, hooks=[], max_sessions_per_user=1)
+    manager = SessionManager(store, log=False, max_sessions_per_user=1)
     session = await manager.open(None)
     session.increment("n")
     await manager.commit(session)

@@ -9,7 +9,6 @@ from tornado.web import RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, Store
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
-from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import RecordUnreadable
 from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
@@ -34,7 +33,7 @@ ROUTES: Any = [("/public", Public), *account_routes("/account")]
 
 
 async def test_a_lost_key_is_a_503_and_the_cookie_stays(any_store: Store) -> None:
-    manager = SessionManager(any_store, cipher=AesGcm([OLD]), hooks=[])
+    manager = SessionManager(any_store, cipher=AesGcm([OLD]), log=False)
     async with site(any_store, ROUTES, cipher=AesGcm([NEW])) as app:
         lost = app.settings["session_manager"]
         app.settings["session_manager"] = manager
@@ -55,7 +54,7 @@ async def test_a_lost_key_is_a_503_and_the_cookie_stays(any_store: Store) -> Non
 
 
 async def test_its_user_can_end_it_from_another_device(any_store: Store) -> None:
-    manager = SessionManager(any_store, cipher=AesGcm([OLD]), hooks=[])
+    manager = SessionManager(any_store, cipher=AesGcm([OLD]), log=False)
     async with site(any_store, ROUTES, cipher=AesGcm([NEW])) as app:
         lost = app.settings["session_manager"]
         app.settings["session_manager"] = manager
@@ -129,10 +128,9 @@ async def test_what_another_program_has_written_is_a_503(junk: bytes, caplog: An
 
 async def test_the_log_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
-    manager = SessionManager(store, cipher=AesGcm([OLD]), hooks=[])
+    manager = SessionManager(store, cipher=AesGcm([OLD]), log=False)
     async with site(store, ROUTES, cipher=AesGcm([NEW])) as app:
         lost = app.settings["session_manager"]
-        lost._hooks.append(EventLog())
         app.settings["session_manager"] = manager
         jar = await app.logged_in()
         app.settings["session_manager"] = lost
@@ -153,12 +151,12 @@ async def test_a_save_that_meets_it_is_a_503_and_writes_nothing() -> None:
             self.session["n"] = 1
             handle = self.session.handle or ""
             both = AesGcm([NEW, OLD])
-            other = SessionManager(store, cipher=both, hooks=[])
+            other = SessionManager(store, cipher=both, log=False)
             await other.update(handle, lambda session: session.increment("theirs"))
 
     async with site(store, [("/meets", Meets)], cipher=AesGcm([OLD])) as app:
         jar: Jar = await app.logged_in()
         assert (await app.ask(jar, "/meets", "POST")).code == 503
-        both = SessionManager(store, cipher=AesGcm([NEW, OLD]), hooks=[])
+        both = SessionManager(store, cipher=AesGcm([NEW, OLD]), log=False)
         (session,) = await both.sessions_of("ada")
         assert dict(session) == {"theirs": 1}

@@ -365,7 +365,7 @@ class TestSockets(AsyncHTTPTestCase):
 
 @pytest.mark.gen_test(timeout=PATIENCE_SECONDS)
 async def test_another_process_is_told_within_a_second(make_store: Callable[[], Store]) -> None:
-    here, there = (SessionManager(make_store(), hooks=()) for _ in range(2))
+    here, there = (SessionManager(make_store(), log=False) for _ in range(2))
     sessions = [await here.open(None) for _ in range(300)]
     for session in sessions:
         session.login("Ada")
@@ -388,7 +388,7 @@ async def test_a_store_that_announces_ends_saves_the_wait(
     announcing_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watcher, "INTERVAL_SECONDS", 3600)
-    here, there = (SessionManager(open_store(announcing_url), hooks=()) for _ in range(2))
+    here, there = (SessionManager(open_store(announcing_url), log=False) for _ in range(2))
     reasons: asyncio.Queue[str] = asyncio.Queue()
     handles = []
     for _ in range(300):

@@ -38,23 +38,26 @@ class IdCarrier(Protocol):
     def response_header(self) -> str:
         """The header that responses carry."""
 
-    def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> PresentedIds:
-        """The ids in the request."""
+    def read(
+        self, request: HTTPServerRequest, keyring: Keyring, now: int, *, https: bool
+    ) -> PresentedIds:
+        """The ids in the request, which came over https or not."""
 
     def issue(
         self,
-        request: HTTPServerRequest,
         keyring: Keyring,
         session_id: SessionId,
         expires_at: int | None,
         now: int,
+        *,
+        https: bool,
     ) -> str:
         """The response's header for *session_id*.
 
         The client may forget the id at the moment *expires_at*; None: when the browser is closed.
         """
 
-    def clear(self, request: HTTPServerRequest) -> str:
+    def clear(self, *, https: bool) -> str:
         """The response's header that makes the client forget the id."""
 
     def persists(self, remember: bool | None) -> bool:
@@ -63,10 +66,7 @@ class IdCarrier(Protocol):
         *remember* is what the session's login was told.
         """
 
-    def address(self, request: HTTPServerRequest) -> str:
-        """Whose request it is: an address."""
-
-    def refuses(self, request: HTTPServerRequest) -> str | None:
+    def refuses(self, request: HTTPServerRequest, *, https: bool) -> str | None:
         """Why no id could be sent in answer to this request, and the cure; None when it could."""
 
 

@@ -9,7 +9,6 @@ from tornado.netutil import is_valid_ip
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import NOT_OURS, NOTHING_PRESENTED, PresentedIds
-from hello_tornado.sessions.carriers.proxies import address_of, is_https, networks
 from hello_tornado.sessions.carriers.signing import Keyring
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.records.ids import SessionId
@@ -25,9 +24,9 @@ CHECKS: Final = {
         "1 to 128 letters, digits and characters of !#$%&'*+-.^_`|~",
     ),
     "persist": options.flag,
-    "http_only": options.flag,
+    "httponly": options.flag,
     "secure": options.one_of(True, False, "auto"),
-    "same_site": options.one_of(True, False, "strict", "lax", "none", "auto"),
+    "samesite": options.any_case(None, "strict", "lax", "none", "auto"),
     "domain": options.optional(
         options.text(
             re.compile(r"(?=.{1,253}\Z)\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*"),
@@ -39,11 +38,7 @@ CHECKS: Final = {
         'a path that begins with "/", without spaces and ";", of at most 1024 characters',
     ),
     "partitioned": options.flag,
-    "priority": options.one_of(None, "low", "medium", "high"),
-    "proxy": options.one_of(None, True, False),
-    "proxies": options.several(
-        options.text(re.compile(r".+"), "an address or a network, such as 10.0.0.0/8")
-    ),
+    "priority": options.any_case(None, "low", "medium", "high"),
 }
 
 
@@ -56,26 +51,21 @@ class CookiePolicy:
     ended. Without, the cookie ends with the browser. `login(user_id, remember=…)` decides it for
     one session. `secure` "auto" follows the request: over https the
     cookie is Secure and, when path and domain allow, its name gets the prefix `__Host-`, so that no
-    other host can set it. `same_site` True is Strict, False says nothing, and "auto" is None when
+    other host can set it. `samesite` True is Strict, False says nothing, and "auto" is None when
     secure, else Lax. What browsers take from a Secure cookie only, None and Partitioned, is not
-    said over http. The manager's `cookie` may also be a function of the request.
-
-    Which requests came over https, behind a proxy that speaks TLS for the server, `proxy` says:
-    True trusts the X-Forwarded-Proto of *proxies* (addresses or networks), False trusts nobody's,
-    and None leaves it to Tornado.
+    said over http. Behind a proxy that speaks TLS for the server, the manager's `trusted_proxies`
+    say which requests came over https. Its `cookie` may also be a function of the request.
     """
 
     name: str = "session"
     persist: bool = True
-    http_only: bool = True
+    httponly: bool = True
     secure: bool | Literal["auto"] = "auto"
-    same_site: bool | Literal["lax", "strict", "none", "auto"] = "lax"
+    samesite: str | None = "lax"
     domain: str | None = None
     path: str = "/"
     partitioned: bool = False
-    priority: Literal["low", "medium", "high"] | None = None
-    proxy: bool | None = None
-    proxies: tuple[str, ...] = ()
+    priority: str | None = None
     _always_comes_back: bool = field(init=False, repr=False, compare=False)
     # What does not change from response to response: the name and the attributes by `secure`.
     _names: tuple[str, str] = field(init=False, repr=False, compare=False)
@@ -86,9 +76,6 @@ class CookiePolicy:
 
     def __post_init__(self) -> None:
         options.check_fields(self, CHECKS)
-        if bool(self.proxies) != (self.proxy is True):
-            raise ConfigurationError("proxy=True needs proxies, the addresses that it is true of")
-        networks(self.proxies)
         self._check_what_browsers_refuse()
         is_for_all = self._is_for_one_host and self.secure is not True and not self._is_prefixed
         object.__setattr__(self, "_always_comes_back", is_for_all)
@@ -97,8 +84,8 @@ class CookiePolicy:
         object.__setattr__(self, "_attributes", attributes)
 
     def _check_what_browsers_refuse(self) -> None:
-        if self.secure is False and self.same_site == "none":
-            raise ConfigurationError('browsers refuse same_site "none" without secure')
+        if self.secure is False and self.samesite == "none":
+            raise ConfigurationError('browsers refuse samesite "none" without secure')
         if self.secure is False and self.partitioned:
             raise ConfigurationError("browsers refuse partitioned without secure")
         if self._has_prefix(HOST_PREFIX) and not (self.secure and self._is_for_one_host):
@@ -106,11 +93,13 @@ class CookiePolicy:
         if self._has_prefix(SECURE_PREFIX) and not self.secure:
             raise ConfigurationError("__Secure- needs secure")
 
-    def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> PresentedIds:
+    def read(
+        self, request: HTTPServerRequest, keyring: Keyring, now: int, *, https: bool
+    ) -> PresentedIds:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
-        if self.refuses(request) is not None:
+        if self.refuses(request, https=https) is not None:
             return NOTHING_PRESENTED
-        name = self._names[self._is_secure_for(request)]
+        name = self._names[self._is_secure(https=https)]
         values = _values(request, name)
         if not values:
             return NOTHING_PRESENTED
@@ -125,14 +114,15 @@ class CookiePolicy:
 
     def issue(
         self,
-        request: HTTPServerRequest,
         keyring: Keyring,
         session_id: SessionId,
         expires_at: int | None,
         now: int,
+        *,
+        https: bool,
     ) -> str:
         """A Set-Cookie header for *session_id* that ends at a moment, or with the browser."""
-        secure = self._is_secure_for(request)
+        secure = self._is_secure(https=https)
         name = self._names[secure]
         value = keyring.sign(name, session_id, now)
         if expires_at is None:
@@ -140,9 +130,9 @@ class CookiePolicy:
         max_age = max(0, -((now - expires_at) // 1_000_000))  # rounded up
         return f"{name}={value}; Max-Age={max_age}{self._attributes[secure]}"
 
-    def clear(self, request: HTTPServerRequest) -> str:
+    def clear(self, *, https: bool) -> str:
         """A Set-Cookie header that makes the browser forget our cookie."""
-        secure = self._is_secure_for(request)
+        secure = self._is_secure(https=https)
         ends = "; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
         return f"{self._names[secure]}={ends}{self._attributes[secure]}"
 
@@ -150,17 +140,17 @@ class CookiePolicy:
         """Whether the cookie outlives the browser; *remember* is what the login was told."""
         return self.persist if remember is None else remember
 
-    def refuses(self, request: HTTPServerRequest) -> str | None:
+    def refuses(self, request: HTTPServerRequest, *, https: bool) -> str | None:
         """Why the browser would not send a cookie of ours back to where this request went.
 
         Such a cookie is neither read nor sent. None when there is nothing in the way.
         """
         if self._always_comes_back:
             return None
-        if (self.secure is True or self._is_prefixed) and not self.is_https(request):
+        if (self.secure is True or self._is_prefixed) and not https:
             return (
                 "browsers keep this cookie over https only, and the request came over http: if a "
-                "proxy speaks TLS for this server, name it in proxies and set proxy=True; else "
+                "proxy speaks TLS for this server, name it in the manager's trusted_proxies; else "
                 'set secure="auto" and a name without __Host- and __Secure-'
             )
         if not _is_below(request.path, self.path):
@@ -189,18 +179,8 @@ class CookiePolicy:
         """Browsers do not look at the case of a prefix."""
         return self.name.lower().startswith(prefix.lower())
 
-    def _is_secure_for(self, request: HTTPServerRequest) -> bool:
-        if self.secure == "auto":
-            return is_https(request, self.proxy, self.proxies)
-        return self.secure
-
-    def is_https(self, request: HTTPServerRequest) -> bool:
-        """Whether the request came over https, as far as `proxy` lets us know."""
-        return is_https(request, self.proxy, self.proxies)
-
-    def address(self, request: HTTPServerRequest) -> str:
-        """Whose request it is, as far as `proxy` lets us know."""
-        return address_of(request, self.proxy, self.proxies)
+    def _is_secure(self, *, https: bool) -> bool:
+        return https if self.secure == "auto" else self.secure
 
     def _name_over_https(self) -> str:
         if self._is_for_one_host and not self._is_prefixed:
@@ -211,28 +191,24 @@ class CookiePolicy:
         parts = ["", f"Path={self.path}"]
         if self.domain is not None:
             parts.append(f"Domain={self.domain}")
-        if self.http_only:
+        if self.httponly:
             parts.append("HttpOnly")
         if secure:
             parts.append("Secure")
-        if same_site := self._same_site(secure=secure):
-            parts.append(f"SameSite={same_site}")
+        if samesite := self._samesite(secure=secure):
+            parts.append(f"SameSite={samesite}")
         if self.partitioned and secure:
             parts.append("Partitioned")
         if self.priority is not None:
             parts.append(f"Priority={self.priority.title()}")
         return "; ".join(parts)
 
-    def _same_site(self, *, secure: bool) -> str | None:
-        match self.same_site:
-            case False:
-                return None
-            case True:
-                return "Strict"
+    def _samesite(self, *, secure: bool) -> str | None:
+        match self.samesite:
             case "none" | "auto":
                 return "None" if secure else "Lax"
             case word:
-                return word.title()
+                return word and word.title()
 
 
 def _is_below(path: str, parent: str) -> bool:

@@ -46,7 +46,14 @@ class TokenPolicy:
         """The same one."""
         return self.header
 
-    def read(self, request: HTTPServerRequest, keyring: Keyring, now: int) -> PresentedIds:
+    def read(
+        self,
+        request: HTTPServerRequest,
+        keyring: Keyring,
+        now: int,
+        *,
+        https: bool,  # noqa: ARG002 - it may travel over http as well
+    ) -> PresentedIds:
         """The id in the request's header, of which there may be one."""
         values = request.headers.get_list(self.header)
         if not any(values):
@@ -58,16 +65,17 @@ class TokenPolicy:
 
     def issue(
         self,
-        _request: HTTPServerRequest,
         keyring: Keyring,
         session_id: SessionId,
         _expires_at: int | None,
         now: int,
+        *,
+        https: bool,  # noqa: ARG002 - it may travel over http as well
     ) -> str:
         """The token for *session_id*."""
         return keyring.sign(self.header, session_id, now)
 
-    def clear(self, _request: HTTPServerRequest) -> str:
+    def clear(self, *, https: bool) -> str:  # noqa: ARG002 - the same
         """No token."""
         return ""
 
@@ -75,10 +83,6 @@ class TokenPolicy:
         """Never: a token says nothing of its end."""
         return False
 
-    def address(self, request: HTTPServerRequest) -> str:
-        """What Tornado says."""
-        return request.remote_ip or ""
-
-    def refuses(self, _request: HTTPServerRequest) -> str | None:
+    def refuses(self, _request: HTTPServerRequest, *, https: bool) -> str | None:  # noqa: ARG002
         """Never."""
         return None

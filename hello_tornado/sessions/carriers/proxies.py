@@ -7,57 +7,55 @@ from typing import Any, TypeAlias
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import SSLIOStream
 
-from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions import options
 
-Network: TypeAlias = IPv4Network | IPv6Network
+Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
 
-def is_https(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[str, ...]) -> bool:
-    """What *proxy* makes of the request.
+def is_https(request: HTTPServerRequest, trusted: Networks | None) -> bool:
+    """Whether the client speaks TLS, as far as the *trusted* proxies let us know.
 
-    None: what Tornado says, which with `xheaders=True` believes anybody's header. False: whether
-    the connection itself speaks TLS. True: that, or one of *proxies* says so of its own client.
+    None: what Tornado says, which with `xheaders=True` believes anybody's header. Otherwise whether
+    the connection itself speaks TLS, or one of these addresses and networks says so of its client.
     """
-    if proxy is None:
+    if trusted is None:
         return request.protocol == "https"
     connection: Any = request.connection
     if isinstance(connection.stream, SSLIOStream):
         return True
-    if not proxy or not _is_one_of(connection.context.address, proxies):
+    if not trusted or not _is_one_of(connection.context.address, trusted):
         return False
     # The last entry is the one that our own proxy has added; whatever precedes it, anyone may say.
     forwarded = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2]
     return forwarded.strip().lower() == "https"
 
 
-def address_of(request: HTTPServerRequest, proxy: bool | None, proxies: tuple[str, ...]) -> str:
+def address_of(request: HTTPServerRequest, trusted: Networks | None) -> str:
     """Whose request it is, by the same rules: an address, or "" where there is none."""
-    if proxy is None:
+    if trusted is None:
         return _shortest(request.remote_ip or "")
     connection: Any = request.connection
     peer = connection.context.address
     address = str(peer[0]) if isinstance(peer, tuple) else ""
-    if not proxy or not _is_one_of(peer, proxies):
+    if not trusted or not _is_one_of(peer, trusted):
         return _shortest(address)
     # From the right: what our own proxies have added, up to the first that is none of them.
     for forwarded in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
         if not _is_address(candidate := _without_port(forwarded.strip())):
             break
         address = candidate
-        if not _is_one_of((address,), proxies):
+        if not _is_one_of((address,), trusted):
             break
     return _shortest(address)
 
 
-@lru_cache(maxsize=64)
-def networks(proxies: tuple[str, ...]) -> tuple[Network, ...]:
-    """The networks that addresses such as 127.0.0.1 or 10.0.0.0/8 name."""
+def network(name: str, given: Any) -> IPv4Network | IPv6Network:
+    """The check of an option: an address or a network; the first becomes a network of one."""
     try:
-        return tuple(ip_network(proxy) for proxy in proxies)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"proxies are addresses or networks such as 127.0.0.1 or 10.0.0.0/8: {error}"
-        ) from None
+        return ip_network(str(given))  # an int would be an address, too
+    except ValueError:
+        what = "an address or a network without host bits, such as 127.0.0.1 or 10.0.0.0/8"
+        options.refuse(name, what, options.shown(given))
 
 
 def _without_port(text: str) -> str:
@@ -86,9 +84,9 @@ def _shortest(address: str) -> str:
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-def _is_one_of(address: Any, proxies: tuple[str, ...]) -> bool:
+def _is_one_of(address: Any, proxies: Networks) -> bool:
     if not isinstance(address, tuple):
         return True  # a Unix socket: its file's mode says who may speak
     peer = ip_address(address[0].partition("%")[0])
     peer = getattr(peer, "ipv4_mapped", None) or peer
-    return any(peer in network for network in networks(proxies))
+    return any(peer in network for network in proxies)

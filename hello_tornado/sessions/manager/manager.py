@@ -10,10 +10,11 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import Choice, choice
+from hello_tornado.sessions.carriers.proxies import Networks, network
 from hello_tornado.sessions.errors import (
     SessionError,
     SessionUnreadable,
@@ -74,6 +75,17 @@ from hello_tornado.sessions.stores.batched_store import BatchedStore
 Clock: TypeAlias = Callable[[], int]
 E = TypeVar("E", bound=SessionEvent)
 
+
+class Metrics(Protocol):
+    """What counts: it is told of events, and watches the calls to a store."""
+
+    def __call__(self, event: SessionEvent, /) -> None:
+        """Count *event*."""
+
+    def observed(self, store: Store, /) -> Store:
+        """*store*, with its calls counted."""
+
+
 # Where `store.page` begins to list sessions: behind the tombstones.
 BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
 
@@ -89,7 +101,7 @@ def random_id(_request: object) -> str:
     return new_session_id()
 
 
-HOOK: Final = options.function(1, "EventLog()")
+HOOK: Final = options.function(1, "print")
 CHECKS: Final[Mapping[str, options.Check]] = {
     "lifetimes": options.optional(
         options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
@@ -108,7 +120,10 @@ CHECKS: Final[Mapping[str, options.Check]] = {
     "max_bytes": options.count,
     "purge_every": options.optional(options.duration(least=SHORTEST_INTERVAL)),
     "purge_batch": options.count,
-    "hooks": options.optional(options.several(HOOK)),
+    "trusted_proxies": options.optional(options.several(network)),
+    "metrics": options.optional(options.implements(Metrics, "SessionMetrics()")),
+    "hooks": options.several(HOOK),
+    "log": options.flag,
     "clock": options.clock,
 }
 
@@ -141,7 +156,11 @@ class SessionManager:
     - `max_bytes` (64 KiB): more data than that is refused.
     - `purge_every` (5 minutes): how often expired sessions are deleted, `purge_batch` (50) at a
       time, from the first use on; None: never.
-    - `hooks` are told of every event; by default they are the log. See `on`, too.
+    - `trusted_proxies` (None): the addresses and networks whose X-Forwarded-Proto and
+      X-Forwarded-For are believed; an empty list: nobody's. None leaves it to Tornado.
+    - `metrics` (None): a `SessionMetrics`, which counts events and the calls to the store.
+    - `hooks` are told of every event; see `on`, too. `log` (True): so is the logger
+      `hello_tornado.sessions`.
     - `clock` tells the moment in microseconds since 1970.
     """
 
@@ -165,10 +184,15 @@ class SessionManager:
         max_bytes: int = MAX_BYTES,
         purge_every: timedelta | float | None = timedelta(minutes=5),
         purge_batch: int = 50,
-        hooks: Sequence[Hook] | None = None,
+        trusted_proxies: Sequence[str] | None = None,
+        metrics: Metrics | None = None,
+        hooks: Sequence[Hook] = (),
+        log: bool = True,
         clock: Clock = system_clock,
     ) -> None:
-        self.store = as_store(store)
+        store = as_store(store)
+        self.store = store if metrics is None else metrics.observed(store)
+        self.trusted_proxies = cast("Networks | None", trusted_proxies)
         self.lifetimes, self.cookie = lifetimes or Lifetimes(), cookie
         self.rolling, self.unset = rolling, unset
         touch = as_timedelta(touch_interval) // MICROSECOND
@@ -177,7 +201,9 @@ class SessionManager:
         self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
         self._serializer = serializer or JsonSerializer()
-        self._hooks: list[Hook] = [EventLog(clock)] if hooks is None else [*hooks]
+        self._hooks: list[Hook] = [*hooks] if metrics is None else [metrics, *hooks]
+        if log:
+            self._hooks.insert(0, EventLog(clock))
         self.now = clock
         self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = BatchedStore(self.store)

@@ -22,6 +22,7 @@ from tornado.web import HTTPError, OutputTransform, RequestHandler
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import NOTHING_PRESENTED, PresentedIds, carrier_of
 from hello_tornado.sessions.carriers.cookies import CookiePolicy
+from hello_tornado.sessions.carriers.proxies import address_of, is_https
 from hello_tornado.sessions.carriers.signing import Keyring, SignedId
 from hello_tornado.sessions.errors import (
     ConfigurationError,
@@ -253,7 +254,7 @@ class SessionMixin(XsrfMixin):
     def get_session_device(self) -> Device | None:
         """Called at a login: what the person's list of devices will say. None: nothing."""
         user_agent = self.request.headers.get("User-Agent", "")
-        return Device(user_agent, self._carrier.address(self.request))
+        return Device(user_agent, address_of(self.request, self.session_manager.trusted_proxies))
 
     async def save_session(self) -> None:
         """Store the session now; what is changed afterwards is stored at the end, as usual.
@@ -448,7 +449,10 @@ class SessionMixin(XsrfMixin):
                 )
             self._carrier = carrier_of(manager.cookie or DEFAULT_POLICY, self.request)
             self._keyring = Keyring.of(settings)
-            self._presented = self._carrier.read(self.request, self._keyring, manager.now())
+            self._is_https = is_https(self.request, manager.trusted_proxies)
+            self._presented = self._carrier.read(
+                self.request, self._keyring, manager.now(), https=self._is_https
+            )
         return self._presented
 
     async def _open_session(self) -> Session:
@@ -538,7 +542,7 @@ class SessionMixin(XsrfMixin):
 
     def _can_begin(self, intent: Create | None = None) -> bool:
         """Whether a new session could send its cookie; if not, an *intent* to store one is told."""
-        reason = self._carrier.refuses(self.request)
+        reason = self._carrier.refuses(self.request, https=self._is_https)
         if reason is not None and intent and intent.changes and not self._is_told_not_begun:
             self._is_told_not_begun = True
             self.session_manager.emit(SessionNotBegun(reason))
@@ -610,16 +614,16 @@ class SessionMixin(XsrfMixin):
                 return None
             case Clear():
                 has_one = bool(self._read().signed)
-                return self._carrier.clear(self.request) if has_one else None
+                return self._carrier.clear(https=self._is_https) if has_one else None
             case Issue(session_id):
                 persists = self._carrier.persists(session.lifetime.remember)
                 expires_at = session.expiry + self.session_manager.reason_told_for
                 return self._carrier.issue(
-                    self.request,
                     self._keyring,
                     session_id,
                     expires_at if persists else None,
                     self.session_manager.now(),
+                    https=self._is_https,
                 )
 
     def _vary_by(self, name: str) -> None:

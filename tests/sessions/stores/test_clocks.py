@@ -22,8 +22,8 @@ def clock_ahead() -> int:
 async def test_a_process_that_is_ahead_ends_no_session_but_those_it_is_told_to(
     make_store: Callable[[], Store],
 ) -> None:
-    here = SessionManager(make_store(), hooks=())
-    ahead = SessionManager(make_store(), hooks=(), clock=clock_ahead)
+    here = SessionManager(make_store(), log=False)
+    ahead = SessionManager(make_store(), log=False, clock=clock_ahead)
     session = await here.open(None)
     session.login("ada")
     action = await here.commit(session)
@@ -41,8 +41,8 @@ async def test_a_process_that_is_ahead_ends_no_session_but_those_it_is_told_to(
 
 
 async def test_what_is_over_by_both_clocks_is_purged(make_store: Callable[[], Store]) -> None:
-    past = SessionManager(make_store(), hooks=(), clock=lambda: clock_ahead() - 10 * AHEAD)
-    ahead = SessionManager(make_store(), hooks=(), clock=clock_ahead)
+    past = SessionManager(make_store(), log=False, clock=lambda: clock_ahead() - 10 * AHEAD)
+    ahead = SessionManager(make_store(), log=False, clock=clock_ahead)
     session = await past.open(None)
     session["a"] = 1
     await past.commit(session)

@@ -92,7 +92,7 @@ class HangingStore(MemoryStore):
 @pytest.mark.gen_test
 async def test_a_commit_has_what_the_request_has_left() -> None:
     store = HangingStore()
-    manager = SessionManager(store, hooks=())
+    manager = SessionManager(store, log=False)
     session = await manager.open(None)
     session["a"] = 1
     await manager.commit(session)

@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 async def two_managers(
     make_store: Callable[[], Store], **options: Any
 ) -> AsyncIterator[tuple[SessionManager, SessionManager]]:
-    here, there = (SessionManager(make_store(), hooks=(), **options) for _ in range(2))
+    here, there = (SessionManager(make_store(), log=False, **options) for _ in range(2))
     try:
         yield here, there
     finally:

@@ -55,7 +55,7 @@ async def test_whose_session_is_held_is_told_in_time_and_the_others_go_on(
     served: tuple[str, Administrator],
 ) -> None:
     url, administrator = served
-    manager = SessionManager(open_store(url), hooks=())
+    manager = SessionManager(open_store(url), log=False)
     mine, other = await manager.open(None), await manager.open(None)
     mine["n"], other["n"] = 0, 0
     await manager.commit(mine)

@@ -60,7 +60,7 @@ async def test_what_was_listed_is_read_in_its_order_and_under_new_ids(
     any_store: Store, clock: Any
 ) -> None:
     clock.now = NOW
-    manager = SessionManager(any_store, clock=clock, hooks=[])
+    manager = SessionManager(any_store, clock=clock, log=False)
     records = [
         make_record(user_id="ada", created_at=NOW - n, data=json.dumps({"data": {"n": n}}).encode())
         for n in range(120)
@@ -95,7 +95,7 @@ class WholeRecords(MemoryStore):
 
 async def test_a_store_may_list_whole_records(clock: Any) -> None:
     clock.now = NOW
-    manager = SessionManager(WholeRecords(), clock=clock, hooks=[], max_sessions_per_user=2)
+    manager = SessionManager(WholeRecords(), clock=clock, log=False, max_sessions_per_user=2)
     for _ in range(3):
         session = await manager.open(None)
         session.login("ada")

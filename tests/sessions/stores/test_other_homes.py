@@ -36,7 +36,7 @@ async def begun(manager: SessionManager, who: int) -> SessionId:
 
 
 def test_a_manager_works_in_one_event_loop_after_another(make_store: Callable[[], Store]) -> None:
-    manager = SessionManager(make_store(), hooks=())
+    manager = SessionManager(make_store(), log=False)
 
     async def turn() -> int:
         session = await manager.open(await begun(manager, 1))
@@ -52,7 +52,7 @@ def test_a_manager_works_in_one_event_loop_after_another(make_store: Callable[[]
 def test_the_children_of_a_fork_speak_on_connections_of_their_own(
     make_store: Callable[[], Store],
 ) -> None:
-    manager = SessionManager(make_store(), hooks=())
+    manager = SessionManager(make_store(), log=False)
 
     async def begin() -> list[SessionId]:
         return [await begun(manager, who) for who in range(2)]

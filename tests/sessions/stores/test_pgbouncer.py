@@ -54,7 +54,7 @@ async def begun(manager: SessionManager) -> SessionId:
 async def test_nothing_is_lost_between_processes_that_share_server_processes(
     pooled_url: str,
 ) -> None:
-    managers = [SessionManager(pooled_url, hooks=[]) for _ in range(4)]
+    managers = [SessionManager(pooled_url, log=False) for _ in range(4)]
     session_id = await begun(managers[0])
 
     async def count(manager: SessionManager) -> None:

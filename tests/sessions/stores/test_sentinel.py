@@ -79,7 +79,7 @@ async def knows_its_replica(watched: Watched) -> None:
 async def test_after_a_failover_the_new_master_is_found_and_nothing_is_lost(
     watched: Watched, kind: str
 ) -> None:
-    manager = SessionManager(watched.url, hooks=[])
+    manager = SessionManager(watched.url, log=False)
     session = await manager.open(None)
     session["n"] = 0
     action = await manager.commit(session)
