@@ -1,5 +1,6 @@
 """What all tests share: a clock that stands still until it is told to move, and databases."""
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -9,8 +10,10 @@ from hypothesis import settings
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
 from hello_tornado.sessions.testing import NOW
 
-settings.register_profile("untimed", deadline=None)  # how busy the machine is proves nothing
+# How busy the machine is proves nothing: pytest-timeout ends what hangs.
+settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+os.environ.setdefault("ASYNC_TEST_TIMEOUT", "30")
 
 pytest_plugins = ["services", "every_store", "browsing"]
 

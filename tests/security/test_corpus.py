@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from running import forget
 from visiting import SECRET, Visits
 
 from hello_tornado.logs import WithoutCookies
@@ -54,11 +55,11 @@ class Raw(Visits):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.get_http_port())
             writer.write(raw.encode("latin-1"))
             try:
-                return await asyncio.wait_for(reader.read(), 5)
+                return await asyncio.wait_for(reader.read(), 20)
             except ConnectionResetError:
                 return b""
             finally:
-                writer.close()
+                await forget(writer)
 
         answer = self.io_loop.run_sync(exchange)
         return int(answer.split(b" ", 2)[1]) if answer else 0, answer

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import running, running_server
+from running import forget, running, running_server
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.testing import gen_test
 from tornado.web import Application
@@ -125,7 +125,7 @@ def test_64_a32_anonymous_traffic_creates_no_row(tmp_path: Path) -> None:
                 await writer.drain()
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             await counting
-            writer.close()
+            await forget(writer)
             return answers
 
         async def all_of_it() -> list[int]:

@@ -1,5 +1,6 @@
 """The real server as a process of its own, for tests that stop, kill and restart it."""
 
+import asyncio
 import http.client
 import os
 import re
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Thread
@@ -170,3 +171,13 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without settings of the server."""
     ours = {name: text for name, text in os.environ.items() if "HELLO_TORNADO" not in name}
     return ours | {"PYTHONUNBUFFERED": "1"}
+
+
+async def forget(writer: asyncio.StreamWriter) -> None:
+    """Close a connection at once, whatever the server has not read of it yet.
+
+    `close()` alone would wait for that, and an event loop that ends before leaves the socket open.
+    """
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()

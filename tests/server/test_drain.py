@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from running import Server, received, running_server
+from running import Server, forget, received, running_server
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
@@ -118,7 +118,7 @@ class Client:
         except ConnectionResetError:
             return 1
         finally:
-            self._writer.close()
+            await forget(self._writer)
 
 
 def counting() -> tuple[PoliteServer, int, list[int]]:
@@ -158,7 +158,7 @@ async def test_a_connection_makes_no_room_when_its_request_has_come(turns: int) 
     for _ in range(turns):
         await asyncio.sleep(0)
     _, newcomer = await asyncio.open_connection("127.0.0.1", port)
-    newcomer.close()
+    await forget(newcomer)
     await server.drain()
     assert await client.answers() == len(carried_out)
 

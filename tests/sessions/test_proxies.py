@@ -187,6 +187,7 @@ async def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Any) -> None:
     answer = await reader.read()
     assert b"Set-Cookie: __Host-session=" in answer
     writer.close()
+    await writer.wait_closed()
     server.stop()
     await server.close_all_connections()
 
