@@ -71,7 +71,7 @@ PUBLIC: dict[type, str] = {
         check_xsrf_cookie current_user finish flush get_current_user get_session_device
         log_exception prepare refuse_other_origins reload_session save_session send_error session
         session_exclusive session_lease session_manager session_read_only session_required
-        session_touch session_wait xsrf_token
+        session_touch session_wait update_session xsrf_token
     """,
     WebSocketSessionMixin: """
         finish get get_websocket_protocol login_required on_session_change on_session_end

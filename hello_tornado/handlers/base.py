@@ -13,7 +13,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from hello_tornado.bodies import TOO_LARGE
 from hello_tornado.config.durations import words
-from hello_tornado.sessions import SessionMixin
+from hello_tornado.sessions import Flash, SessionMixin
 from hello_tornado.sessions.carriers.proxies import address_of, is_https
 
 SECURITY_HEADERS: Final = {
@@ -44,7 +44,7 @@ EXPLANATIONS: Final = {
 }
 ENDINGS: Final = {
     "expired": "You were signed out because your session had expired.",
-    "logged out": "You have signed out.",
+    "logged_out": "You have signed out.",
     "revoked": "You were signed out from another device.",
     "ended": "Your session has ended.",
 }
@@ -134,7 +134,7 @@ class PlainHandler(RequestHandler):
         """Whether anybody has looked who this is: only then a page offers login or logout."""
         return False
 
-    def flashes(self) -> list[tuple[str, str]]:
+    def flashes(self) -> list[Flash]:
         """The messages to show."""
         return []
 
@@ -214,12 +214,12 @@ class BaseHandler(SessionMixin, PlainHandler):
         """Whether the session is loaded."""
         return self._session is not None
 
-    def flashes(self) -> list[tuple[str, str]]:
+    def flashes(self) -> list[Flash]:
         """The messages to show. An error page leaves them for the next one, as does a HEAD."""
         if self.get_status() >= 400 or self.request.method == "HEAD":
             return []
         reason = self.session.ended_reason
-        ending = [("warning", ENDINGS[reason])] if reason and self.session.is_new else []
+        ending = [Flash("warning", ENDINGS[reason])] if reason and self.session.is_new else []
         return ending + self.session.flashes()
 
 

@@ -95,9 +95,10 @@ class PasswordLoginHandler(LoginHandler):
             case Account() as account:
                 remember_device(self, account)
                 self._welcome(account.user_id, account.name, target)
-                await self.save_session()
-                if not await self._accounts.is_unchanged(account):  # disabled while we computed
-                    await self.session_manager.revoke(str(self.session.handle))
+                handle = await self.save_session()
+                # Disabled while we computed?
+                if handle and not await self._accounts.is_unchanged(account):
+                    await self.session_manager.revoke(handle)
             case Throttled(wait):
                 self.set_header("Retry-After", int(wait.total_seconds()) + 1)
                 error = f"Too many attempts. Please try again in {words(wait)}."

@@ -64,7 +64,7 @@ class PasswordHandler(BaseHandler):
         self.session.login(user_id)
         self.session.flash("Your password is changed, and all other devices are signed out.")
         await self.save_session()
-        await self.session_manager.revoke_user(user_id, keep=[str(self.session.handle)])
+        await self.session_manager.revoke_user(user_id, keep=self.session)
 
     def _show_form(self, errors: dict[str, str]) -> None:
         self.render("password.html", errors=errors)

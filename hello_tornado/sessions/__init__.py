@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hello_tornado.sessions.carriers.cookies import CookiePolicy
 from hello_tornado.sessions.carriers.header_token import TokenPolicy
+from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.manager.manager import SessionManager
 from hello_tornado.sessions.records.lifetimes import Lifetimes
 from hello_tornado.sessions.session.session import Session
+from hello_tornado.sessions.session.state import Flash
 from hello_tornado.sessions.stores import Store, open_store
 from hello_tornado.sessions.web.account.handlers import account_routes
 from hello_tornado.sessions.web.mixin import SessionHandler, SessionMixin
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AesGcm",
     "CookiePolicy",
+    "EndedReason",
+    "Flash",
     "Lifetimes",
     "Session",
     "SessionHandler",

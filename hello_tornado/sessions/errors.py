@@ -82,7 +82,7 @@ class StoreUnavailable(StoreError):
     """The store did not answer; whether it wrote is unknown. The driver's error is the cause."""
 
 
-class StoreTimeout(StoreUnavailable):
+class StoreTimeout(StoreUnavailable, TimeoutError):
     """The store took too long. Whoever waits behind is told at once: a limit is a limit."""
 
 

@@ -4,6 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields
+from enum import Enum
 from typing import Final
 
 from hello_tornado.sessions.events import Purged, SessionEvent
@@ -47,6 +48,10 @@ class EventLog:
                 self._written.popitem(last=False)
             if left_out:
                 facts["left_out"] = left_out
-        text = " ".join(f"{name}={value!a}" for name, value in facts.items())
+        text = " ".join(f"{name}={_plain(value)!a}" for name, value in facts.items())
         name = type(event).__name__
         logger.log(event.level, "%s %s", name, text, extra={"event": {"event": name} | facts})
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value

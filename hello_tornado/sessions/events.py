@@ -6,9 +6,20 @@ An event names a session by its handle, never by its id or key.
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
 logger = logging.getLogger("hello_tornado.sessions")
+
+
+class EndedReason(StrEnum):
+    """Why a session, or only an id of it, is no longer good."""
+
+    EXPIRED = "expired"  # nobody used it for too long, or its absolute timeout came
+    LOGGED_OUT = "logged_out"  # by a request of its own
+    REVOKED = "revoked"  # by somebody else: another device, an administrator, a session limit
+    RENEWED = "renewed"  # it goes on under another id
+    ENDED = "ended"  # nobody can say why
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +68,11 @@ class Expired(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Ended(SessionEvent):
-    """A session was ended; `reason` is "logged out" (by its own request) or "revoked"."""
+    """A session was ended, by a logout or a revocation."""
 
     handle: str
     user_id: str | None
-    reason: str
+    reason: EndedReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
 No label grows with users, sessions or what strangers send.
 """
 
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping, Sequence
 from functools import partial
@@ -38,15 +39,16 @@ except ModuleNotFoundError as missing:
 
 T = TypeVar("T")
 
+CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 NAMESPACE: Final = "hello_tornado"
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 ROWS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 COUNTED: Final = {
     Created: "created",
-    LoggedIn: "logged in",
+    LoggedIn: "logged_in",
     Renewed: "renewed",
-    Expired: "came back expired",
-    CommitDropped: "changes dropped",
+    Expired: "came_back_expired",
+    CommitDropped: "changes_dropped",
 }
 
 
@@ -60,11 +62,11 @@ class SessionMetrics:
         counter = partial(Counter, namespace=NAMESPACE, registry=registry)
         gauge = partial(Gauge, namespace=NAMESPACE, registry=registry)
         histogram = partial(Histogram, namespace=NAMESPACE, registry=registry)
-        self._sessions = counter("sessions", "What happened to sessions.", ["event"])
+        self._sessions = counter("session_events", "What happened to sessions.", ["event"])
         self._ended = counter("sessions_ended", "Sessions that were ended.", ["reason"])
         self._rejected = counter("cookies_rejected", "Cookies that were not ours.", ["reason"])
         self._forbidden = counter("requests_forbidden", "Requests from elsewhere.", ["reason"])
-        self._purged = counter("purged_rows", "Expired sessions that were deleted.")
+        self._purged = counter("sessions_purged", "Expired sessions that were deleted.")
         self._failed_purges = counter("purges_failed", "Purges that came to no end.")
         self._last_purge = gauge(
             "last_purge_timestamp_seconds",
@@ -72,10 +74,13 @@ class SessionMetrics:
             multiprocess_mode="max",
         )
         self._seconds = histogram(
-            "store_seconds", "Calls to the store.", ["operation", "outcome"], buckets=SECONDS
+            "store_call_duration_seconds",
+            "Calls to the store.",
+            ["operation", "outcome"],
+            buckets=SECONDS,
         )
         self._rows = histogram(
-            "store_rows", "Sessions that travelled in one call.", ["operation"], buckets=ROWS
+            "store_call_sessions", "Sessions that one call was about.", ["operation"], buckets=ROWS
         )
         # Each conflict is replayed on what won: a rebase.
         self._saves = counter("store_saves", "What became of saves.", ["outcome"])
@@ -116,7 +121,7 @@ class SessionMetrics:
             result = await call
             outcome = "done"
         except StoreError as error:
-            outcome = type(error).__name__
+            outcome = CAPITAL.sub("_", type(error).__name__).lower()
             raise
         finally:
             self._seconds.labels(operation, outcome).observe(time.perf_counter() - started)

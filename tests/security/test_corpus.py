@@ -134,11 +134,11 @@ class TestRejectedCookiesInTheLog(Raw):
         for _ in range(50):
             self.visit("/", Cookie="session=forged")
         lines = [one for one in self.caplog.messages if "CookieRejected" in one]
-        assert lines == ["CookieRejected reason='not ours'"]
+        assert lines == ["CookieRejected reason='not_ours'"]
         self.clock.advance(minutes=1)
         self.visit("/", Cookie="session=forged")
         lines = [one for one in self.caplog.messages if "CookieRejected" in one]
-        assert lines[1:] == ["CookieRejected reason='not ours' left_out=49"]
+        assert lines[1:] == ["CookieRejected reason='not_ours' left_out=49"]
 
 
 @pytest.mark.parametrize("name", ["cookies", "requests"])

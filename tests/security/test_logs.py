@@ -88,14 +88,14 @@ def test_74_what_strangers_can_cause_is_limited_each_by_its_reason(
     caplog.set_level(logging.INFO)
     hook = EventLog(clock)
     for _ in range(100):
-        for event in (CookieRejected("not ours"), CookieRejected("too many"), Expired("h", None)):
+        for event in (CookieRejected("not_ours"), CookieRejected("too_many"), Expired("h", None)):
             hook(event)
         hook(Created("handle", None))
     assert len([one for one in caplog.messages if not one.startswith("Created")]) == 3
     assert len(caplog.messages) == 103
     clock.advance(hours=3)
-    hook(CookieRejected("not ours"))
-    assert caplog.messages[-1] == "CookieRejected reason='not ours' left_out=99"
+    hook(CookieRejected("not_ours"))
+    assert caplog.messages[-1] == "CookieRejected reason='not_ours' left_out=99"
 
 
 @pytest.mark.parametrize("store", ["sqlite:///var/sessions.db", "redis"])
@@ -128,7 +128,7 @@ def test_72_74_a_day_at_the_server_leaves_its_events_and_no_secret(
     events = [line["event"] for line in lines if "event" in line]
     assert events.count("LoggedIn") == 2
     assert events.count("CookieRejected") == 1
-    assert [line["reason"] for line in lines if line.get("event") == "Ended"] == ["logged out"]
+    assert [line["reason"] for line in lines if line.get("event") == "Ended"] == ["logged_out"]
     keyring = Keyring.of({"cookie_secret": environment["HELLO_TORNADO_COOKIE_SECRET"]})
     secrets = [environment["HELLO_TORNADO_COOKIE_SECRET"], "private matter"]
     for cookie in (first, second):

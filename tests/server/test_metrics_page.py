@@ -30,11 +30,11 @@ def test_it_counts_what_happened(tmp_path: Path) -> None:
         server.request("GET", "/", cookie="session=forged")
         status, text = numbers(server)
         assert status == 200
-        assert number(text, 'sessions_total{event="logged in"}') == 2
-        assert number(text, 'sessions_ended_total{reason="logged out"}') == 1
-        assert number(text, 'cookies_rejected_total{reason="not ours"}') == 1
+        assert number(text, 'session_events_total{event="logged_in"}') == 2
+        assert number(text, 'sessions_ended_total{reason="logged_out"}') == 1
+        assert number(text, 'cookies_rejected_total{reason="not_ours"}') == 1
         assert number(text, "sessions_live") == 1
-        assert number(text, 'store_rows_count{operation="load"}') >= 2
+        assert number(text, 'store_call_sessions_count{operation="load"}') >= 2
         for secret in (cookie.partition("=")[2], "Ada", "Bob"):
             assert secret not in text
 
@@ -75,5 +75,5 @@ def test_several_processes_are_counted_together(tmp_path: Path) -> None:
             server.log_in(f"user {number_}")
         for _ in range(6):
             _, text = numbers(server)
-            assert number(text, 'sessions_total{event="created"}') == 30
+            assert number(text, 'session_events_total{event="created"}') == 30
             assert number(text, "sessions_live") == 30

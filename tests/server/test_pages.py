@@ -123,7 +123,7 @@ class PagesContract:
         assert "<h1>Hello</h1>" in self.visit("/", Cookie=f"{bob}; {eve}").body.decode()
         assert "<h1>Hello</h1>" in self.visit("/", Cookie="; ".join([bob] * 5)).body.decode()
         assert "reason='ambiguous'" in self.caplog.text
-        assert "reason='too many'" in self.caplog.text
+        assert "reason='too_many'" in self.caplog.text
 
     def test_a_store_that_is_down_is_a_503_and_never_an_anonymous_200(self: Any) -> None:
         self.log_in()

@@ -37,7 +37,7 @@ async def logged_in(manager: SessionManager) -> tuple[SessionId, Session]:
 
 async def end(manager: SessionManager, session: Session, reason: str, clock: Any) -> None:
     match reason:
-        case "logged out":
+        case "logged_out":
             session.destroy()
             await manager.commit(session)
         case "revoked":
@@ -46,7 +46,7 @@ async def end(manager: SessionManager, session: Session, reason: str, clock: Any
             clock.advance(hours=1)
 
 
-@pytest.mark.parametrize("reason", ["logged out", "revoked"])
+@pytest.mark.parametrize("reason", ["logged_out", "revoked"])
 async def test_the_reason_is_told_for_an_hour(
     manager: SessionManager, clock: Any, reason: str
 ) -> None:
@@ -93,7 +93,7 @@ async def test_signed_out_everywhere_says_so_on_each_device(manager: SessionMana
 async def test_the_request_that_ends_it_knows(manager: SessionManager) -> None:
     _, session = await logged_in(manager)
     session.destroy()
-    assert session.ended_reason == "logged out"
+    assert session.ended_reason == "logged_out"
 
 
 async def test_what_is_told_of_it_is_no_session(manager: SessionManager, clock: Any) -> None:
@@ -196,6 +196,6 @@ async def test_a_reason_that_is_not_stored_does_not_undo_the_logout(
     await manager.commit(session)
     assert events[-2:] == [
         TombstoneFailed("away"),
-        Ended(session.handle or "", "ada", "logged out"),
+        Ended(session.handle or "", "ada", "logged_out"),
     ]
     assert dict(await manager.store.load([key_of(session_id)])) == {}

@@ -117,7 +117,7 @@ def test_each_event_is_written_once_a_minute_and_none_is_uncounted(
 @pytest.mark.parametrize(
     "event",
     [
-        CookieRejected("not ours"),
+        CookieRejected("not_ours"),
         Expired("handle", None),
         RecordUnreadable("handle", "unreadable session data"),
         TouchFailed("handle", "the store is down"),
@@ -141,7 +141,7 @@ def test_a_clock_that_was_ahead_does_not_silence_the_log(
     clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = EventLog(clock)
-    log(CookieRejected("not ours"))
+    log(CookieRejected("not_ours"))
     clock.now -= 400 * 86_400_000_000
-    log(CookieRejected("not ours"))
+    log(CookieRejected("not_ours"))
     assert len(caplog.messages) == 2

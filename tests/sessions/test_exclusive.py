@@ -180,7 +180,7 @@ class TestExclusive(AsyncHTTPTestCase):
         await self.is_held.wait()
         waiting = asyncio.ensure_future(self.get("/patient/now", cookie))
         await self.get("/login", cookie, method="DELETE")
-        assert (await waiting).body == b"None logged out"
+        assert (await waiting).body == b"None logged_out"
         self.may_go.set()
         await holding
 

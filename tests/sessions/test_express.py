@@ -248,7 +248,7 @@ class TestDoneBetter(ExpressCase):
         reasons: list[Any] = []
         self.deed[:] = [lambda s: reasons.append(s.ended_reason)]
         self.fetch("/", headers={"Cookie": f"{ended}; session={never_there}"})
-        assert reasons == ["logged out"]
+        assert reasons == ["logged_out"]
 
     def test_of_two_living_sessions_none_is_taken(self) -> None:
         """Somebody may have put the other one there."""

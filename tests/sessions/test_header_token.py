@@ -87,7 +87,7 @@ class TestTokens(AsyncHTTPTestCase):
         twice.add(HEADER, token)
         assert self.fetch("/api", headers=twice).body == b"1"
         reasons = [event.reason for event in self.events if isinstance(event, CookieRejected)]
-        assert reasons == ["not ours", "too many"]
+        assert reasons == ["not_ours", "too_many"]
 
 
 @pytest.mark.parametrize("header", ["", "Cookie", "Set-Cookie", "a b", "X-\r\n", None, 7, b"X-T"])

@@ -27,7 +27,7 @@ def test_a_person_is_logged_out_on_all_devices(any_store: Store) -> None:
             assert [await here.user(jar) for jar in mine] == [None] * 3
             assert await here.user(bob) == "bob"
             reasons = [event.reason for event in here.events if isinstance(event, Ended)]
-            assert reasons == ["logged out", "revoked", "revoked"]
+            assert reasons == ["logged_out", "revoked", "revoked"]
             assert (await here.ask(Jar(), "/logout", "POST")).code == 200
             assert await here.user(bob) == "bob", "nobody has no other sessions"
 

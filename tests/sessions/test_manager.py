@@ -11,6 +11,7 @@ import pytest
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, open_store
 from hello_tornado.sessions.errors import (
     ConfigurationError,
+    ReadOnly,
     SerializationError,
     SessionTooLarge,
     SessionUnreadable,
@@ -348,7 +349,7 @@ async def test_destroy_ends_it_and_clears(
     session = await manager.open(session_id)
     session.destroy()
     assert await manager.commit(session) == Clear()
-    assert events[-1] == Ended(session.handle or "", "ada", "logged out")
+    assert events[-1] == Ended(session.handle or "", "ada", "logged_out")
     assert (await manager.open(session_id)).is_new
 
 
@@ -454,6 +455,52 @@ async def test_a_users_sessions_are_listed_and_revoked(
     assert await manager.sessions_of("ada") == []
 
 
+async def test_a_handle_from_outside_ends_its_owners_session_only(manager: SessionManager) -> None:
+    mine, theirs = [await manager.open(await stored(manager, user)) for user in ("ada", "bob")]
+    handles = [str(mine.handle), str(theirs.handle)]
+    assert await manager.revoke(*handles, user_id="ada") == 1
+    assert [session.user_id for session in await manager.sessions_of("bob")] == ["bob"]
+    assert await manager.revoke(*handles, user_id="ada") == 0
+    with pytest.raises(ValueError, match="a user_id has 1 to 255"):
+        await manager.revoke(*handles, user_id="")
+
+
+async def test_what_stays_is_a_session_or_a_handle_or_several(manager: SessionManager) -> None:
+    def keeps(*sessions: Session) -> list[Any]:
+        one, *_ = sessions
+        return [one, one.handle, [one], [one.handle, None], {str(one.handle)}, (one, sessions[1])]
+
+    for which in range(6):
+        sessions = [await manager.open(await stored(manager, "ada")) for _ in range(3)]
+        kept = keeps(*sessions)[which]
+        assert await manager.revoke_user("ada", keep=kept) == (1 if which == 5 else 2)
+        assert sessions[0].handle in {one.handle for one in await manager.sessions_of("ada")}
+        assert await manager.revoke_user("ada", keep=await manager.open(None)) in {1, 2}
+
+
+async def test_what_is_found_is_to_look_at(manager: SessionManager) -> None:
+    """A write would be stored by nobody, so it names what stores it."""
+    session_id = await stored(manager, "ada", n=1)
+    handle = str((await manager.open(session_id)).handle)
+    found = [await manager.find(handle), *await manager.sessions_of("ada")]
+    found += [session async for session in manager.all()]
+    for session in found:
+        assert session is not None
+        assert session["n"] == 1
+        for write, *arguments in (
+            (session.update, {"n": 2}),
+            (session.login, "bob"),
+            (session.append, "log", 1),
+            (session.destroy,),
+            (session.touch,),
+        ):
+            with pytest.raises(ReadOnly, match="transaction"):
+                write(*arguments)
+    async with manager.transaction(handle) as session:
+        session["n"] = 2
+    assert (await manager.open(session_id))["n"] == 2
+
+
 async def test_a_purge_goes_batch_by_batch(
     manager: SessionManager, store: CountingStore, clock: Any, events: list[SessionEvent]
 ) -> None:
@@ -524,7 +571,7 @@ async def test_events_are_logged_without_secrets(
     session.destroy()
     await manager.commit(session)
     assert f"Created handle='{session.handle}' user_id='ada\\n\\x1b[31m'" in caplog.text
-    assert "reason='logged out'" in caplog.text
+    assert "reason='logged_out'" in caplog.text
     for secret in (session_id, key_of(session_id).hex(), repr(key_of(session_id)), "hush"):
         assert secret not in caplog.text
 

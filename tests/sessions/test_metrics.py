@@ -65,18 +65,18 @@ async def test_what_happens_to_sessions_is_counted(
     await begin(manager)
     clock.advance(days=2)
     await manager.purge()
-    manager.emit(CookieRejected("not ours"))
+    manager.emit(CookieRejected("not_ours"))
     manager.emit(RequestForbidden("origin"))
     manager.emit(PurgeFailed("the store is down"))
     assert bob.user_id == "bob"
     for name, labels, count in (
-        ("sessions_total", {"event": "created"}, 3),
-        ("sessions_total", {"event": "logged in"}, 3),
-        ("sessions_ended_total", {"reason": "logged out"}, 1),
+        ("session_events_total", {"event": "created"}, 3),
+        ("session_events_total", {"event": "logged_in"}, 3),
+        ("sessions_ended_total", {"reason": "logged_out"}, 1),
         ("sessions_ended_total", {"reason": "revoked"}, 1),
-        ("cookies_rejected_total", {"reason": "not ours"}, 1),
+        ("cookies_rejected_total", {"reason": "not_ours"}, 1),
         ("requests_forbidden_total", {"reason": "origin"}, 1),
-        ("purged_rows_total", {}, 1),  # what says why a session ended is none
+        ("sessions_purged_total", {}, 1),  # what says why a session ended is none
         ("purges_failed_total", {}, 1),
     ):
         assert value(registry, name, **labels) == count, name
@@ -93,15 +93,15 @@ async def test_what_travels_together_is_one_call(
         session["n"] = 1
         ids.append((await manager.commit(session)).session_id)  # type: ignore[union-attr]
     await asyncio.gather(*(manager.open(session_id) for session_id in ids))
-    calls = value(registry, "store_seconds_count", operation="load", outcome="done")
-    assert value(registry, "store_rows_sum", operation="load") == 32
-    assert calls == value(registry, "store_rows_count", operation="load") == 1
+    calls = value(registry, "store_call_duration_seconds_count", operation="load", outcome="done")
+    assert value(registry, "store_call_sessions_sum", operation="load") == 32
+    assert calls == value(registry, "store_call_sessions_count", operation="load") == 1
     assert value(registry, "store_saves_total", outcome="saved") == 32
     store.is_down = True
     with pytest.raises(StoreUnavailable):
         await manager.open(ids[0])
-    failed = {"operation": "load", "outcome": "StoreUnavailable"}
-    assert value(registry, "store_seconds_count", **failed) == 1
+    failed = {"operation": "load", "outcome": "store_unavailable"}
+    assert value(registry, "store_call_duration_seconds_count", **failed) == 1
 
 
 @pytest.mark.gen_test
@@ -122,7 +122,7 @@ async def test_conflicts_are_counted(
 
 def test_two_managers_have_numbers_of_their_own() -> None:
     first, second = CollectorRegistry(), CollectorRegistry()
-    SessionMetrics(first)(CookieRejected("not ours"))
+    SessionMetrics(first)(CookieRejected("not_ours"))
     SessionMetrics(second)
-    assert value(first, "cookies_rejected_total", reason="not ours") == 1
-    assert value(second, "cookies_rejected_total", reason="not ours") == 0
+    assert value(first, "cookies_rejected_total", reason="not_ours") == 1
+    assert value(second, "cookies_rejected_total", reason="not_ours") == 0

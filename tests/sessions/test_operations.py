@@ -34,7 +34,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 MEMBERS = st.frozensets(st.integers(0, 3), max_size=3)
 MERGING: st.SearchStrategy[Any] = (
     st.builds(Increment, st.integers(-5, 5))
-    | st.builds(Append, st.lists(VALUES, max_size=2).map(tuple))
+    | st.builds(Append, st.lists(VALUES, max_size=3).map(tuple), st.none() | st.integers(1, 4))
     | st.builds(Members, MEMBERS, MEMBERS)
 )
 

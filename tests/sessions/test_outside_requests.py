@@ -112,7 +112,7 @@ async def test_destroy_ends_the_session(manager: SessionManager) -> None:
         else:
             await manager.update(handle, lambda session: session.destroy())
         found = await manager.open(session_id)
-        assert (found.is_new, found.ended_reason) == (True, "logged out")
+        assert (found.is_new, found.ended_reason) == (True, "logged_out")
     assert await manager.length() == 0
     await manager.aclose()
 
@@ -131,7 +131,7 @@ async def test_destroy_is_final_also_when_an_exception_follows(manager: SessionM
         session_id, handle = await logged_in(manager, n=1)
         with pytest.raises(ZeroDivisionError):
             await way(handle)
-        assert (await manager.open(session_id)).ended_reason == "logged out"
+        assert (await manager.open(session_id)).ended_reason == "logged_out"
     await manager.aclose()
 
 

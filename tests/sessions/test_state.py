@@ -31,8 +31,10 @@ async def test_a_message_for_this_page_is_never_stored(manager: SessionManager) 
     session = await manager.open(None)
     session.flash_now("Look here")
     assert not session.modified
-    assert session.flashes() == [("info", "Look here")]
-    assert session.flashes() == []
+    assert session.flashes() == session.flashes() == [("info", "Look here")]
+    session["keep"] = "something"
+    session_id = await committed(manager, session)
+    assert (await manager.open(session_id)).flashes() == []
 
 
 async def test_messages_for_now_come_after_those_that_waited(manager: SessionManager) -> None:
@@ -61,13 +63,40 @@ async def test_messages_that_were_shown_can_be_kept_for_once_more(manager: Sessi
     assert (await manager.open(session_id)).flashes() == []
 
 
-async def test_who_only_reads_cannot_take_messages(manager: SessionManager) -> None:
+async def test_a_request_that_asks_again_sees_the_same_messages(manager: SessionManager) -> None:
     session = await manager.open(None)
     session.flash("Saved")
+    session_id = await committed(manager, session)
+    session = await manager.open(session_id)
+    assert session.flashes() == [("info", "Saved")]
+    await manager.commit(session)
+    session.flash("Saved again")
+    assert [one.message for one in session.flashes()] == ["Saved", "Saved again"]
+    assert session.flashes()[0].category == "info"
+    await manager.commit(session)
+    assert (await manager.open(session_id)).flashes() == []
+
+
+async def test_a_message_of_one_session_is_not_kept_in_another(manager: SessionManager) -> None:
+    session = await manager.open(None)
+    session.flash("For Ada's eyes")
     session = await manager.open(await committed(manager, session))
+    assert session.flashes()
+    session.reset()
+    session.keep_flashes()
+    assert (await manager.open(await committed(manager, session))).flashes() == []
+
+
+async def test_a_page_that_only_reads_leaves_the_messages(manager: SessionManager) -> None:
+    session = await manager.open(None)
+    session.flash("Saved")
+    session_id = await committed(manager, session)
+    session = await manager.open(session_id)
     session.refusal = ReadOnly("read only")
-    with pytest.raises(ReadOnly):
-        session.flashes()
+    session.flash_now("Look here")
+    assert session.flashes() == [("info", "Look here")]
+    await manager.commit(session)
+    assert (await manager.open(session_id)).flashes() == [("info", "Saved")]
     with pytest.raises(ReadOnly):
         session.expire("a", 1)
 

@@ -265,3 +265,97 @@ async def test_older_code_leaves_newer_data_as_it_is(manager: SessionManager) ->
     await manager.commit(session)
     person = (await manager.open(action.session_id)).typed(Person)
     assert (person.first, person.visits) == ("Ada", 5)
+
+
+@KINDS
+async def test_a_key_may_be_an_object_beside_others(
+    manager: SessionManager, cart_of: Any, line_of: Any
+) -> None:
+    session_id = await stored(manager, owner="Bob", basket={"owner": "Ada", "beside": 1})
+    session = await manager.open(session_id)
+    basket, saved = session.typed(cart_of, key="basket"), session.typed(cart_of, key="saved")
+    assert (basket.owner, saved.owner, session.typed(cart_of).owner) == ("Ada", "nobody", "Bob")
+    basket.lines["tea"] = line_of(price=Decimal(1))
+    saved.owner = "Eve"
+    await manager.commit(session)
+    session = await manager.open(session_id)
+    assert session["owner"] == "Bob"
+    assert session["basket"] == {
+        "owner": "Ada",
+        "beside": 1,
+        "lines": {"tea": {"price": Decimal(1), "count": 1}},
+    }
+    assert session["saved"] == {"owner": "Eve"}
+
+
+async def test_parallel_changes_of_one_keys_object_merge(manager: SessionManager) -> None:
+    session_id = await stored(manager, theme="dark")
+    first, second = [await manager.open(session_id) for _ in range(2)]
+    first.typed(DataclassCart, key="cart").owner = "Ada"
+    second.typed(DataclassCart, key="cart").lines["tea"] = Line(Decimal(1))
+    await manager.commit(first)
+    await manager.commit(second)
+    cart = (await manager.open(session_id)).typed(DataclassCart, key="cart")
+    assert (cart.owner, [*cart.lines]) == ("Ada", ["tea"])
+
+
+async def test_a_keys_object_does_not_come_back_when_the_key_is_gone(
+    manager: SessionManager,
+) -> None:
+    session_id = await stored(manager, cart={"owner": "Ada"})
+    session, other = [await manager.open(session_id) for _ in range(2)]
+    session.typed(DataclassCart, key="cart").owner = "Eve"
+    del other["cart"]
+    await manager.commit(other)
+    await manager.commit(session)
+    assert "cart" not in await manager.open(session_id)
+
+
+async def test_a_key_that_is_no_dict_is_no_object(manager: SessionManager) -> None:
+    session = await manager.open(await stored(manager, cart=[1]))
+    with pytest.raises(TypeError, match=r"session\['cart'\] is a list, and no DataclassCart"):
+        session.typed(DataclassCart, key="cart")
+
+
+async def test_two_keys_have_versions_of_their_own(manager: SessionManager) -> None:
+    session_id = await stored(manager, here={"name": "Ada Lovelace"}, there={"name": "Eve Black"})
+    session = await manager.open(session_id)
+    session.typed(Person, key="here").visits += 1
+    await manager.commit(session)
+    session = await manager.open(session_id)
+    here, there = (session.typed(Person, key=key) for key in ("here", "there"))
+    assert (here.first, here.visits, there.first) == ("Ada", 1, "Eve")
+
+
+@pytest.mark.parametrize("key", [None, "cart"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda session, key: session.__setitem__(key, "x"),
+        lambda session, key: session.update({key: "x"}),
+        lambda session, key: session.__delitem__(key),
+        lambda session, key: session.pop(key),
+        lambda session, _key: session.clear(),
+        lambda session, key: session.increment(key, "visits"),
+        lambda session, key: session.append(key, "log", value=1),
+        lambda session, key: session.__ior__({key: "x"}),
+    ],
+)
+async def test_what_an_object_holds_is_not_written_beside_it(
+    manager: SessionManager, key: str | None, write: Any
+) -> None:
+    """One of the two writes would be lost without a word."""
+    session = await manager.open(await stored(manager, owner={"a": 1}, cart={"a": 1}, n=1))
+    session.typed(Named, key=key).owner = {"b": 2}
+    with pytest.raises(RuntimeError, match="is part of the Named that typed"):
+        write(session, key or "owner")
+    session["other"] = 1
+    session.increment("other")
+    await manager.commit(session)
+    assert session["other"] == 2
+    assert (session if key is None else session[key])["owner"] == {"b": 2}
+
+
+@dataclass
+class Named:
+    owner: dict[str, int] = field(default_factory=dict)

@@ -837,6 +837,6 @@ async def test_a_websocket_reads_the_session_and_writes_message_by_message(
     await browser.get("/logout")
     await connection.write_message("count")
     assert await connection.read_message() is None
-    assert (connection.close_code, connection.close_reason) == (4401, "logged out")
+    assert (connection.close_code, connection.close_reason) == (4401, "logged_out")
     connection.close()
     assert await store.count(system_clock()) == 0, "a message after the logout begins no session"

@@ -187,7 +187,7 @@ class TestSockets(AsyncHTTPTestCase):
         cookie = await self.visit("/write")
         connection = await self.open(cookie, "/public")
         await self.visit("/logout", cookie)
-        assert await end_of(connection) == (4401, "logged out")
+        assert await end_of(connection) == (4401, "logged_out")
 
     @gen_test
     async def test_a_logout_closes_all_sockets_of_the_session_and_no_others(self) -> None:
@@ -196,7 +196,7 @@ class TestSockets(AsyncHTTPTestCase):
         other = await self.open(others)
         await self.visit("/logout", mine)
         for one in sockets:
-            assert await end_of(one) == (4401, "logged out")
+            assert await end_of(one) == (4401, "logged_out")
         await other.write_message("still here")
         assert await heard(other) == "Ada 'still here'"
         other.close()
@@ -233,7 +233,7 @@ class TestSockets(AsyncHTTPTestCase):
         await self.until(lambda: len(self.manager.watcher) == 1)
         await self.visit("/logout", cookie)
         connection = await connecting
-        assert await heard(connection) == "over: logged out, None"
+        assert await heard(connection) == "over: logged_out, None"
         connection.close()
 
     @gen_test
@@ -241,7 +241,7 @@ class TestSockets(AsyncHTTPTestCase):
         cookie = await self.visit("/login")
         connection = await self.open(cookie, "/rude")
         await self.visit("/logout", cookie)
-        assert await heard(connection) == "over: logged out, None"
+        assert await heard(connection) == "over: logged_out, None"
         await connection.write_message("write")
         connection.close()
         await self.until(lambda: len(self.manager.watcher) == 0)
@@ -298,7 +298,7 @@ class TestSockets(AsyncHTTPTestCase):
         assert await heard(connection) == "Ada 'hello'"
         self.store.is_down = False
         await self.visit("/logout", cookie)
-        assert await end_of(connection) == (4401, "logged out")
+        assert await end_of(connection) == (4401, "logged_out")
 
     @gen_test
     async def test_after_a_mistake_of_the_store_it_goes_on_watching(self) -> None:
@@ -308,7 +308,7 @@ class TestSockets(AsyncHTTPTestCase):
         await self.until(lambda: "watching failed" in self.caplog.text)
         self.store.is_broken = False
         await self.visit("/logout", cookie)
-        assert await end_of(connection) == (4401, "logged out")
+        assert await end_of(connection) == (4401, "logged_out")
 
     @gen_test
     async def test_what_is_over_is_closed_though_nobody_can_say_why(self) -> None:
@@ -331,7 +331,7 @@ class TestSockets(AsyncHTTPTestCase):
 
         self.manager.watcher.look = look  # type: ignore[method-assign]
         await self.visit("/logout", cookies[0])
-        assert await end_of(connections[0]) == (4401, "logged out")
+        assert await end_of(connections[0]) == (4401, "logged_out")
         assert 1 in asked
         for connection in connections[1:]:
             connection.close()
@@ -345,7 +345,7 @@ class TestSockets(AsyncHTTPTestCase):
         assert "a watch failed on a change" in self.caplog.text
         await self.visit("/logout", cookie)
         for connection in (broken, sound):
-            assert await end_of(connection) == (4401, "logged out")
+            assert await end_of(connection) == (4401, "logged_out")
 
     @gen_test
     async def test_nobody_is_watched_when_no_socket_is_open(self) -> None:

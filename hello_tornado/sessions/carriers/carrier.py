@@ -24,7 +24,7 @@ class PresentedIds(NamedTuple):
 
 
 NOTHING_PRESENTED: Final = PresentedIds()
-NOT_OURS: Final = PresentedIds(rejected="not ours")
+NOT_OURS: Final = PresentedIds(rejected="not_ours")
 
 
 class IdCarrier(Protocol):

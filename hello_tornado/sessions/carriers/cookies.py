@@ -109,7 +109,7 @@ class CookiePolicy:
         verified = [keyring.verify(name, value, now) for value in values[:MAX_VERIFIED]]
         signed = tuple({found.session_id: found for found in verified if found}.values())
         if len(values) > MAX_CANDIDATES:
-            return PresentedIds(signed, "too many")
+            return PresentedIds(signed, "too_many")
         return PresentedIds(signed) if signed else NOT_OURS
 
     def issue(

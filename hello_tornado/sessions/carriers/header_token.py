@@ -59,7 +59,7 @@ class TokenPolicy:
         if not any(values):
             return NOTHING_PRESENTED
         if len(values) > 1:
-            return PresentedIds(rejected="too many")
+            return PresentedIds(rejected="too_many")
         signed = keyring.verify(self.header, values[0], now)
         return NOT_OURS if signed is None else PresentedIds((signed,))
 

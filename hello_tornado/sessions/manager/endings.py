@@ -8,13 +8,17 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from hello_tornado.sessions.errors import StoreError
-from hello_tornado.sessions.events import Ended, SessionEvent, TombstoneFailed
+from hello_tornado.sessions.events import Ended, EndedReason, SessionEvent, TombstoneFailed
 from hello_tornado.sessions.manager.codec import Codec
 from hello_tornado.sessions.records.ids import SessionKey, is_handle
 from hello_tornado.sessions.records.record import Conflict, Listed, SessionRecord, Swap
-from hello_tornado.sessions.records.tombstones import ERA, JUST_NOW, Tombstone, tombstone_key_of
+from hello_tornado.sessions.records.tombstones import (
+    ERA,
+    JUST_NOW,
+    Tombstone,
+    tombstone_key_of,
+)
 from hello_tornado.sessions.records.values import check_handle
-from hello_tornado.sessions.session.session import EndedReason
 from hello_tornado.sessions.stores import Announcing, Store
 
 Find: TypeAlias = Callable[[], Awaitable[Sequence[Listed]]]
@@ -64,7 +68,9 @@ class Endings:
             count += await self.end(records, reason)
         return count
 
-    async def end_user(self, user_id: str, reason: EndedReason, keep: Collection[str] = ()) -> int:
+    async def end_user(
+        self, user_id: str, reason: EndedReason, keep: Collection[str | None] = ()
+    ) -> int:
         """End all sessions of a user but those whose handles are in *keep*; returns how many."""
 
         async def find() -> Sequence[Listed]:
@@ -73,9 +79,19 @@ class Endings:
 
         return await self.end_found(find, reason)
 
-    async def end_by_handle(self, handles: Collection[str], reason: EndedReason) -> int:
-        """End the sessions with these handles, under whichever ids they stand by now."""
-        return await self.end_found(lambda: self.find_by_handle(handles), reason)
+    async def end_by_handle(
+        self, handles: Collection[str], reason: EndedReason, user_id: str | None = None
+    ) -> int:
+        """End the sessions with these handles, under whichever ids they stand by now.
+
+        With *user_id* only those that are this user's.
+        """
+
+        async def find() -> Sequence[Listed]:
+            found = await self.find_by_handle(handles)
+            return [one for one in found if user_id is None or one.user_id == user_id]
+
+        return await self.end_found(find, reason)
 
     async def find_by_handle(self, handles: Collection[str]) -> Sequence[SessionRecord]:
         """The records with these handles; `TypeError` if one is no str.
@@ -88,7 +104,7 @@ class Endings:
         return await self._store.find_by_handle(known) if known else []
 
     async def _leave_tombstones(self, records: Sequence[Listed], reason: EndedReason) -> None:
-        if not self._remembered or reason == "expired":
+        if not self._remembered or reason is EndedReason.EXPIRED:
             return
         now = self._clock()
         tombstones = [Tombstone(reason, record.handle, now) for record in records]
@@ -112,14 +128,14 @@ class Endings:
 
     def _is_of_a_renewal(self, record: SessionRecord) -> bool:
         tombstone = self._codec.read_tombstone(record)
-        return tombstone is not None and tombstone.reason == "renewed"
+        return tombstone is not None and tombstone.reason is EndedReason.RENEWED
 
     def renewal(self, old: SessionRecord, new: SessionRecord) -> SessionRecord | None:
         """The tombstone to be stored with a renewal: of the id of *old*, which *new* replaces."""
         if not self._remembered:
             return None
         goes_on = (old.handle, old.user_id) == (new.handle, new.user_id)
-        tombstone = Tombstone("renewed", old.handle, self._clock(), goes_on)
+        tombstone = Tombstone(EndedReason.RENEWED, old.handle, self._clock(), goes_on)
         return self._tombstone(old, tombstone)
 
     def _tombstone(self, ended: Listed, tombstone: Tombstone, version: int = 1) -> SessionRecord:
@@ -146,13 +162,13 @@ class Endings:
 
         An id that we have signed was stored once, and a logout or a revocation leaves a tombstone.
         """
-        return "expired" if self._remembered else None
+        return EndedReason.EXPIRED if self._remembered else None
 
     def is_just_now(self, tombstone: Tombstone) -> bool:
         """Whether a request with the old id may have been under way when it was replaced."""
         return self._clock() - tombstone.ended_at < JUST_NOW
 
-    async def reasons(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, str]:
+    async def reasons(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, EndedReason]:
         """Why the sessions under these keys have ended, as far as tombstones say."""
         asked = {tombstone_key_of(key): key for key in keys}
         found = await self._store.load(asked)
@@ -160,5 +176,5 @@ class Endings:
         return {
             key: one.reason
             for key, one in tombstones.items()
-            if one is not None and one.reason != "renewed"
+            if one is not None and one.reason is not EndedReason.RENEWED
         }

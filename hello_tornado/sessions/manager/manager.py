@@ -15,12 +15,10 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import Choice, choice
 from hello_tornado.sessions.carriers.proxies import Networks, network
-from hello_tornado.sessions.errors import (
-    SessionError,
-    SessionUnreadable,
-)
+from hello_tornado.sessions.errors import ReadOnly, SessionError, SessionUnreadable
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import (
+    EndedReason,
     Expired,
     Hook,
     LoggedIn,
@@ -128,12 +126,14 @@ CHECKS: Final[Mapping[str, options.Check]] = {
 }
 
 
-def _refuse_coroutine(result: object) -> None:
-    """Raise `TypeError` when a function that `update` calls turns out to be asynchronous."""
+def refuse_coroutine(result: object) -> None:
+    """Raise `TypeError` when a function that updates a session turns out to be asynchronous."""
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
-        raise TypeError("the function of update() may be called again, and must not be async")
+        raise TypeError(
+            "a function that updates a session may be called again: it must not be async"
+        )
 
 
 class SessionManager:
@@ -263,7 +263,7 @@ class SessionManager:
         session = self._session(
             None, now, tombstone if self._endings.is_just_now(tombstone) else None
         )
-        session.ended_reason = None if tombstone.reason == "renewed" else tombstone.reason
+        session.ended_reason = None if tombstone.reason is EndedReason.RENEWED else tombstone.reason
         return session
 
     async def is_living(self, session_id: SessionId) -> bool:
@@ -384,7 +384,7 @@ class SessionManager:
             session = self._readable(record)
             session.response = Response.NONE
             async with self._ending_at_least(session):
-                _refuse_coroutine(function(session))
+                refuse_coroutine(function(session))
             session.response = Response.NOT_STARTED
             intent = self.intent(session)
             if not isinstance(intent, Change):
@@ -404,7 +404,7 @@ class SessionManager:
         return None
 
     async def sessions_of(self, user_id: str) -> Sequence[Session]:
-        """The living sessions of a user, newest first.
+        """The living sessions of a user, newest first, to look at: they refuse writes.
 
         One that cannot be read is among them, without its data: `revoke` ends it by its handle.
         """
@@ -421,7 +421,7 @@ class SessionManager:
         return [one for one in found if self.lifetimes.is_living(one, now)]
 
     async def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
-        """The sessions that were *listed*, with their data, in that order.
+        """The sessions that were *listed*, with their data, in that order; they refuse writes.
 
         One that has ended since is left out; one whose id was renewed is found by its handle.
         """
@@ -439,11 +439,14 @@ class SessionManager:
                     and record.user_id == one.user_id
                     and self.lifetimes.is_living(record, now)
                 ):
-                    yield self._session(record, now)
+                    yield self._to_look_at(record, now)
 
     @options.checked(batch=options.count)
     async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
-        """Every living session, those that end soonest first; *batch* of them at a time."""
+        """Every living session, those that end soonest first; *batch* of them are read at a time.
+
+        They refuse writes.
+        """
         now, last = self.now(), BEFORE_ALL_SESSIONS
         while page := await self.store.page(last, batch):
             living = [one for one in page if self.lifetimes.is_living(one, now)]
@@ -461,24 +464,41 @@ class SessionManager:
         count, now = 0, self.now()
         while page := await self.store.page(None, batch):
             living = [record for record in page if record.expires_at > now]
-            count += await self._endings.end(living, "revoked", is_told=False)
+            count += await self._endings.end(living, EndedReason.REVOKED, is_told=False)
             await self.store.delete([record.key for record in page])
         return count
 
     async def find(self, handle: str) -> Session | None:
-        """The living session that has this handle, to look at; None also if it is unreadable."""
+        """The living session that has this handle, to look at: it refuses writes.
+
+        None when there is none, and when it cannot be read.
+        """
         record = await self._writer.living_by_handle(handle)
-        session = None if record is None else self._session(record)
-        return None if session is None or session.refusal is not None else session
+        session = None if record is None else self._to_look_at(record, self.now())
+        return (
+            None if session is None or isinstance(session.refusal, SessionUnreadable) else session
+        )
 
-    async def revoke(self, *handles: str) -> int:
-        """End these sessions, wherever they are in use; returns how many there were."""
-        return await self._endings.end_by_handle(handles, "revoked")
+    async def revoke(self, *handles: str, user_id: str | None = None) -> int:
+        """End these sessions, wherever they are in use; returns how many there were.
 
-    async def revoke_user(self, user_id: str, *, keep: Collection[str] = ()) -> int:
-        """End all sessions of a user but those whose handles are in *keep*; returns how many."""
+        With *user_id* only those of this user: for handles that come from a form or an address.
+        """
+        if user_id is not None:
+            check_user_id(user_id)
+        return await self._endings.end_by_handle(handles, EndedReason.REVOKED, user_id)
+
+    async def revoke_user(
+        self, user_id: str, *, keep: Session | str | Collection[Session | str | None] | None = ()
+    ) -> int:
+        """End all sessions of a user; returns how many there were.
+
+        But those in *keep*: a session or a handle, or several.
+        """
         check_user_id(user_id)
-        return await self._endings.end_user(user_id, "revoked", keep)
+        kept = [keep] if keep is None or isinstance(keep, Session | str) else keep
+        handles = {one.handle if isinstance(one, Session) else one for one in kept}
+        return await self._endings.end_user(user_id, EndedReason.REVOKED, handles)
 
     @options.checked(batch=options.count)
     async def purge(
@@ -578,6 +598,15 @@ class SessionManager:
             tombstone=tombstone,
         )
         session.refusal = refusal
+        return session
+
+    def _to_look_at(self, record: SessionRecord, now: int) -> Session:
+        """A session outside of its request; it refuses writes, for nobody would store them."""
+        session = self._session(record, now)
+        session.refusal = session.refusal or ReadOnly(
+            "this session is only to look at; to change it: "
+            "async with session_manager.transaction(handle) as session: ..."
+        )
         return session
 
     def _readable(self, record: SessionRecord, now: int | None = None) -> Session:

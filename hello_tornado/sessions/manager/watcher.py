@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreError
-from hello_tornado.sessions.events import Ended, Renewed, SessionEvent, WatchFailed
+from hello_tornado.sessions.events import Ended, EndedReason, Renewed, SessionEvent, WatchFailed
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.stores import Announcing, Store
@@ -27,19 +27,19 @@ BATCH: Final = 1000
 # The reason is stored just after the end, so whoever looks in between asks again.
 PATIENCE_SECONDS: Final = (0, 0.02, 0.1)
 
-Reasons: TypeAlias = Callable[[Collection[SessionKey]], Awaitable[Mapping[SessionKey, str]]]
+Reasons: TypeAlias = Callable[[Collection[SessionKey]], Awaitable[Mapping[SessionKey, EndedReason]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watch:
     """Who wants to be told, and what is called: on the event loop, so it must not block.
 
-    `on_change` gets the record that stands now, written to or used. `on_end` gets the reason:
-    "logged out", "revoked", "expired", "renewed" (there is another id now), or just "ended".
+    `on_change` gets the record that stands now, written to or used. `on_end` gets the reason, as
+    far as it is known.
     """
 
     on_change: Callable[[SessionRecord], None]
-    on_end: Callable[[str], None]
+    on_end: Callable[[EndedReason], None]
 
 
 @dataclass(slots=True)
@@ -143,14 +143,14 @@ class Watcher:
         why = await self._why(over)
         for key in over:
             for watch in self._forget(key):
-                _call(watch.on_end, why.get(key, "ended"))
+                _call(watch.on_end, why.get(key, EndedReason.ENDED))
 
     async def _why(
         self, over: Mapping[SessionKey, SessionRecord | None]
-    ) -> Mapping[SessionKey, str]:
+    ) -> Mapping[SessionKey, EndedReason]:
         now, watched = self._clock(), self._watched
         why = {
-            key: "expired"  # a purge may have deleted it since
+            key: EndedReason.EXPIRED  # a purge may have deleted it since
             for key, dead in over.items()
             if dead is not None or (key in watched and watched[key].record.expires_at <= now)
         }
@@ -163,11 +163,11 @@ class Watcher:
                     why |= await self._renewed(unknown - why.keys())
         return why
 
-    async def _renewed(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, str]:
+    async def _renewed(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, EndedReason]:
         """Those whose sessions stand under another key now."""
         handles = {self._watched[key].record.handle: key for key in keys if key in self._watched}
         found = await self._store.find_by_handle(handles) if handles else ()
-        return {handles[record.handle]: "renewed" for record in found}
+        return {handles[record.handle]: EndedReason.RENEWED for record in found}
 
     def _forget(self, key: SessionKey) -> Sequence[Watch]:
         watched = self._watched.pop(key, None)

@@ -12,6 +12,7 @@ from hello_tornado.sessions.errors import ConfigurationError, SessionUnreadable,
 from hello_tornado.sessions.events import (
     CommitDropped,
     Created,
+    EndedReason,
     Renewed,
     SessionEvent,
     TouchFailed,
@@ -66,7 +67,7 @@ class Writer:
             case End(everywhere):
                 action = await self._end(session)
                 if everywhere is not None:
-                    await self._endings.end_user(everywhere, "revoked")
+                    await self._endings.end_user(everywhere, EndedReason.REVOKED)
                 return action
             case Drop(handle):
                 self._emit(CommitDropped(handle))
@@ -196,12 +197,13 @@ class Writer:
         records = [] if session.record is None else [session.record]
         others = await asyncio.gather(*map(self._shared.load, session.presented))
         records += [record for record in others if record is not None]
-        if records and await self._endings.end(records, "logged out") < len(records):
-            await self._endings.end_by_handle([one.handle for one in records], "logged out")
+        reason = EndedReason.LOGGED_OUT
+        if records and await self._endings.end(records, reason) < len(records):
+            await self._endings.end_by_handle([one.handle for one in records], reason)
         tombstone = session.tombstone
         if records:
             return Clear()
         if tombstone is not None and tombstone.goes_on:
-            await self._endings.end_by_handle([tombstone.handle], "logged out")
+            await self._endings.end_by_handle([tombstone.handle], EndedReason.LOGGED_OUT)
             return Clear()
         return KEEP  # the browser may have got a new cookie meanwhile, that of a login

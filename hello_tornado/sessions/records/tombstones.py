@@ -9,13 +9,12 @@ for expired, counts it nowhere, and leaves it alone when it purges sessions (`Se
 import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
+from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
 from hello_tornado.sessions.records.record import SessionRecord
-
-Reason: TypeAlias = Literal["logged out", "revoked", "renewed"]
 
 # Taken off the moments of a tombstone: 142 years. A double, in which Redis sorts, still holds them.
 ERA: Final = 2**52
@@ -31,25 +30,26 @@ class Tombstone(NamedTuple):
     `goes_on` when the id was only renewed: the session is still the same user's, under another id.
     """
 
-    reason: Reason
+    reason: EndedReason
     handle: str
     ended_at: int
     goes_on: bool = False
 
     def document(self) -> dict[str, Any]:
         """What a record holds of it."""
-        ended: dict[str, Any] = {"ended": self.reason, "handle": self.handle}
+        ended: dict[str, Any] = {"ended": self.reason.value, "handle": self.handle}
         return ended | {"goes_on": True} if self.goes_on else ended
 
 
 def read_tombstone(document: Mapping[str, Any], record: SessionRecord) -> Tombstone | None:
     """The tombstone whose *document* was read from *record*."""
     reason, handle = document.get("ended"), document.get("handle")
-    if reason not in {"logged out", "revoked", "renewed"} or not isinstance(handle, str):
+    if not isinstance(reason, str) or not isinstance(handle, str) or record.expires_at > 0:
         return None
-    if record.expires_at > 0:
+    if reason not in {*EndedReason}:
         return None
-    return Tombstone(reason, handle, record.created_at + ERA, document.get("goes_on") is True)
+    goes_on = document.get("goes_on") is True
+    return Tombstone(EndedReason(reason), handle, record.created_at + ERA, goes_on)
 
 
 def tombstone_key_of(key: SessionKey) -> SessionKey:

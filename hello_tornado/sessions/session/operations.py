@@ -76,13 +76,24 @@ class Increment(_Composable):
 
 @dataclass(frozen=True, slots=True)
 class Append(_Composable):
-    """Add these values at the end of a list; an absent one grows from empty."""
+    """Add these values at the end of a list; an absent one grows from empty.
+
+    Only the last *keep* values stay, if that is given.
+    """
 
     values: tuple[Any, ...]
+    keep: int | None = None
 
     def apply(self, value: Any, /) -> list[Any]:
         """A new list."""
-        return [*value, *self.values] if isinstance(value, list) else [*self.values]
+        result = [*value, *self.values] if isinstance(value, list) else [*self.values]
+        return result if self.keep is None else result[-self.keep :]
+
+    def followed_by(self, later: Append) -> Append:
+        """Both at once: of the values before them, no more stay than both let stay."""
+        limits = [later.keep, None if self.keep is None else self.keep + len(later.values)]
+        keep = min((limit for limit in limits if limit is not None), default=None)
+        return Append(self.values + later.values, keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +236,8 @@ def _merged(earlier: Kind, later: Any) -> Kind:
     match earlier:
         case Increment(by):
             return Increment(by + later.by)
-        case Append(values):
-            return Append(values + later.values)
+        case Append():
+            return earlier.followed_by(later)
         case Members(added, removed):
             return Members(
                 added - later.removed | later.added, removed - later.added | later.removed

@@ -5,7 +5,7 @@ Everything here is synchronous and local. `intent()` says what the store must do
 
 import enum
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from hello_tornado.sessions.errors import (
     NoResponse,
@@ -13,6 +13,7 @@ from hello_tornado.sessions.errors import (
     SessionEnded,
     SessionError,
 )
+from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.records.ids import SessionId, SessionKey
 from hello_tornado.sessions.records.lifetimes import (
     AS_USUAL,
@@ -43,8 +44,6 @@ from hello_tornado.sessions.session.state import MetaDict
 from hello_tornado.sessions.session.typed import View
 
 M = TypeVar("M")
-
-EndedReason: TypeAlias = Literal["expired", "logged out", "revoked"]
 
 
 class Response(enum.Enum):
@@ -96,7 +95,7 @@ class Session(MetaDict):
         super().__init__(document["data"], document["meta"], serializer, opened_at)
         self._lifetimes = lifetimes
         self._user_id: str | None = document["user_id"]
-        self._views: dict[type, View[Any]] = {}
+        self._views: dict[tuple[type, str | None], View[Any]] = {}
         self.tombstone = tombstone  # of the session that the request asked for, if it ended now
         self.record, self.document = record, document  # what is stored, as far as is known here
         self.ended = False
@@ -192,7 +191,7 @@ class Session(MetaDict):
 
     def become(self, other: "Session") -> None:
         """Be what *other* is, the same session as read later; nothing is changed any more."""
-        if other.record is None and self.record is not None:
+        if other.ended or (other.record is None and self.record is not None):
             self.end(other.ended_reason)
             return
         self._draft, self.record, self.document = Draft(), other.record, other.document
@@ -200,8 +199,13 @@ class Session(MetaDict):
         self._rebase_data(other._data)
         self._meta, self._user_id = other._meta, other._user_id
 
+    @property
+    def _is_refused(self) -> bool:
+        return self.refusal is not None
+
     def _empty(self) -> None:
         self.generation += 1
+        self._flashes_shown = {}  # they were another session's
         self._views.clear()
         self._rebase_data({})
         self._meta, self._user_id = {}, None
@@ -259,13 +263,13 @@ class Session(MetaDict):
         when the request fails. `ResponseStarted` after the end of the response.
         """
         self._check_not_refused()
-        self.end("logged out")
+        self.end(EndedReason.LOGGED_OUT)
         self._draft.ends = True
 
     def logout(self, *, everywhere: bool = False) -> None:
         """End this session, as `destroy()` does; with *everywhere* all others of its user, too.
 
-        The others end with the reason "revoked", in every process.
+        The others end as `EndedReason.REVOKED`, in every process.
         """
         user_id = self._user_id or (None if self.record is None else self.record.user_id)
         self.destroy()
@@ -277,7 +281,7 @@ class Session(MetaDict):
         self._check_not_refused()
         self._draft.is_touched = True
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, key: str | None = None) -> None:
         if self.ended:
             raise SessionEnded(
                 "this session has ended; to begin another one in the request that ends it, "
@@ -286,6 +290,16 @@ class Session(MetaDict):
         self._check_not_refused()
         if self.record is None:
             self._check_cookie_can_leave()
+        if key is not None and self._views:
+            self._check_key_is_free(key)
+
+    def _check_key_is_free(self, key: str) -> None:
+        for view in self._views.values():
+            if view.covers(key):
+                raise RuntimeError(
+                    f"session[{key!r}] is part of the {view.name} that typed() has given out in "
+                    "this request: change that object, or do not ask for it"
+                )
 
     def _check_not_refused(self) -> None:
         if self.refusal is not None:
@@ -309,18 +323,22 @@ class Session(MetaDict):
                 "begin, renew or log in to a session before the first flush()"
             )
 
-    def typed(self, model: type[M]) -> M:
+    def typed(self, model: type[M], *, key: str | None = None) -> M:
         """The session as an object of *model*, whose fields are its keys; changes of it are stored.
 
-        *model* is a dataclass, a msgspec struct or a pydantic model; what the session lacks has the
-        field's default, which is not stored before something is changed. When `session_version`
-        of the class is above 1, older data passes through its class method
-        `upgrade_session(data, version)`. Use either the object or the keys in one request.
+        With *key* it is that key's dict, beside others. *model* is a dataclass, a msgspec struct or
+        a pydantic model; what the session lacks has the field's default, which is not stored before
+        something is changed. When `session_version` of the class is above 1, older data passes
+        through its class method `upgrade_session(data, version)`.
+
+        Afterwards in this request the object's keys are changed by the object only: to assign them,
+        count in them or append to them is a `RuntimeError`. `TypeError` when *key* holds anything
+        but a dict.
         """
-        if model not in self._views:
-            version = self._versions.get(model.__name__, 1)
-            self._views[model] = View(model, self._data, version)
-        return cast("M", self._views[model].object)
+        view = self._views.get((model, key))
+        if view is None:
+            view = self._views[model, key] = View(model, self._data, self._versions, key)
+        return cast("M", view.object)
 
     @property
     def is_new(self) -> bool:

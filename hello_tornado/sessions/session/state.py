@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.records.lifetimes import MICROSECOND, OwnLifetime, moment_of
@@ -29,6 +29,13 @@ from hello_tornado.sessions.session.operations import (
 from hello_tornado.sessions.session.tracked_dict import TrackedDict, keep_mine
 
 
+class Flash(NamedTuple):
+    """A message for the next page."""
+
+    category: str
+    message: str
+
+
 class MetaDict(TrackedDict):
     """A tracked dict that tracks, beside the data, what is said about the session itself."""
 
@@ -39,10 +46,15 @@ class MetaDict(TrackedDict):
     ) -> None:
         super().__init__(data, serializer)
         self._opened_at = opened_at
-        self._flashes_of_now: list[tuple[str, str]] = []
-        self._flashes_shown: dict[str, Operation] = {}
+        self._flashes_of_now: list[Flash] = []
+        self._flashes_shown: dict[str, Flash] = {}
         self._meta = meta
         self._draft = Draft()
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether no write is accepted here, though the session lives."""
+        return False
 
     def _operate_meta(self, name: str, operation: Operation) -> None:
         """Record *operation*; one that changes nothing is not recorded."""
@@ -61,25 +73,27 @@ class MetaDict(TrackedDict):
     def flash_now(self, message: str, category: str = "info") -> None:
         """A message for the page of this request only; it is never stored."""
         check_flash(message, category)
-        self._flashes_of_now.append((category, message))
+        self._flashes_of_now.append(Flash(category, message))
 
-    def flashes(self) -> list[tuple[str, str]]:
-        """The messages left so far, as (category, message), oldest first; each is shown once.
+    def flashes(self) -> list[Flash]:
+        """The messages left so far, oldest first; those of this request when it asks again.
 
-        Pages that load at the same moment read the same messages, so each of them may show one.
+        Each is shown by one request. A page that must not write, such as one with
+        `session_read_only`, shows only what `flash_now()` has left, and the others stay. Pages that
+        load at the same moment read the same messages, so each of them may show one.
         """
         waiting = self._meta.get("flashes", {})
-        if waiting:
+        if waiting and not self._is_refused:
             self._check_writable()
             self._operate_meta("flashes", Update({name: Unset() for name in waiting}))
-        self._flashes_shown |= {name: Set(flash) for name, flash in waiting.items()}
-        of_now, self._flashes_of_now = self._flashes_of_now, []
-        return [*((category, message) for category, message in waiting.values()), *of_now]
+            self._flashes_shown |= {name: Flash(*flash) for name, flash in waiting.items()}
+        return [*self._flashes_shown.values(), *self._flashes_of_now]
 
     def keep_flashes(self) -> None:
         """Show the messages that this request has asked for once more, on the next page."""
         self._check_writable()
-        self._operate_meta("flashes", Update(self._flashes_shown))
+        kept = {name: Set([*flash]) for name, flash in self._flashes_shown.items()}
+        self._operate_meta("flashes", Update(kept))
 
     def expire(self, key: str, after: timedelta | float) -> None:
         """Remove *key* when *after* (a timedelta or seconds) is over, unless it is set again.
@@ -114,7 +128,7 @@ class MetaDict(TrackedDict):
 
     def _operate(self, key: str, operation: Operation) -> None:
         if key in self._meta.get("expiries", {}):
-            if isinstance(operation, Increment | Append):
+            if isinstance(operation, Increment | Append | Update):
                 # It belongs to a value that may have run out by now: then there is nothing to
                 # count on, and a new value would never run out.
                 operation = IfPresent(operation)

@@ -1,8 +1,8 @@
 """A dict that records what is done to it, as operations that can be merged with those of others."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, Final, Self
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Final, Self, overload
 
 from hello_tornado.sessions.records.serializers import Serializer
 from hello_tornado.sessions.session.operations import (
@@ -74,8 +74,8 @@ class TrackedDict(MutableMapping[str, Any]):
             self._data[key] = _brought_to(mine[key], value)
         self._operations = {}
 
-    def _check_writable(self) -> None:
-        """Raise when it is too late for a write."""
+    def _check_writable(self, key: str | None = None) -> None:
+        """Raise when it is too late for a write, or when it would not go into this key."""
 
     def __getitem__(self, key: str) -> Any:
         value = self._data[key]
@@ -85,7 +85,7 @@ class TrackedDict(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._check_writable()
+        self._check_writable(key)
         self._serializer.check(key, value)
         if key in self._data and same(self[key], value):
             self._data[key] = value
@@ -101,7 +101,7 @@ class TrackedDict(MutableMapping[str, Any]):
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The value of *key*, or else *default*, which is set unless another request was first."""
         if key not in self._data:
-            self._check_writable()
+            self._check_writable(key)
             self._serializer.check(key, default)
             self._put(key, default, IfAbsent(_copied(default)))
         return self[key]
@@ -114,7 +114,7 @@ class TrackedDict(MutableMapping[str, Any]):
             self._data[key] = value
 
     def __delitem__(self, key: str) -> None:
-        self._check_writable()
+        self._check_writable(key)
         if key not in self._data:
             raise KeyError(key)
         self._handed_out.pop(key, None)
@@ -148,43 +148,73 @@ class TrackedDict(MutableMapping[str, Any]):
         for key in list(self._data):
             del self[key]
 
-    def increment(self, key: str, by: int = 1) -> int:
+    @overload
+    def increment(self, key: str, by: int = 1, /) -> int: ...
+
+    @overload
+    def increment(self, key: str, /, *path: str, by: int = 1) -> int: ...
+
+    def increment(self, key: str, /, *path: Any, by: int = 1) -> int:
         """Count; increments of parallel requests always add up. Returns the sum as known here.
 
-        An absent key counts from 0; `TypeError` when the key holds anything but an int.
+        `increment("visits")`, `increment("visits", 2)`, or below the first level, in dicts that are
+        made where there are none: `increment("cart", "apple", by=2)`. What is absent counts from 0.
+        `TypeError` when there is anything but an int, or on the way to it anything but a dict.
         """
-        self._check_writable()
+        if path and not isinstance(path[-1], str):
+            *path, by = path  # type: ignore[assignment]
+        self._check_writable(key)
         if not is_count(by):
             raise TypeError(f"increment by a whole number, not by {by!r}")
-        current = self._data.get(key, 0)
+        current = self._value_at(key, path, 0)
         if not is_count(current):
-            raise TypeError(f"session[{key!r}] is a {type(current).__name__}: it cannot be counted")
-        self._serializer.check(key, current + by)
-        self._operate(key, Increment(by))
-        return int(self._data[key])
+            name = _named(key, path)
+            raise TypeError(f"{name} is a {type(current).__name__}: it cannot be counted")
+        self._serializer.check(key, _at(path, current + by))
+        self._operate(key, _inside(path, Increment(by)))
+        return int(current + by)
 
-    def append(self, key: str, value: Any) -> None:
-        """Add *value* to a list; appends of parallel requests all arrive. An absent key is [].
+    @overload
+    def append(self, key: str, value: Any, /, *, keep: int | None = None) -> None: ...
 
-        `TypeError` when the key holds anything but a list.
+    @overload
+    def append(self, key: str, /, *path: str, value: Any, keep: int | None = None) -> None: ...
+
+    def append(self, key: str, /, *path: Any, value: Any = ABSENT, keep: int | None = None) -> None:
+        """Add to the end of a list; appends of parallel requests all arrive.
+
+        `append("seen", page)`, or below the first level, in dicts that are made where there are
+        none: `append("log", "today", value=line)`. An absent list is empty. With *keep* only so
+        many of the last values stay. `TypeError` when there is anything but a list, or on the way
+        to it anything but a dict.
         """
-        self._check_writable()
-        current = self._data.get(key, [])
+        if value is ABSENT:
+            if not path:
+                raise TypeError("append() needs a value")
+            *path, value = path  # type: ignore[assignment]
+        self._check_writable(key)
+        if keep is not None and (not is_count(keep) or keep < 1):
+            raise TypeError(f"keep is a whole number of at least 1, not {keep!r}")
+        current = self._value_at(key, path, [])
         if not isinstance(current, list):
-            raise TypeError(
-                f"session[{key!r}] is a {type(current).__name__}: it cannot be appended to"
-            )
-        self._serializer.check(key, [value])
-        operation = Append((_copied(value),))
-        if key not in self._handed_out:
-            self._operate(key, operation)
-            return
-        nested = difference(self._handed_out[key], current)
-        if nested is not None:
-            _add(self._operations, key, nested)
-        _add(self._operations, key, operation)
-        current.append(value)  # the handler has this list in hand
-        self._handed_out[key] = _copied(current)
+            name = _named(key, path)
+            raise TypeError(f"{name} is a {type(current).__name__}: it cannot be appended to")
+        self._serializer.check(key, _at(path, [value]))
+        self._operate(key, _inside(path, Append((_copied(value),), keep)))
+
+    def _value_at(self, key: str, path: Sequence[Any], default: Any) -> Any:
+        """What stands at the end of *path* below *key*; *default* where nothing does."""
+        if not all(isinstance(name, str) for name in path):
+            raise TypeError(f"the names below session[{key!r}] are str: they are {path!r}")
+        value = self._data.get(key, ABSENT)
+        for depth, name in enumerate(path):
+            if value is ABSENT:
+                break
+            if not isinstance(value, dict):
+                where = _named(key, path[:depth])
+                raise TypeError(f"{where} is a {type(value).__name__}: nothing can be below it")
+            value = value.get(name, ABSENT)
+        return default if value is ABSENT else value
 
     def merge(
         self,
@@ -196,12 +226,39 @@ class TrackedDict(MutableMapping[str, Any]):
             self[key] = combine(key, self[key], theirs) if key in self else _copied(theirs)
 
     def _operate(self, key: str, operation: Operation) -> None:
-        value = operation.apply(self._data.get(key, ABSENT))
+        """Record *operation* and show its result, also in what the handler holds of the value."""
+        before = self._data.get(key, ABSENT)
+        if key in self._handed_out:
+            nested = difference(self._handed_out[key], before)
+            if nested is not None:
+                _add(self._operations, key, nested)
+        value = operation.apply(before)
         if value is ABSENT:
             del self._data[key]
+        elif key in self._handed_out:
+            self._data[key] = _brought_to(before, value)
+            self._handed_out[key] = _copied(self._data[key])
         else:
             self._data[key] = value
         _add(self._operations, key, operation)
+
+
+def _inside(path: Sequence[str], operation: Operation) -> Operation:
+    """*operation* on what stands at the end of *path*."""
+    for name in reversed(path):
+        operation = Update({name: operation})
+    return operation
+
+
+def _at(path: Sequence[str], value: Any) -> Any:
+    """The nested dicts that have only *value*, at the end of *path*."""
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def _named(key: str, path: Sequence[str]) -> str:
+    return "".join(["session", *(f"[{name!r}]" for name in (key, *path))])
 
 
 def _add(operations: dict[str, Operation], key: str, operation: Operation) -> None:

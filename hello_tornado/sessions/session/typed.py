@@ -17,6 +17,7 @@ from hello_tornado.sessions.errors import SerializationError
 from hello_tornado.sessions.session.operations import (
     NO_CHANGES,
     IfAbsent,
+    IfPresent,
     Operation,
     Set,
     Update,
@@ -41,8 +42,21 @@ class Form(NamedTuple):
 class View(Generic[M]):
     """An object over a session's data; `object` is what the handler gets."""
 
-    def __init__(self, model: type[M], data: Mapping[str, Any], version: int) -> None:
-        self._name = model.__name__
+    def __init__(
+        self,
+        model: type[M],
+        data: Mapping[str, Any],
+        versions: Mapping[str, int],
+        key: str | None = None,
+    ) -> None:
+        self.name = model.__name__
+        self._key, self._is_key_there = key, key in data
+        if key is not None:
+            data = data.get(key, {})
+        if not isinstance(data, dict):
+            raise TypeError(f"session[{key!r}] is a {type(data).__name__}, and no {self.name}")
+        self._stamped = self.name if key is None else f"{key}: {self.name}"
+        version = versions.get(self._stamped, 1)
         self._form = form_of(model)
         self._version: int = getattr(model, "session_version", 1)
         self._stored_version = version
@@ -56,8 +70,19 @@ class View(Generic[M]):
         self._opened = self._plain()
         self._base = deepcopy(dict(data)) if is_old else self._opened
 
+    def covers(self, key: str) -> bool:
+        """Whether the object holds what stands under *key* in the session."""
+        return key in self._form.names if self._key is None else key == self._key
+
     def changes(self) -> Update:
         """What was changed in the object, and then also what an upgrade had changed before."""
+        changes = self._changes()
+        if self._key is None or not changes:
+            return changes
+        inside = IfPresent(changes)  # a dict that somebody removes meanwhile does not come back
+        return Update({self._key: inside if self._is_key_there else IfAbsent({}).then(inside)})
+
+    def _changes(self) -> Update:
         now = self._plain()
         if same(self._opened, now):
             return NO_CHANGES
@@ -79,13 +104,14 @@ class View(Generic[M]):
 
     def stamp(self) -> Update:
         """With changes goes the version of the class that made them."""
-        if self._stored_version >= self._version or not self.changes():
+        if self._stored_version >= self._version or not self._changes():
             return NO_CHANGES
-        return Update({"versions": Update({self._name: Set(self._version)})})
+        return Update({"versions": Update({self._stamped: Set(self._version)})})
 
     def settle(self) -> None:
         """Take all that was changed so far as stored."""
-        self._stored_keys |= self.changes().operations.keys()
+        self._stored_keys |= (changes := self._changes().operations).keys()
+        self._is_key_there |= bool(changes)
         self._stored_version = max(self._stored_version, self._version)
         self._opened = self._base = self._plain()
         self._beside = {}
@@ -99,7 +125,7 @@ class View(Generic[M]):
             built: M = self._form.build(data)
         except Exception as error:  # noqa: BLE001 - each library has its own, with values in them
             raise SerializationError(
-                f"the session's data does not fit {self._name} ({type(error).__name__}): give it "
+                f"the session's data does not fit {self.name} ({type(error).__name__}): give it "
                 "defaults, or a session_version and upgrade_session(data, version)"
             ) from None
         return built

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from hello_tornado.sessions.errors import StoreTimeout
+from hello_tornado.sessions.errors import StoreError, StoreTimeout
 from hello_tornado.sessions.stores.deadlines import Breaker, Wait, deadline_of_call, did_not_answer
 from hello_tornado.sessions.stores.failures import (
     HARMLESS,
@@ -195,7 +195,7 @@ class _Held(Generic[C]):
         try:
             return call.result()
         except Exception as error:  # noqa: BLE001 - the driver says what it is
-            judged = self._driver.judge(error)
+            judged = error if isinstance(error, StoreError) else self._driver.judge(error)
             if not isinstance(judged, HARMLESS):
                 self._leave_behind(own, call)
             if isinstance(judged, AWAY) and slot.server == self._server.number:

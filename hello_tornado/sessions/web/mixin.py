@@ -36,7 +36,7 @@ from hello_tornado.sessions.errors import (
 from hello_tornado.sessions.events import CookieRejected, RequestForbidden, SessionNotBegun
 from hello_tornado.sessions.manager.actions import KEEP, Clear, CookieAction, Issue, Keep
 from hello_tornado.sessions.manager.leases import Lease, lease
-from hello_tornado.sessions.manager.manager import SessionManager
+from hello_tornado.sessions.manager.manager import SessionManager, refuse_coroutine
 from hello_tornado.sessions.records.ids import SessionId, key_of
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
 from hello_tornado.sessions.session.device import Device
@@ -256,14 +256,29 @@ class SessionMixin(XsrfMixin):
         user_agent = self.request.headers.get("User-Agent", "")
         return Device(user_agent, address_of(self.request, self.session_manager.trusted_proxies))
 
-    async def save_session(self) -> None:
+    async def save_session(self) -> str | None:
         """Store the session now; what is changed afterwards is stored at the end, as usual.
 
-        When the waiting is cancelled, by a timeout say, the session is stored all the same.
+        Returns its handle, for `session_manager.transaction(handle)` in a background job; None
+        when there is nothing to store. When the waiting is cancelled, by a timeout say, the session
+        is stored all the same.
         """
-        if self.session is not None:
-            # Who is cancelled finds what could not be stored in the session, for its end.
-            await self._defer(self._commit_explicitly, fail=lambda _error: None)
+        session = self.session
+        # Who is cancelled finds what could not be stored in the session, for its end.
+        await self._defer(self._commit_explicitly, fail=lambda _error: None)
+        return None if session.ended else session.handle
+
+    async def update_session(self, function: Callable[[Session], object]) -> None:
+        """Apply a *function* to the newest copy of the session; `session` is then what was stored.
+
+        For what no operation expresses, such as "take one if any is left". What this request has
+        changed before is stored first. The function is called again on the newest copy until the
+        result is stored, so it must do nothing else; what it returns is ignored. `destroy()` ends
+        the session; `login()`, `renew()` and `reset()` in it raise `NoResponse`.
+        """
+        self.session._check_writable()
+        step = partial(self._update_now, function)
+        await self._defer(step, fail=lambda _error: None)
 
     async def reload_session(self) -> None:
         """Forget what this request has changed, and read the session from the store again.
@@ -550,6 +565,21 @@ class SessionMixin(XsrfMixin):
 
     async def _commit_explicitly(self) -> None:
         await self._commit(is_explicit=True)
+
+    async def _update_now(self, function: Callable[[Session], object]) -> None:
+        await self._commit_explicitly()
+        session, manager = self.session, self.session_manager
+        if session.record is None:  # only this request knows of it
+            refuse_coroutine(function(session))
+            await self._commit_explicitly()
+            return
+        with self._wait:
+            updated = await manager.update_from(session.record, function)
+            if updated is None:
+                updated = await manager.reload(session)
+        if updated.ended and updated.record is not None:  # the function has ended it
+            self._cookie_action = Clear()
+        session.become(updated)
 
     async def _commit(self, *, is_explicit: bool = False) -> None:
         decided, self._due = self._due, None  # by finish(), if no other commit came between

@@ -11,6 +11,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProt
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ReadOnly
+from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.manager.watcher import Watch
 from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.session.session import Session
@@ -73,7 +74,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
     def on_session_change(self) -> None:
         """Called when somebody else has changed or used the session; `session` is the new one."""
 
-    def on_session_end(self, reason: str) -> None:
+    def on_session_end(self, reason: EndedReason) -> None:
         """Called when the session is over; closes the socket. No message arrives any more."""
         self.close(SESSION_ENDED, reason)
 
@@ -103,7 +104,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         self._make_read_only(self._session)
         self.on_session_change()
 
-    def _session_ended(self, reason: str) -> None:
+    def _session_ended(self, reason: EndedReason) -> None:
         self.session.end()
         self.on_message = _ignored  # type: ignore[method-assign]
         self.on_session_end(reason)

@@ -22,7 +22,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 from sqlalchemy import URL, Connection, Engine, MetaData, NullPool, create_engine, event, inspect
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.stores.deadlines import (
     LIMIT_SECONDS,
     Breaker,
@@ -160,7 +160,7 @@ class _Thread:
             call.add_done_callback(partial(self._answered_late, until=began + self._limit))
             raise did_not_answer() from None
         except Exception as error:  # noqa: BLE001 - judge() says what it is
-            judged = judge(error)
+            judged = error if isinstance(error, StoreError) else judge(error)
             if isinstance(judged, StoreTimeout):  # SQLite itself has waited for a lock
                 self._breaker.timed_out(loop.time() - began)
             raise judged from judged.__cause__

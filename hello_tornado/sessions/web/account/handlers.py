@@ -109,7 +109,7 @@ class RevokeHandler(AccountForm):
         if handle == self.session.handle:
             self.session.destroy()
         elif await self.may_end_sessions():
-            await self.session_manager.revoke(handle)
+            await self.session_manager.revoke(handle, user_id=self.user_id)
             where = sessions[0].device or "the other device"
             self.session.flash(f"Signed out: {where}.", "success")
         else:
@@ -125,8 +125,7 @@ class RevokeOthersHandler(AccountForm):
         """End all sessions of this person but this one."""
         if not await self.may_end_sessions():
             return
-        mine = self.session.handle
-        count = await self.session_manager.revoke_user(self.user_id, keep=[mine] if mine else [])
+        count = await self.session_manager.revoke_user(self.user_id, keep=self.session)
         told = {0: "There was no other device.", 1: "Signed out on one other device."}
         self.session.flash(told.get(count, f"Signed out on {count} other devices."), "success")
         self.redirect(f"{self.prefix}/sessions", status=303)
