@@ -70,7 +70,7 @@ def mariadb_node(*options: str) -> Iterator[URL]:
         script = Path(name) / "init.sql"
         script.write_text(
             f"CREATE USER tester@'127.0.0.1' IDENTIFIED BY '{password}';\n"
-            "GRANT ALL ON *.* TO tester@'127.0.0.1';\n"
+            "GRANT ALL ON *.* TO tester@'127.0.0.1' WITH GRANT OPTION;\n"
         )
         _give(Path(name), "mysql")
         _run([str(install), "--no-defaults", f"--datadir={data}", "--skip-test-db"], "mysql")

@@ -77,17 +77,17 @@ class SqlDatabase:
     def from_url(cls, text: str, metadata: MetaData) -> "SqlDatabase":
         """The database of a SQLAlchemy URL, in its everyday form or with a driver.
 
-        In a SQLite file the tables of *metadata* are made when they are missing.
+        The tables of *metadata* are made where they are missing, unless it says `create=false`.
         """
         target = target_of(text)
         name = without_password(target.url.render_as_string())
         if target.url.get_backend_name() == "sqlite":
-            threads = SqliteThreads(target.url, metadata, target.limit)
+            threads = SqliteThreads(target, metadata)
             return cls(threads, name, limit=target.limit)
         from hello_tornado.sessions.stores.sql.server import SqlServer  # noqa: PLC0415 - see above
 
         try:
-            server = SqlServer(target)
+            server = SqlServer(target, metadata)
         except ArgumentError as error:
             raise ConfigurationError(f"the store's URL cannot be used: {error}") from None
         connections = Connections(server, target.limit)

@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import NullPool
+from sqlalchemy import MetaData, NullPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from hello_tornado.sessions.errors import StoreMisconfigured
 from hello_tornado.sessions.stores.deadlines import CLOCKS_MAY_DIFFER_SECONDS
 from hello_tornado.sessions.stores.failures import failed
+from hello_tornado.sessions.stores.sql.creation import make_missing, told_how
 from hello_tornado.sessions.stores.sql.errors import judge
 from hello_tornado.sessions.stores.sql.pooler import PooledConnections, is_behind_a_pooler
 from hello_tornado.sessions.stores.sql.url import Target
@@ -49,8 +50,10 @@ logger = logging.getLogger("hello_tornado.sessions")
 class SqlServer:
     """Opens connections to the server that *target* names, and judges its errors."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, metadata: MetaData) -> None:
         self._limit = target.limit
+        self._metadata = metadata
+        self._creates = target.creates
         self._has_told_of_clocks = False
         self._pooled = PooledConnections(target.limit)
         self._engine = create_async_engine(
@@ -66,7 +69,7 @@ class SqlServer:
         return self._engine.connect()
 
     async def open(self) -> AsyncConnection:
-        """A connection in AUTOCOMMIT, with limits for locks and statements."""
+        """A connection in AUTOCOMMIT, with limits for locks and statements, to our tables."""
         try:
             connection = await self._engine.connect()
         except DBAPIError:
@@ -78,6 +81,8 @@ class SqlServer:
                 await self._set_up_postgresql(connection)
             else:
                 await self._set_up_mariadb(connection)
+            if self._creates:
+                await connection.run_sync(make_missing, self._metadata)
         except BaseException:
             with suppress(Exception):
                 await self.close(connection)
@@ -163,4 +168,4 @@ class SqlServer:
 
     def judge(self, error: Exception) -> Exception:
         """What callers see."""
-        return judge(error)
+        return told_how(judge(error), self._metadata, self._engine.dialect)

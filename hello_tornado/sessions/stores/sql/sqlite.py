@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, MetaData, NullPool, create_engine, event, inspect
+from sqlalchemy import URL, Connection, Engine, MetaData, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from hello_tornado.sessions.errors import StoreError, StoreTimeout, StoreUnavailable
@@ -30,8 +30,9 @@ from hello_tornado.sessions.stores.deadlines import (
     did_not_answer,
 )
 from hello_tornado.sessions.stores.failures import HARMLESS
+from hello_tornado.sessions.stores.sql.creation import make_missing, told_how
 from hello_tornado.sessions.stores.sql.errors import judge
-from hello_tornado.sessions.stores.sql.transactions import transaction
+from hello_tornado.sessions.stores.sql.url import Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,13 +46,16 @@ logger = logging.getLogger("hello_tornado.sessions")
 class SqliteThreads:
     """Runs functions of a connection in the reader's, the scanner's or the writer's thread.
 
-    The file, its directory (mode 0700) and its tables are made when they are missing.
+    The file, its directory (mode 0700) and its tables are made when they are missing, unless the
+    URL says `create=false`.
     """
 
-    def __init__(self, url: URL, metadata: MetaData, limit: float = LIMIT_SECONDS) -> None:
-        self._limit = limit
-        database = _Database(url, metadata, limit)
-        self._reader, self._scanner, self._writer = (_Thread(database, limit) for _ in range(3))
+    def __init__(self, target: Target, metadata: MetaData) -> None:
+        self._limit = target.limit
+        database = _Database(target, metadata)
+        self._reader, self._scanner, self._writer = (
+            _Thread(database, target.limit) for _ in range(3)
+        )
         close_before_a_fork(self)
 
     async def read(
@@ -96,11 +100,11 @@ def close_before_a_fork(threads: SqliteThreads) -> None:
 class _Database:
     """One file, as connections to it are opened."""
 
-    def __init__(self, url: URL, metadata: MetaData, limit: float) -> None:
-        self.path = Path(str(url.database))
+    def __init__(self, target: Target, metadata: MetaData) -> None:
+        self.path = Path(str(target.url.database))
         self._metadata = metadata
-        self._engine = sqlite_engine(url, limit)
-        self._may_be_made = True
+        self._engine = sqlite_engine(target.url, target.limit)
+        self._creates = self._may_be_made = target.creates
 
     def open(self) -> Connection:
         """A connection in AUTOCOMMIT, to a file that has the tables."""
@@ -110,14 +114,17 @@ class _Database:
             raise self.missing()
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            if not self._metadata.tables.keys() <= {*inspect(connection).get_table_names()}:
-                with transaction(connection):
-                    self._metadata.create_all(connection)
+            if self._creates:
+                make_missing(connection, self._metadata)
         except BaseException:
             connection.close()
             raise
         self._may_be_made = False
         return connection
+
+    def judge(self, error: Exception) -> Exception:
+        """What callers see in the place of SQLite's error."""
+        return told_how(judge(error), self._metadata, self._engine.dialect)
 
     def identity(self) -> FileIdentity | None:
         """Which file stands at the path now, if any."""
@@ -129,6 +136,11 @@ class _Database:
 
     def missing(self) -> StoreUnavailable:
         """The error while no file stands there. Making a new one would hide what was lost."""
+        if not self._creates:
+            return StoreUnavailable(
+                f"the session store failed: there is no file {self.path}, and the URL says "
+                "create=false"
+            )
         return StoreUnavailable(
             f"the session store failed: the file {self.path} was removed or replaced while it was "
             "in use; put it back, or restart the server to begin with an empty one"
@@ -160,7 +172,7 @@ class _Thread:
             call.add_done_callback(partial(self._answered_late, until=began + self._limit))
             raise did_not_answer() from None
         except Exception as error:  # noqa: BLE001 - judge() says what it is
-            judged = error if isinstance(error, StoreError) else judge(error)
+            judged = error if isinstance(error, StoreError) else self._database.judge(error)
             if isinstance(judged, StoreTimeout):  # SQLite itself has waited for a lock
                 self._breaker.timed_out(loop.time() - began)
             raise judged from judged.__cause__

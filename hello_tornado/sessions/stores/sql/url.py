@@ -26,29 +26,35 @@ MARIADB_SETTINGS = (
     "/*!80000 , transaction_isolation = 'READ-COMMITTED' */"
 )
 YES = {"true", "1", "yes"}
+NO = {"false", "0", "no"}
+OUR_OPTIONS = {"timeout", "create"}
 
 
 class Target(NamedTuple):
-    """A URL as SQLAlchemy takes it, what its driver is told besides, and a call's seconds."""
+    """A URL as SQLAlchemy takes it, and what its driver is told besides.
+
+    *limit* is the seconds of a call. Missing tables are made unless *creates* is False.
+    """
 
     url: URL
     arguments: Mapping[str, Any]
     limit: float = LIMIT_SECONDS
+    creates: bool = True
 
 
 def target_of(text: str) -> Target:
     """What a URL leads to from an event loop; a driver that it names is used."""
-    url, limit = _without_timeout(parse(text))
+    url, limit, creates = _without_our_options(parse(text))
     driver = ON_THE_LOOP.get(url.drivername)
     target = _with_arguments(
         url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
     )
-    return target._replace(limit=limit)
+    return target._replace(limit=limit, creates=creates)
 
 
 def blocking_target_of(text: str) -> Target:
     """The same database for a thread that waits, as upgrades do."""
-    url, _ = _without_timeout(parse(text))
+    url, _, _ = _without_our_options(parse(text))
     name = url.get_backend_name()
     if name not in IN_A_THREAD:
         return Target(url, {})
@@ -80,18 +86,20 @@ def parse(text: str) -> URL:
             "sqlite:// needs a file: sqlite:///var/sessions.db; "
             "for sessions that end with the process use memory://"
         )
-    if url.get_backend_name() == "sqlite" and (unknown := {*url.query} - {"timeout"}):
+    if url.get_backend_name() == "sqlite" and (unknown := {*url.query} - OUR_OPTIONS):
         raise ConfigurationError(
-            f"a SQLite URL has no option {', '.join(sorted(unknown))}; it has timeout"
+            f"a SQLite URL has no option {', '.join(sorted(unknown))}; it has create and timeout"
         )
     return url
 
 
-def _without_timeout(url: URL) -> tuple[URL, float]:
-    text = url.query.get("timeout")
-    if text is None:
-        return url, LIMIT_SECONDS
-    return url.difference_update_query(["timeout"]), limit_of(str(text))
+def _without_our_options(url: URL) -> tuple[URL, float, bool]:
+    """The rest of the URL, the seconds of `timeout`, and whether to `create` missing tables."""
+    timeout, create = url.query.get("timeout"), str(url.query.get("create", "true")).lower()
+    if create not in YES | NO:
+        raise ConfigurationError("the option create of the store's URL is true or false")
+    limit = LIMIT_SECONDS if timeout is None else limit_of(str(timeout))
+    return url.difference_update_query(OUR_OPTIONS), limit, create in YES
 
 
 def _with_arguments(url: URL) -> Target:

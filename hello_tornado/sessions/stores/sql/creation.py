@@ -1,0 +1,82 @@
+"""The tables that a store makes by itself where they are missing, one process at a time."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
+
+from hello_tornado.sessions.errors import StoreMisconfigured
+from hello_tornado.sessions.stores.failures import failed
+from hello_tornado.sessions.stores.sql.errors import judge
+from hello_tornado.sessions.stores.sql.transactions import transaction
+
+LOCK: Final = 0x5E551045  # any number, as long as it is the same one in all processes
+LOCK_SECONDS: Final = 2
+MISSING: Final = re.compile(
+    r"relation .* does not exist|table .* doesn't exist|no such table", re.IGNORECASE
+)
+
+
+def make_missing(connection: Connection, metadata: MetaData) -> None:
+    """Make the tables of *metadata* that are not there, on a connection in AUTOCOMMIT.
+
+    `StoreMisconfigured`, with the statements for who may, when this user may not make tables.
+    """
+    inspector = inspect(connection)
+    if all(inspector.has_table(table.name) for table in metadata.sorted_tables):
+        return
+    try:
+        with _one_at_a_time(connection):
+            metadata.create_all(connection)
+    except DBAPIError as error:
+        judged = judge(error)
+        if not isinstance(judged, StoreMisconfigured):
+            raise
+        raise failed(
+            StoreMisconfigured,
+            f"{error.orig}. Let this user make tables, or add create=false to the URL and run: "
+            f"{statements(metadata, connection.dialect)}",
+            None,
+        ) from error
+
+
+def told_how(error: Exception, metadata: MetaData, dialect: Dialect) -> Exception:
+    """*error*, and when it says that a table is missing, the statements that make it."""
+    if not isinstance(error, StoreMisconfigured) or MISSING.search(str(error)) is None:
+        return error
+    told = StoreMisconfigured(f"{error}; it is made with: {statements(metadata, dialect)}")
+    told.__cause__ = error.__cause__
+    return told
+
+
+def statements(metadata: MetaData, dialect: Dialect) -> str:
+    """What makes the tables of *metadata*, in one line."""
+    made: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        made += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=str))]
+    texts = [str(one.compile(dialect=dialect)) for one in made]
+    return " ".join(f"{' '.join(one.split())};" for one in texts)
+
+
+@contextmanager
+def _one_at_a_time(connection: Connection) -> Iterator[None]:
+    match connection.dialect.name:
+        case "sqlite":  # which has one writer at a time
+            with transaction(connection):
+                yield
+        case "postgresql":
+            with transaction(connection):
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+                yield
+        case _:
+            lock = f"CONCAT(DATABASE(), ' {LOCK}')"
+            connection.execute(text(f"SELECT GET_LOCK({lock}, {LOCK_SECONDS})"))
+            try:
+                yield
+            finally:
+                connection.execute(text(f"SELECT RELEASE_LOCK({lock})"))

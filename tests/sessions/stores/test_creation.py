@@ -1,0 +1,146 @@
+"""A store makes its one table by itself, on every SQL database; or says how it is made."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from hello_tornado.database import migrate
+from hello_tornado.sessions import SessionManager
+from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreMisconfigured
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.stores.sql.url import blocking_target_of
+
+pytestmark = pytest.mark.gen_test
+
+SERVERS = ["postgresql", "postgresql+asyncpg", "mariadb"]
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sessions.db"
+    plain, _, driver = request.param.partition("+")
+    found: str = request.getfixturevalue(f"{plain}_url")
+    return found.replace("://", f"+{driver}://", 1) if driver else found
+
+
+def run(url: str, *statements: str) -> list[str]:
+    """Run statements; returns the names of all tables."""
+    target = blocking_target_of(url)
+    engine = create_engine(target.url, connect_args=dict(target.arguments))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+        names = inspect(connection).get_table_names()
+    engine.dispose()
+    return names
+
+
+async def begin(manager: SessionManager) -> Any:
+    session = await manager.open(None)
+    session["n"] = 1
+    action = await manager.commit(session)
+    assert isinstance(action, Issue)
+    return (await manager.open(action.session_id))["n"]
+
+
+async def test_the_first_use_makes_the_table(url: str) -> None:
+    async with SessionManager(url) as manager:
+        assert await begin(manager) == 1
+    assert run(url) == ["sessions"]
+
+
+async def test_many_processes_make_it_at_the_same_moment(url: str) -> None:
+    managers = [SessionManager(url, log=False, purge_every=None) for _ in range(6)]
+    assert await asyncio.gather(*(begin(manager) for manager in managers)) == [1] * 6
+    assert await managers[0].length() == 6
+    for manager in managers:
+        await manager.aclose()
+
+
+async def test_an_upgrade_takes_it_over(url: str) -> None:
+    async with SessionManager(url) as manager:
+        await begin(manager)
+        migrate.upgrade(url)
+        assert migrate.state(url).is_current
+        assert migrate.differences(url) == []
+        assert await manager.length() == 1
+
+
+async def test_a_table_that_is_dropped_is_made_anew(url: str) -> None:
+    """Whoever drops it has signed everybody out, and need not restart a server besides."""
+    async with SessionManager(url, log=False) as manager:
+        await begin(manager)
+        run(url, "DROP TABLE sessions")
+        told: list[str] = []
+        for _ in range(3):  # one for each connection that has to find out
+            try:
+                assert await begin(manager) == 1
+                break
+            except StoreMisconfigured as error:
+                told.append(str(error))
+        else:
+            pytest.fail("the table was not made anew")
+        assert all("it is made with: CREATE TABLE sessions" in one for one in told)
+
+
+async def test_who_wants_no_table_made_is_told_how(url: str) -> None:
+    run(url)  # or SQLite's file would be missing
+    manager = SessionManager(f"{url}{'&' if '?' in url else '?'}create=false", log=False)
+    with pytest.raises(StoreMisconfigured) as caught:
+        await begin(manager)
+    assert run(url) == []
+    _, _, ddl = str(caught.value).partition("it is made with: ")
+    run(url, *filter(None, ddl.split(";")))
+    assert await begin(manager) == 1
+    await manager.aclose()
+    migrate.upgrade(url)
+    assert migrate.differences(url) == []
+
+
+async def test_a_file_that_must_not_be_made_is_missed(tmp_path: Path) -> None:
+    manager = SessionManager(f"sqlite:///{tmp_path}/none/sessions.db?create=false", log=False)
+    with pytest.raises(StoreError, match=r"there is no file .* create=false"):
+        await begin(manager)
+    assert not (tmp_path / "none").exists()
+    await manager.aclose()
+
+
+@pytest.mark.parametrize("given", ["maybe", "2"])
+async def test_the_option_is_true_or_false(given: str) -> None:
+    with pytest.raises(ConfigurationError, match="create of the store's URL is true or false"):
+        SessionManager(f"postgresql://host/database?create={given}")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+async def test_a_user_who_may_not_is_told_how(kind: str, request: pytest.FixtureRequest) -> None:
+    manager = SessionManager(as_a_poor_user(request.getfixturevalue(f"{kind}_url")), log=False)
+    with pytest.raises(StoreMisconfigured, match=r"create=false .* run: CREATE TABLE sessions"):
+        await begin(manager)
+    await manager.aclose()
+
+
+def as_a_poor_user(url: str) -> str:
+    """The URL of the same database for a user who may read and write, and make nothing."""
+    target = blocking_target_of(url).url
+    if target.get_backend_name() == "postgresql":
+        run(
+            url,
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            "DO $$ BEGIN CREATE ROLE poor_user LOGIN PASSWORD 'poor'; "
+            "EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        )
+    else:
+        run(
+            url,
+            "CREATE OR REPLACE USER poor_user@'127.0.0.1' IDENTIFIED BY 'poor'",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{target.database}`.* "
+            "TO poor_user@'127.0.0.1'",
+        )
+    return target.set(
+        drivername=target.get_backend_name(), username="poor_user", password="poor"
+    ).render_as_string(hide_password=False)
