@@ -9,7 +9,12 @@ from hello_tornado.app import make_app
 from hello_tornado.config.secret import cookie_secret
 from hello_tornado.config.settings import Settings
 from hello_tornado.database import migrate
-from hello_tornado.database.databases import accounts_url, database_urls, upgrades_itself
+from hello_tornado.database.databases import (
+    accounts_url,
+    as_it_is,
+    databases,
+    upgrades_itself,
+)
 from hello_tornado.handlers.health import Remembered
 from hello_tornado.managers import make_manager
 from hello_tornado.remote_sign_out import SignedOut
@@ -28,10 +33,10 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.metrics = SessionMetrics()
-        store = open_store(settings.store.url)
+        store = open_store(as_it_is(settings.store.url))
         self.manager = make_manager(settings, store, metrics=self.metrics)
-        url = accounts_url(settings)
-        self.accounts = None if url is None else Accounts.from_url(url)
+        self._accounts_url = url = accounts_url(settings)
+        self.accounts = None if url is None else Accounts.from_url(as_it_is(url))
         self._databases: dict[str, SqlDatabase] = {}
         if url is not None and self.accounts is not None:
             self._databases[url] = self.accounts.database
@@ -56,8 +61,8 @@ class Service:
 
     async def check(self) -> None:
         """Raise unless the store answers, within its limit, and the schema is ours."""
-        for database in self._databases.values():
-            schema = await database.read(migrate.schema_of)
+        for url, database in self._databases.items():
+            schema = await database.read(migrate.schema_of, accounts=url == self._accounts_url)
             schema.check()
         await self.manager.store.load([NO_SESSION])
 
@@ -79,5 +84,9 @@ class Service:
 
 def prepare_schema(settings: Settings) -> Path | None:
     """Upgrade SQLite's files; who has a database server decides when to upgrade it."""
-    backups = [migrate.upgrade(url) for url in database_urls(settings) if upgrades_itself(url)]
+    backups = [
+        migrate.upgrade(one.url, accounts=one.accounts)
+        for one in databases(settings)
+        if upgrades_itself(one.url)
+    ]
     return next((backup for backup in backups if backup is not None), None)

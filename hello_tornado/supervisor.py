@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prometheus_client.multiprocess import mark_process_dead
@@ -35,7 +34,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # before a process that ended is start
 ENOUGH_SECONDS = 10  # of life, after which the pause is short again
 
 
-async def supervise(loaded: Loaded, settings_file: Path | None, tell: Callable[[str], None]) -> int:
+async def supervise(loaded: Loaded, arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     """Keep `server.processes` processes serving until SIGTERM, SIGINT or SIGHUP.
 
     *tell* shows a line to whoever has started it. Returns an exit code.
@@ -49,7 +48,7 @@ async def supervise(loaded: Loaded, settings_file: Path | None, tell: Callable[[
     cookie_secret(settings)
     backup = prepare_schema(settings)
     address = free_address(settings)
-    command = _command(address[1], settings_file)
+    command = _command(address[1], arguments)
     with TemporaryDirectory(prefix="hello_tornado-") as numbers:
         first, *others = (Worker(command, numbers) for _ in range(settings.server.processes))
         # One goes ahead: what keeps a server from starting is said once.
@@ -121,8 +120,7 @@ class Worker:
         await ended
 
 
-def _command(port: int, settings_file: Path | None) -> list[str]:
+def _command(port: int, arguments: Sequence[str]) -> list[str]:
     debug = ["--debug"] if "--debug" in sys.argv else []
-    settings = ["--settings", str(settings_file)] if settings_file is not None else []
     program = [sys.executable, "-m", "hello_tornado", *debug, "serve", "--port", str(port)]
-    return [*program, *settings]
+    return [*program, *arguments]

@@ -11,7 +11,7 @@ from hello_tornado.sessions.stores.sql.schema import metadata as sessions_metada
 metadata: Final = MetaData(naming_convention=sessions_metadata.naming_convention)
 
 users: Final = Table(
-    "users",
+    "hello_tornado_users",
     metadata,
     Column("user_id", ExactText(255), primary_key=True),
     Column("name", ExactText(255), nullable=False),
@@ -23,7 +23,7 @@ users: Final = Table(
 )
 
 guesses: Final = Table(
-    "guesses",
+    "hello_tornado_guesses",
     metadata,
     Column("bucket", LargeBinary(32).with_variant(mysql.BINARY(32), *FOLDING), primary_key=True),
     Column("free_at", BigInteger, nullable=False),

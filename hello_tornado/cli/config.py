@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hello_tornado.cli.terminal import AsJson, SettingsFile, console
+from hello_tornado.cli.terminal import AsJson, SettingsFile, Source, StoreUrl, console
 from hello_tornado.problem import Problem, Problems
 
 if TYPE_CHECKING:
-    from hello_tornado.config.settings import Loaded, Settings
+    from hello_tornado.config.settings import Settings
 
 config_commands = typer.Typer(help="The settings in force.", no_args_is_help=True)
 
@@ -32,9 +32,11 @@ def init_config(
 
 
 @config_commands.command("show")
-def show_config(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
+def show_config(
+    settings: SettingsFile = None, store: StoreUrl = None, *, as_json: AsJson = False
+) -> None:
     """Every setting, its value, and where that came from; secrets stay hidden."""
-    rows = load(settings).rows()
+    rows = Source(settings, store).load().rows()
     if as_json:
         named = {name: {"value": value, "origin": origin} for name, value, origin in rows}
         console.print_json(named)
@@ -60,6 +62,7 @@ def _as_text(value: Any) -> str:
 @config_commands.command("check")
 def check_config(
     settings: SettingsFile = None,
+    store: StoreUrl = None,
     *,
     production: Annotated[bool, typer.Option(help="As if server.mode were production.")] = False,
 ) -> None:
@@ -67,7 +70,9 @@ def check_config(
     from hello_tornado.config.production import collected, dangers, open_to_strangers
     from hello_tornado.config.secret import is_production
 
-    loaded = load(settings, server={"mode": "production"}) if production else load(settings)
+    loaded = Source(settings, store).load(
+        **({"server": {"mode": "production"}} if production else {})
+    )
     given = loaded.settings
     problems = collected(
         [lambda: _check_secret(given), lambda: _check_manager(given), lambda: _check_store(given)]
@@ -95,18 +100,11 @@ def _check_manager(given: "Settings") -> None:
 
 def _check_store(given: "Settings") -> None:
     from hello_tornado.database import migrate
-    from hello_tornado.database.databases import database_urls, upgrades_itself
+    from hello_tornado.database.databases import as_it_is, databases, upgrades_itself
     from hello_tornado.sessions import open_store
 
-    open_store(given.store.url)
-    for url in database_urls(given):
-        schema = migrate.state(url)
+    open_store(as_it_is(given.store.url))
+    for url, accounts in databases(given):
+        schema = migrate.state(url, accounts=accounts)
         if not (schema.is_known and upgrades_itself(url)):
             schema.check()
-
-
-def load(path: Path | None, **overrides: Any) -> "Loaded":
-    """The settings of this file; *overrides* are from the command line."""
-    from hello_tornado.config.settings import load_settings
-
-    return load_settings(path, **overrides)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hello_tornado import __version__
-from hello_tornado.cli.config import config_commands, load
+from hello_tornado.cli.config import config_commands
 from hello_tornado.cli.sessions import session_commands
 from hello_tornado.cli.terminal import (
     AsJson,
     SettingsFile,
+    Source,
+    StoreUrl,
     console,
     counted,
     errors,
@@ -30,6 +32,7 @@ from hello_tornado.problem import MISTAKEN, UNREACHABLE, Problem, Problems
 
 if TYPE_CHECKING:
     from hello_tornado.config.settings import Settings
+    from hello_tornado.database.databases import Database
     from hello_tornado.sessions import SessionManager
 
 cli = typer.Typer(
@@ -45,7 +48,7 @@ schema_commands = typer.Typer(help="The schema of the session database.", no_arg
 cli.add_typer(schema_commands, name="db")
 cli.add_typer(config_commands, name="config")
 cli.add_typer(session_commands, name="sessions")
-cli.add_typer(user_commands, name="user")
+cli.add_typer(user_commands, name="users")
 
 Revision = Annotated[str, typer.Argument(help="A revision of the schema.")]
 
@@ -78,6 +81,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
     processes: Annotated[int | None, typer.Option(help="Server processes on the port.")] = None,
     settings: SettingsFile = None,
+    store: StoreUrl = None,
     lifeline: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve until Ctrl+C or SIGTERM."""
@@ -87,35 +91,38 @@ def serve(
 
     given = {"port": port, "processes": processes}
     named = {name: value for name, value in given.items() if value is not None}
-    loaded = load(settings, server=named) if named else load(settings)
+    source = Source(settings, store)
+    loaded = source.load(server=named) if named else source.load()
     level = logging.getLogger().level
     set_up_logs(loaded.settings.server.log_format, level)
     refuse_what_is_dangerous(loaded, is_debugging=level == logging.DEBUG)
     if lifeline is None and loaded.settings.server.processes > 1:
         from hello_tornado.supervisor import supervise
 
-        sys.exit(asyncio.run(supervise(loaded, settings, notes.print)))
+        sys.exit(asyncio.run(supervise(loaded, source.arguments(), notes.print)))
     runtime.fastest_loop().run(serve_until_stopped(loaded, notes.print, lifeline))
 
 
 @schema_commands.command()
-def upgrade(revision: Revision = "head", settings: SettingsFile = None) -> None:
+def upgrade(
+    revision: Revision = "head", settings: SettingsFile = None, store: StoreUrl = None
+) -> None:
     """Bring the schema up to date; SQLite is backed up first when it holds sessions."""
     from hello_tornado.database import migrate
 
-    for url in _databases(settings):
+    for url, accounts in _databases(Source(settings, store)):
         with progress("upgrading"):
-            backup = migrate.upgrade(url, revision)
+            backup = migrate.upgrade(url, revision, accounts=accounts)
         _tell_backup(backup)
         console.print(f"the schema is {migrate.state(url).current}")
 
 
 @schema_commands.command()
-def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
+def downgrade(revision: Revision, settings: SettingsFile = None, store: StoreUrl = None) -> None:
     """Take the schema back to a revision; "base" removes it, and all sessions."""
     from hello_tornado.database import migrate
 
-    for url in _databases(settings):
+    for url, _ in _databases(Source(settings, store)):
         with progress("downgrading"):
             backup = migrate.downgrade(url, revision)
         _tell_backup(backup)
@@ -123,28 +130,37 @@ def downgrade(revision: Revision, settings: SettingsFile = None) -> None:
 
 
 @schema_commands.command()
-def current(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
+def current(
+    settings: SettingsFile = None, store: StoreUrl = None, *, as_json: AsJson = False
+) -> None:
     """Show the schema that the database has, and the one that this program needs."""
     from hello_tornado.database import migrate
 
-    schemas = [migrate.state(url) for url in _databases(settings)]
+    schemas = [
+        migrate.state(url, accounts=accounts)
+        for url, accounts in _databases(Source(settings, store))
+    ]
     if as_json:
-        rows = [{"current": one.current, "needed": one.head} for one in schemas]
+        rows = [
+            {"current": one.current, "needed": one.head, "is_current": one.is_current}
+            for one in schemas
+        ]
         console.print_json({"schemas": rows})
         return
     for schema in schemas:
-        console.print(f"{schema.current or 'none'} (this program needs {schema.head})")
+        lacks = " without accounts" if schema.lacks_accounts else ""
+        console.print(f"{schema.current or 'none'}{lacks} (this program needs {schema.head})")
 
 
 @schema_commands.command()
-def check(settings: SettingsFile = None) -> None:
+def check(settings: SettingsFile = None, store: StoreUrl = None) -> None:
     """Fail unless the schema is current and the tables are as the code describes them."""
     from hello_tornado.database import migrate
 
-    for url in _databases(settings):
+    for url, accounts in _databases(Source(settings, store)):
         with progress("checking"):
-            migrate.state(url).check()
-            differences = migrate.differences(url)
+            migrate.state(url, accounts=accounts).check()
+            differences = migrate.differences(url, accounts=accounts)
         if differences:
             raise Problem(
                 f"the tables differ from the code: {differences}",
@@ -158,6 +174,7 @@ def purge(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
     settings: SettingsFile = None,
+    store: StoreUrl = None,
 ) -> None:
     """Delete expired sessions now."""
 
@@ -171,7 +188,7 @@ def purge(
             deleted = await manager.purge(batch=given.purge.batch, progress=advance)
         return min(expired, deleted)  # the rest are notes of why sessions have ended
 
-    count = with_manager(settings, run)
+    count = with_manager(Source(settings, store), run)
     would_be = "would be " if dry_run else ""
     console.print(f"{counted(count, 'expired session')} {would_be}deleted")
 
@@ -190,12 +207,12 @@ def secret(
         console.print(f"{write} holds a fresh secret")
 
 
-def _databases(path: Path | None) -> list[str]:
+def _databases(source: Source) -> "list[Database]":
     """Those of the sessions and of the accounts; a store without a schema will say so itself."""
-    from hello_tornado.database.databases import database_urls
+    from hello_tornado.database import databases
 
-    settings = load(path).settings
-    return database_urls(settings) or [settings.store.url]
+    settings = source.load().settings
+    return databases.databases(settings) or [databases.Database(settings.store.url, False)]
 
 
 def _tell_backup(backup: Path | None) -> None:

@@ -9,6 +9,8 @@ import typer
 from hello_tornado.cli.terminal import (
     AsJson,
     SettingsFile,
+    Source,
+    StoreUrl,
     console,
     counted,
     errors,
@@ -64,6 +66,7 @@ def list_sessions(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     after: Annotated[str | None, typer.Option(help="Those after this handle.")] = None,
     settings: SettingsFile = None,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Living sessions, those that end soonest first."""
@@ -77,7 +80,7 @@ def list_sessions(
 
     from hello_tornado.cli.exports import facts_of
 
-    now, found = with_manager(settings, find)
+    now, found = with_manager(Source(settings, store), find)
     page, more = found[:limit], found[limit:]
     if as_json:
         console.print_json(
@@ -108,6 +111,7 @@ def show(
     handle: str,
     data: Annotated[bool, typer.Option("--data", help="The values, too.")] = False,
     settings: SettingsFile = None,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """One session: its facts, and the keys of its data."""
@@ -121,7 +125,7 @@ def show(
         pairs = {} if session is None else dict(session)
         return facts_of(record), {key: to_json(value, key) for key, value in pairs.items()}
 
-    facts, pairs = with_manager(settings, find)
+    facts, pairs = with_manager(Source(settings, store), find)
     if as_json:
         console.print_json(facts | ({"data": pairs} if data else {"keys": list(pairs)}))
         return
@@ -136,6 +140,7 @@ def show(
 def export(
     user: Annotated[str, typer.Option(help="Whose sessions.", callback=_a_user)],
     settings: SettingsFile = None,
+    store: StoreUrl = None,
 ) -> None:
     """Everything that the sessions of one user hold, as JSON."""
 
@@ -145,7 +150,7 @@ def export(
         with progress("exporting") as advance:
             return await sessions_of(manager, user, advance)
 
-    console.print_json({"user": user, "sessions": with_manager(settings, find)})
+    console.print_json({"user": user, "sessions": with_manager(Source(settings, store), find)})
 
 
 @session_commands.command()
@@ -157,6 +162,7 @@ def revoke(
     idle_for: IdleFor = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every session there is.")] = False,
     settings: SettingsFile = None,
+    store: StoreUrl = None,
 ) -> None:
     """End sessions, by handle or by choice; running servers obey at the next request."""
     chosen = user is not None or older_than is not None or idle_for is not None
@@ -174,7 +180,7 @@ def revoke(
                 return await manager.revoke(*handles)
         return await _revoke(manager, Selection(manager.now(), user, older_than, idle_for))
 
-    count = with_manager(settings, end)
+    count = with_manager(Source(settings, store), end)
     console.print(f"{counted(count, 'session')} revoked")
     if handles and count < len(set(handles)):
         raise Missing(
@@ -201,7 +207,7 @@ async def _revoke(manager: "SessionManager", selection: "Selection") -> int:
 
 
 @session_commands.command()
-def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
+def stats(settings: SettingsFile = None, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """How many sessions there are, whose, and how big."""
 
     async def add_up(manager: "SessionManager", _: "Settings") -> "dict[str, Any]":
@@ -229,7 +235,7 @@ def stats(settings: SettingsFile = None, as_json: AsJson = False) -> None:
             "biggest_bytes": biggest,
         }
 
-    found = with_manager(settings, add_up)
+    found = with_manager(Source(settings, store), add_up)
     if as_json:
         console.print_json(found)
     else:

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 
 from hello_tornado.problem import Missing, Problem
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs: --help should not wait for it
-    from hello_tornado.config.settings import Settings
+    from hello_tornado.config.settings import Loaded, Settings
     from hello_tornado.sessions import SessionManager
 
 T = TypeVar("T")
@@ -70,19 +70,39 @@ console = Screen("stdout")
 notes = Screen("stdout", is_note=True)
 errors = Screen("stderr", is_note=True)
 
+ACCOUNTS_TABLE: Final = "hello_tornado_users"
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
+]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="The store, whatever the settings say.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def with_manager(
-    settings_file: Path | None, work: "Callable[[SessionManager, Settings], Awaitable[T]]"
-) -> T:
-    """What *work* returns, done with the sessions of the store that the settings name."""
-    from hello_tornado.config.settings import load_settings
+class Source(NamedTuple):
+    """Where a command's settings come from: a file, and the URL of a store in place of its own."""
 
-    settings = load_settings(settings_file).settings
+    file: Path | None = None
+    store: str | None = None
+
+    def load(self, **overrides: Any) -> "Loaded":
+        """The settings; *overrides* are from the command line, too."""
+        from hello_tornado.config.settings import load_settings
+
+        if self.store is not None:
+            overrides["store"] = {"url": self.store}
+        return load_settings(self.file, **overrides)
+
+    def arguments(self) -> list[str]:
+        """The options that say the same to another command."""
+        given = {"--settings": self.file, "--store": self.store}
+        return [word for name, value in given.items() if value for word in (name, str(value))]
+
+
+def with_manager(source: Source, work: "Callable[[SessionManager, Settings], Awaitable[T]]") -> T:
+    """What *work* returns, done with the sessions of the store that the settings name."""
+    settings = source.load().settings
     if settings.store.url.startswith("memory:"):
         raise Problem(
             "a memory store lives in the server's process, and no command can see into it",
@@ -91,10 +111,11 @@ def with_manager(
     check_database(settings.store.url)
 
     async def run() -> T:
+        from hello_tornado.database.databases import as_it_is
         from hello_tornado.managers import make_manager
         from hello_tornado.sessions import open_store
 
-        manager = make_manager(settings, open_store(settings.store.url), log=False)
+        manager = make_manager(settings, open_store(as_it_is(settings.store.url)), log=False)
         try:
             return await work(manager, settings)
         finally:
@@ -112,48 +133,50 @@ def check_database(url: str, table: str = "sessions") -> None:
 
     if not has_schema(url):
         return
-    if url.startswith("sqlite"):
-        from hello_tornado.sessions.stores.sql.url import parse
-
-        path = Path(str(parse(url).database))
-        if not path.exists():
-            raise Missing(
-                f"there is no database {path}",
-                "set store.url to the one that is meant, or make it: "
-                "python -m hello_tornado db upgrade",
-            )
-        _check_sqlite(path, table)
-        return
-    from hello_tornado.database import migrate
-
-    migrate.state(url).check()
-
-
-def _check_sqlite(path: Path, table: str) -> None:
-    import sqlite3
-    from contextlib import closing
-
     from hello_tornado.accounts.tables import columns_of
 
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            found = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
-    except sqlite3.Error as error:
-        raise Problem(
-            f"{path} cannot be read as a database: {error}",
-            "set store.url to the one that is meant, or restore a backup",
-        ) from None
+    name, found = _columns(url, table)
     if not found:
         raise Missing(
-            f"the database {path} has no table {table}",
+            f"the database {name} has no table {table}",
             "set store.url to the one that is meant, or make its tables: "
             "python -m hello_tornado db upgrade",
         )
     if not found >= columns_of(table):
         raise Problem(
-            f"the table {table} of {path} is not ours, or not up to date",
+            f"the table {table} of {name} is not ours, or not up to date",
             "set store.url to the one that is meant, or run: python -m hello_tornado db upgrade",
         )
+
+
+def _columns(url: str, table: str) -> tuple[str, set[str]]:
+    """What a database is called, and the names of the columns of one of its tables."""
+    if not url.startswith("sqlite"):
+        from hello_tornado.database import migrate
+        from hello_tornado.sessions.stores import without_password
+
+        return without_password(url), migrate.columns(url, table)
+    import sqlite3
+    from contextlib import closing
+
+    from hello_tornado.sessions.stores.sql.url import parse
+
+    path = Path(str(parse(url).database))
+    if not path.exists():
+        raise Missing(
+            f"there is no database {path}",
+            "set store.url to the one that is meant, or make it: "
+            "python -m hello_tornado db upgrade",
+        )
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute(f"PRAGMA table_info({table})").fetchall()
+    except sqlite3.Error as error:
+        raise Problem(
+            f"{path} cannot be read as a database: {error}",
+            "set store.url to the one that is meant, or restore a backup",
+        ) from None
+    return str(path), {row[1] for row in rows}
 
 
 def printable(text: str) -> str:

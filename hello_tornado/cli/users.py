@@ -1,16 +1,18 @@
-"""`user add|list|export|disable|enable|passwd|delete`: who may log in with a password."""
+"""`users add|list|export|disable|enable|set-password|delete`: who may log in with a password."""
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from hello_tornado.cli.terminal import (
+    ACCOUNTS_TABLE,
     AsJson,
     SettingsFile,
+    Source,
+    StoreUrl,
     check_database,
     console,
     counted,
@@ -34,11 +36,19 @@ FromStdin = Annotated[
 
 
 @user_commands.command()
-def add(name: Name, *, password_stdin: FromStdin = False, settings: SettingsFile = None) -> None:
+def add(
+    name: Name,
+    *,
+    password_stdin: FromStdin = False,
+    settings: SettingsFile = None,
+    store: StoreUrl = None,
+) -> None:
     """Let somebody log in under this name."""
     password = _new_password(_checked(name), is_piped=password_stdin)
     account = _with_accounts(
-        settings, lambda accounts, _: accounts.add(name, password), makes_database=True
+        Source(settings, store),
+        lambda accounts, _: accounts.add(name, password),
+        makes_database=True,
     )
     if account is None:
         raise Problem(f"user {_checked(name)} already exists", "choose another name")
@@ -46,9 +56,11 @@ def add(name: Name, *, password_stdin: FromStdin = False, settings: SettingsFile
 
 
 @user_commands.command("list")
-def list_users(settings: SettingsFile = None, *, as_json: AsJson = False) -> None:
+def list_users(
+    settings: SettingsFile = None, store: StoreUrl = None, *, as_json: AsJson = False
+) -> None:
     """Every user, by name."""
-    found = _with_accounts(settings, lambda accounts, _: accounts.all())
+    found = _with_accounts(Source(settings, store), lambda accounts, _: accounts.all())
     if as_json:
         console.print_json({"users": [_facts(account) for account in found]})
         return
@@ -61,7 +73,7 @@ def list_users(settings: SettingsFile = None, *, as_json: AsJson = False) -> Non
 
 
 @user_commands.command()
-def disable(name: Name, settings: SettingsFile = None) -> None:
+def disable(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
     """Let nobody log in under this name any more; ends all its sessions at once."""
 
     async def run(accounts: "Accounts", given: "Settings") -> str:
@@ -70,11 +82,11 @@ def disable(name: Name, settings: SettingsFile = None) -> None:
         ended = await _sign_out(accounts, account, given)
         return f"{account.name} is disabled; {ended}"
 
-    console.print(_with_accounts(settings, run))
+    console.print(_with_accounts(Source(settings, store), run))
 
 
 @user_commands.command()
-def enable(name: Name, settings: SettingsFile = None) -> None:
+def enable(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
     """Let them log in again."""
 
     async def run(accounts: "Accounts", _: "Settings") -> str:
@@ -82,11 +94,17 @@ def enable(name: Name, settings: SettingsFile = None) -> None:
         await accounts.enable(account.user_id)
         return f"{account.name} can log in"
 
-    console.print(_with_accounts(settings, run))
+    console.print(_with_accounts(Source(settings, store), run))
 
 
-@user_commands.command()
-def passwd(name: Name, *, password_stdin: FromStdin = False, settings: SettingsFile = None) -> None:
+@user_commands.command("set-password")
+def set_password(
+    name: Name,
+    *,
+    password_stdin: FromStdin = False,
+    settings: SettingsFile = None,
+    store: StoreUrl = None,
+) -> None:
     """Give a user another password; ends all their sessions at once."""
     password = _new_password(_checked(name), is_piped=password_stdin)
 
@@ -96,11 +114,11 @@ def passwd(name: Name, *, password_stdin: FromStdin = False, settings: SettingsF
         ended = await _sign_out(accounts, account, given)
         return f"{account.name} has another password; {ended}"
 
-    console.print(_with_accounts(settings, run))
+    console.print(_with_accounts(Source(settings, store), run))
 
 
 @user_commands.command()
-def export(name: Name, settings: SettingsFile = None) -> None:
+def export(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
     """Everything that is kept about a user, sessions included, as JSON; no password's hash."""
 
     async def run(accounts: "Accounts", given: "Settings") -> dict[str, Any]:
@@ -118,11 +136,11 @@ def export(name: Name, settings: SettingsFile = None) -> None:
             )
         return {"account": _facts(account), "sessions": sessions}
 
-    console.print_json(_with_accounts(settings, run))
+    console.print_json(_with_accounts(Source(settings, store), run))
 
 
 @user_commands.command()
-def delete(name: Name, settings: SettingsFile = None) -> None:
+def delete(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
     """Delete a user for good; ends all their sessions at once."""
 
     async def run(accounts: "Accounts", given: "Settings") -> str:
@@ -136,20 +154,19 @@ def delete(name: Name, settings: SettingsFile = None) -> None:
         ended = await _revoke_all(account, given)
         return f"{account.name} is deleted; {counted(ended, 'session')} ended"
 
-    console.print(_with_accounts(settings, run))
+    console.print(_with_accounts(Source(settings, store), run))
 
 
 def _with_accounts(
-    settings_file: Path | None,
+    source: Source,
     work: "Callable[[Accounts, Settings], Awaitable[T]]",
     *,
     makes_database: bool = False,
 ) -> T:
     """What *work* returns, done with the accounts that the settings name."""
-    from hello_tornado.config.settings import load_settings
-    from hello_tornado.database.databases import accounts_url, upgrades_itself
+    from hello_tornado.database.databases import accounts_url, as_it_is, upgrades_itself
 
-    settings = load_settings(settings_file).settings
+    settings = source.load().settings
     url = accounts_url(settings)
     if url is None:
         raise Problem(
@@ -158,14 +175,14 @@ def _with_accounts(
     if makes_database and upgrades_itself(url):
         from hello_tornado.database import migrate
 
-        migrate.upgrade(url)
+        migrate.upgrade(url, accounts=True)
     else:
-        check_database(url, "users")
+        check_database(url, ACCOUNTS_TABLE)
 
     async def run() -> T:
         from hello_tornado.accounts.accounts import Accounts
 
-        accounts = Accounts.from_url(url)
+        accounts = Accounts.from_url(as_it_is(url))
         try:
             return await work(accounts, settings)
         finally:
@@ -177,10 +194,11 @@ def _with_accounts(
 async def _with_sessions(
     settings: "Settings", work: "Callable[[SessionManager], Awaitable[T]]"
 ) -> T:
+    from hello_tornado.database.databases import as_it_is
     from hello_tornado.managers import make_manager
     from hello_tornado.sessions import open_store
 
-    manager = make_manager(settings, open_store(settings.store.url), log=False)
+    manager = make_manager(settings, open_store(as_it_is(settings.store.url)), log=False)
     try:
         return await work(manager)
     finally:
@@ -190,7 +208,7 @@ async def _with_sessions(
 async def _find(accounts: "Accounts", name: str) -> "Account":
     account = await accounts.find(name)
     if account is None:
-        raise Missing(f"there is no user {_checked(name)}", "see them with: user list")
+        raise Missing(f"there is no user {_checked(name)}", "see them with: users list")
     return account
 
 

@@ -1,6 +1,6 @@
 """Which databases the settings name, and what people call them."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from hello_tornado.config.settings import Settings
 from hello_tornado.database.connection import has_schema
@@ -40,10 +40,26 @@ def accounts_url(settings: Settings) -> str | None:
     return url
 
 
-def database_urls(settings: Settings) -> list[str]:
+class Database(NamedTuple):
+    """A SQL database that is in use, and whether the accounts are in it."""
+
+    url: str
+    accounts: bool
+
+
+def databases(settings: Settings) -> list[Database]:
     """The SQL databases that are in use, each once: of the sessions, and of the accounts."""
-    named = (settings.store.url, accounts_url(settings))
-    return list(dict.fromkeys(url for url in named if url is not None and has_schema(url)))
+    of_accounts = accounts_url(settings)
+    named = (settings.store.url, of_accounts)
+    urls = dict.fromkeys(url for url in named if url is not None and has_schema(url))
+    return [Database(url, url == of_accounts) for url in urls]
+
+
+def as_it_is(url: str) -> str:
+    """The URL of a store that makes no tables in a database server: `db upgrade` does."""
+    if not has_schema(url) or upgrades_itself(url) or "create=" in url.partition("?")[2]:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}create=false"
 
 
 def upgrades_itself(url: str) -> bool:

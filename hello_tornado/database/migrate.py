@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, inspect, text
 
 from hello_tornado import resource
-from hello_tornado.accounts.tables import metadata
+from hello_tornado.accounts.tables import metadata as accounts_metadata
 from hello_tornado.database.connection import connected, transaction
 from hello_tornado.problem import Missing, Problem
 from hello_tornado.sessions.stores.sql.schema import metadata as sessions_metadata
@@ -24,9 +25,9 @@ from hello_tornado.sessions.stores.sql.schema import sessions
 from hello_tornado.sessions.stores.sql.sqlite import make_private_file
 from hello_tornado.sessions.stores.sql.url import parse
 
-TABLES = MetaData(naming_convention=metadata.naming_convention)
-for table in (*sessions_metadata.sorted_tables, *metadata.sorted_tables):
-    table.to_metadata(TABLES)
+ALL_TABLES = MetaData(naming_convention=accounts_metadata.naming_convention)
+for table in (*sessions_metadata.sorted_tables, *accounts_metadata.sorted_tables):
+    table.to_metadata(ALL_TABLES)
 VERSION_TABLE = "hello_tornado_alembic_version"
 
 
@@ -34,18 +35,20 @@ VERSION_TABLE = "hello_tornado_alembic_version"
 class Schema:
     """Where a database stands: its revision, ours, and whether we know its revision at all.
 
-    *foreign* says why its table of sessions is none of ours, if that is so.
+    *foreign* says why its table of sessions is none of ours, if that is so. Accounts may be needed
+    of which there are no tables.
     """
 
     current: str | None
     head: str
     is_known: bool
     foreign: str | None = None
+    lacks_accounts: bool = False
 
     @property
     def is_current(self) -> bool:
         """Whether this code can serve on it."""
-        return self.current == self.head
+        return self.current == self.head and not self.lacks_accounts
 
     def check(self) -> None:
         """Raise `Problem`, naming the command, unless this code can serve on it."""
@@ -59,35 +62,41 @@ class Schema:
                 f"{self.head}",
                 "start the newer program, or restore the backup from before its upgrade",
             )
+        found = f"the schema {self.current}" if self.current else "no schema"
         raise Problem(
-            f"the database has {f'the schema {self.current}' if self.current else 'no schema'}, "
-            f"this program needs {self.head}",
+            "the database has no tables for accounts"
+            if self.current == self.head
+            else f"the database has {found}, this program needs {self.head}",
             "run: python -m hello_tornado db upgrade",
         )
 
 
-def state(url: str) -> Schema:
-    """Where the database stands; looking changes nothing, and makes no file."""
+def state(url: str, *, accounts: bool = False) -> Schema:
+    """Where the database stands; looking changes nothing, and makes no file.
+
+    With *accounts* their tables are needed, too.
+    """
     if _missing_file(url) is not None:
         return Schema(None, _head(), is_known=True)
     with connected(url, to_look=True) as connection:
-        return schema_of(connection)
+        return schema_of(connection, accounts=accounts)
 
 
-def upgrade(url: str, revision: str = "head") -> Path | None:
+def upgrade(url: str, revision: str = "head", *, accounts: bool = False) -> Path | None:
     """Bring the schema up to *revision*; returns the backup, if there was data to back up.
 
     Tables that the library has made by itself, or that an upgrade has left half-made, are taken
-    over: every step of a migration can be repeated.
+    over: every step of a migration can be repeated. With *accounts* their tables are made, too.
     """
     with transaction(url) as connection:
-        before = schema_of(connection)
-        if before.current == revision or (revision == "head" and before.is_current):
-            return None
+        before, backup = schema_of(connection), None
         if before.foreign or not before.is_known:
             before.check()
-        backup = _back_up(connection, before.current)
-        _run(command.upgrade, connection, revision)
+        if before.current != (before.head if revision == "head" else revision):
+            backup = _back_up(connection, before.current)
+            _run(command.upgrade, connection, revision)
+        if accounts and revision in {"head", before.head}:
+            accounts_metadata.create_all(connection)
         return backup
 
 
@@ -109,10 +118,23 @@ def downgrade(url: str, revision: str) -> Path | None:
         return backup
 
 
-def differences(url: str) -> list[Any]:
+def differences(url: str, *, accounts: bool = False) -> list[Any]:
     """In what the database's tables differ from the ones that the code describes."""
     with connected(url, to_look=True) as connection:
-        return list(compare_metadata(_migration_context(connection), TABLES))
+        return _compared(connection, accounts=accounts)
+
+
+def columns(url: str, table: str) -> set[str]:
+    """The names of a table's columns; none if there is no such table. Looking changes nothing."""
+    with connected(url, to_look=True) as connection:
+        inspector = inspect(connection)
+        found = inspector.get_columns(table) if inspector.has_table(table) else []
+        return {column["name"] for column in found}
+
+
+def _compared(connection: Connection, *, accounts: bool) -> list[Any]:
+    tables = ALL_TABLES if accounts else sessions_metadata
+    return list(compare_metadata(_migration_context(connection, tables), tables))
 
 
 def _missing_file(url: str) -> Path | None:
@@ -124,11 +146,12 @@ def _missing_file(url: str) -> Path | None:
 
 def run_migrations(connection: Connection) -> None:
     """Called by migrations/env.py inside Alembic."""
+    tables = ALL_TABLES if _has_accounts(connection) else sessions_metadata
     context.configure(
         connection=connection,
-        target_metadata=TABLES,
+        target_metadata=tables,
         version_table=VERSION_TABLE,
-        include_name=_is_our_name,
+        include_name=partial(_is_one_of, tables),
         render_as_batch=True,
         compare_type=True,
     )
@@ -143,30 +166,36 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-def _migration_context(connection: Connection) -> MigrationContext:
+def _migration_context(connection: Connection, tables: MetaData = ALL_TABLES) -> MigrationContext:
     return MigrationContext.configure(
         connection,
         opts={
             "version_table": VERSION_TABLE,
-            "include_name": _is_our_name,
+            "include_name": partial(_is_one_of, tables),
             "compare_type": True,
         },
     )
 
 
-def _is_our_name(name: str | None, kind: str, _parents: object) -> bool:
+def _is_one_of(tables: MetaData, name: str | None, kind: str, _parents: object) -> bool:
     """Whatever else lives in the database is none of our business."""
-    return kind != "table" or name in TABLES.tables
+    return kind != "table" or name in tables.tables
 
 
-def schema_of(connection: Connection) -> Schema:
-    """Where the database stands that a connection leads to."""
+def _has_accounts(connection: Connection) -> bool:
+    inspector = inspect(connection)
+    return all(inspector.has_table(name) for name in accounts_metadata.tables)
+
+
+def schema_of(connection: Connection, *, accounts: bool = False) -> Schema:
+    """Where the database stands that a connection leads to; whether with the tables of accounts."""
     scripts = _scripts()
     current = _migration_context(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is None:
         return Schema(None, _head(), is_known=True, foreign=_foreign(connection))
-    return Schema(current, _head(), current in known)
+    lacks_accounts = accounts and not _has_accounts(connection)
+    return Schema(current, _head(), current in known, lacks_accounts=lacks_accounts)
 
 
 def _scripts() -> ScriptDirectory:
@@ -192,7 +221,7 @@ def _foreign(connection: Connection) -> str | None:
     """Why a table of sessions that no migration has made is not ours, if it is not."""
     if not inspect(connection).has_table(sessions.name):
         return None
-    found = compare_metadata(_migration_context(connection), TABLES)
+    found = _compared(connection, accounts=False)
     # A list holds the changes of one column.
     changes = [one for change in found for one in (change if type(change) is list else [change])]
     foreign = [change for change in changes if change[0] not in {"add_index", "add_table"}]

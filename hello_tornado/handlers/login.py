@@ -38,7 +38,8 @@ class LoginHandler(BaseHandler):
         except BadName as problem:
             self._refuse(given, target, HTTPStatus.BAD_REQUEST, str(problem), "username")
             return
-        self._welcome(user_id, name, target)
+        self._log_in(user_id, name)
+        self._welcome(target)
 
     def _given(self) -> tuple[str, str]:
         name = self.decode_argument(raw_argument(self, "username"), "username")
@@ -49,9 +50,11 @@ class LoginHandler(BaseHandler):
         """Whether the box is checked; else the login lasts as the settings say."""
         return self.get_body_argument("remember", None) is not None
 
-    def _welcome(self, user_id: str, name: str, target: str) -> None:
+    def _log_in(self, user_id: str, name: str) -> None:
         self.session.login(user_id, remember=True if self._is_to_be_remembered else None)
         self.session["username"] = name
+
+    def _welcome(self, target: str) -> None:
         self.redirect(target or "/", status=303)
 
     def _refuse(
@@ -93,12 +96,14 @@ class PasswordLoginHandler(LoginHandler):
             return
         match await self._answer(given):
             case Account() as account:
-                remember_device(self, account)
-                self._welcome(account.user_id, account.name, target)
-                handle = await self.save_session()
-                # Disabled while we computed?
-                if handle and not await self._accounts.is_unchanged(account):
-                    await self.session_manager.revoke(handle)
+                self._log_in(account.user_id, account.name)
+                await self.save_session()  # from now on whoever disables the user ends it, too
+                if await self._accounts.is_unchanged(account):
+                    remember_device(self, account)
+                    self._welcome(target)
+                else:  # disabled while we computed
+                    self.session.destroy()
+                    self._refuse(given, target, HTTPStatus.FORBIDDEN, WRONG, "form")
             case Throttled(wait):
                 self.set_header("Retry-After", int(wait.total_seconds()) + 1)
                 error = f"Too many attempts. Please try again in {words(wait)}."

@@ -52,7 +52,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/accounts.db"
     url: str = request.getfixturevalue(f"{request.param}_url")
-    migrate.upgrade(url)
+    migrate.upgrade(url, accounts=True)
     return url
 
 

@@ -32,13 +32,13 @@ def failed(directory: Path, *arguments: str, code: int = 2, **environment: str) 
 
 
 def test_the_schema_goes_up_and_down(tmp_path: Path) -> None:
-    assert printed(tmp_path, "db", "current") == "none (this program needs 0002)"
+    assert printed(tmp_path, "db", "current") == "none (this program needs 0003)"
     assert failed(tmp_path, "db", "check") == [
-        "the database has no schema, this program needs 0002",
+        "the database has no schema, this program needs 0003",
         "run: python -m hello_tornado db upgrade",
     ]
-    assert printed(tmp_path, "db", "upgrade") == "the schema is 0002"
-    assert printed(tmp_path, "db", "upgrade") == "the schema is 0002"
+    assert printed(tmp_path, "db", "upgrade") == "the schema is 0003"
+    assert printed(tmp_path, "db", "upgrade") == "the schema is 0003"
     assert printed(tmp_path, "db", "check") == "the schema is current"
     assert printed(tmp_path, "db", "downgrade", "base") == "the schema is gone"
 
@@ -51,7 +51,7 @@ def test_a_schema_of_the_future_is_refused_everywhere(tmp_path: Path) -> None:
     database.close()
     for command in (("serve", "--port", "0"), ("db", "check"), ("db", "upgrade")):
         cause, cure = failed(tmp_path, *command)
-        assert cause == "the database has the schema 9999, which is newer than this program's 0002"
+        assert cause == "the database has the schema 9999, which is newer than this program's 0003"
         assert "the newer program" in cure
 
 
@@ -212,7 +212,7 @@ READING = [
     ("sessions", "export", "--user", "Ada"),
     ("sessions", "revoke", "--all"),
     ("purge", "--dry-run"),
-    ("user", "list"),
+    ("users", "list"),
 ]
 
 

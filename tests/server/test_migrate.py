@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from running import clean_environment, run_command
+from sqlalchemy import inspect, select
 
+from hello_tornado.accounts.tables import users
 from hello_tornado.database import migrate
 from hello_tornado.database.connection import transaction
 from hello_tornado.problem import Problem
@@ -23,6 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 KILLED_UPGRADE = """
 import os, signal, sys
 from alembic.operations import Operations
+from hello_tornado.accounts.tables import users
 from hello_tornado.database import migrate
 
 Operations.create_index = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
@@ -77,7 +80,7 @@ def test_the_migrations_make_the_tables_that_the_code_describes(any_url: str) ->
 def test_tables_that_the_library_made_are_taken_over(url: str) -> None:
     key = stored(url)
     assert migrate.state(url).current is None
-    assert {change[0] for change in migrate.differences(url)} == {"add_table", "add_index"}
+    assert migrate.differences(url) == []
     migrate.upgrade(url)
     assert migrate.differences(url) == []
     assert migrate.state(url).is_current
@@ -99,7 +102,7 @@ def test_what_holds_data_is_backed_up_before_it_changes(url: str) -> None:
     key = stored(url)
     backup = migrate.downgrade(url, "base")
     assert backup is not None
-    assert backup.name == "sessions.db.0002.backup1"
+    assert backup.name == "sessions.db.0003.backup1"
     assert backup.stat().st_mode & 0o077 == 0
     assert is_stored(f"sqlite:///{backup}", key)
     assert not is_stored(url, key)
@@ -121,7 +124,7 @@ def test_many_that_upgrade_at_once_end_with_one_upgrade(any_url: str) -> None:
                 range(4),
             )
         )
-    assert schemas == ["the schema is 0002\n"] * 4
+    assert schemas == ["the schema is 0003\n"] * 4
     assert migrate.differences(any_url) == []
 
 
@@ -203,7 +206,7 @@ def test_plain_alembic_makes_the_same_schema_from_nothing(any_url: str) -> None:
             check=True,
         )
         if command == "current":
-            assert "0002 (head)" in done.stdout
+            assert "0003 (head)" in done.stdout
             assert migrate.state(any_url).is_current
             assert migrate.differences(any_url) == []
     assert migrate.state(any_url).current is None
@@ -243,3 +246,71 @@ def test_an_upgrade_of_tables_with_data_backs_them_up_once_and_changes_none(
     assert migrate.upgrade(url) is None
     assert is_stored(url, key)
     assert is_stored(f"sqlite:///{backup}", key)
+
+
+def tables(url: str, *statements: str) -> set[str]:
+    """Run statements; returns the names of all tables."""
+    with transaction(url) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        return {*inspect(connection).get_table_names()}
+
+
+OURS = {"hello_tornado_users", "hello_tornado_guesses"}
+SESSIONS = {"sessions", "hello_tornado_alembic_version"}
+
+
+def test_accounts_are_made_when_they_are_needed(any_url: str) -> None:
+    migrate.upgrade(any_url)
+    assert tables(any_url) == SESSIONS
+    assert not migrate.state(any_url, accounts=True).is_current
+    with pytest.raises(Problem, match="no tables for accounts"):
+        migrate.state(any_url, accounts=True).check()
+    migrate.upgrade(any_url, accounts=True)
+    assert tables(any_url) == SESSIONS | OURS
+    assert migrate.state(any_url, accounts=True).is_current
+    assert migrate.differences(any_url, accounts=True) == migrate.differences(any_url) == []
+
+
+@pytest.mark.parametrize("accounts", [False, True])
+def test_an_applications_own_users_are_left_alone(any_url: str, accounts: bool) -> None:
+    tables(any_url, "CREATE TABLE users (id INTEGER)", "CREATE TABLE guesses (id INTEGER)")
+    migrate.upgrade(any_url, accounts=accounts)
+    theirs = {"users", "guesses"}
+    assert tables(any_url) == SESSIONS | theirs | (OURS if accounts else set())
+    assert migrate.differences(any_url, accounts=accounts) == []
+    migrate.downgrade(any_url, "base")
+    assert tables(any_url) - {"hello_tornado_alembic_version"} == theirs
+
+
+def test_accounts_under_their_old_names_are_renamed_with_what_is_in_them(any_url: str) -> None:
+    """As the revision 0002 made them at its time."""
+    migrate.upgrade(any_url, accounts=True)
+    tables(any_url, "INSERT INTO hello_tornado_users VALUES ('ada', 'Ada', 'hash', 1, NULL, 7)")
+    before = migrate.differences(any_url, accounts=True)
+    migrate.downgrade(any_url, "0002")
+    assert tables(any_url) == SESSIONS | {"users", "guesses"}
+    with transaction(any_url) as connection:
+        names = {index["name"] for index in inspect(connection).get_indexes("users")}
+    assert names == {"ix_users_signed_out_at"}
+    migrate.upgrade(any_url, accounts=True)
+    assert tables(any_url) == SESSIONS | OURS
+    assert migrate.differences(any_url, accounts=True) == before == []
+    with transaction(any_url) as connection:
+        (row,) = connection.execute(select(users))
+    assert (row.user_id, row.signed_out_at) == ("ada", 7)
+
+
+@pytest.mark.parametrize("mode", ["open", "password"])
+def test_the_commands_make_what_the_login_needs(any_url: str, mode: str, tmp_path: Path) -> None:
+    settings = {"HELLO_TORNADO_STORE__URL": any_url, "HELLO_TORNADO_LOGIN__MODE": mode}
+    for command in ("upgrade", "check"):
+        assert run_command(tmp_path, "db", command, **settings).returncode == 0
+    assert tables(any_url) == SESSIONS | (OURS if mode == "password" else set())
+    settings["HELLO_TORNADO_LOGIN__MODE"] = "password"
+    done = run_command(tmp_path, "db", "check", **settings)
+    assert done.returncode == (0 if mode == "password" else 2), done.stderr
+    if mode == "open":
+        assert "no tables for accounts" in done.stderr
+        listed = run_command(tmp_path, "db", "current", **settings)
+        assert listed.stdout == "0003 without accounts (this program needs 0003)\n"

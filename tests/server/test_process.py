@@ -60,7 +60,7 @@ def test_it_needs_nothing_and_says_how_it_was_set_up(tmp_path: Path) -> None:
     with running([sys.executable, "-m", "hello_tornado"], tmp_path, **environment) as server:
         assert server.request("GET", "/")[0] == 200
         assert f"listening {server.url}/" in server.text
-        assert "SQLite sqlite:///var/sessions.db  schema 0002" in server.text
+        assert "SQLite sqlite:///var/sessions.db  schema 0003" in server.text
         assert "1 hour idle, 1 day at most; purge every 5 minutes" in server.text
         assert (
             "session  HttpOnly  SameSite=Strict  Secure=auto  as long as the session" in server.text

@@ -28,10 +28,10 @@ BARS = {
     "sessions export --user ada": "exporting",
     "sessions revoke --all": "revoking",
     "sessions revoke --user ada": "revoking",
-    "user export ada": "exporting",
-    "user disable ada": "ending sessions",
-    "user passwd ada --password-stdin": "ending sessions",
-    "user delete ada": "ending sessions",
+    "users export ada": "exporting",
+    "users disable ada": "ending sessions",
+    "users set-password ada --password-stdin": "ending sessions",
+    "users delete ada": "ending sessions",
 }
 COUNTED = {"purge", "sessions stats", "sessions revoke --all"}
 
@@ -54,7 +54,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         await store.aclose()
 
     asyncio.run(save())
-    done = run(path.parent, url, "user", "add", "ada", "--password-stdin", errors=subprocess.PIPE)
+    done = run(path.parent, url, "users", "add", "ada", "--password-stdin", errors=subprocess.PIPE)
     assert done.returncode == 0, done.stderr
     return path.read_bytes()
 

@@ -6,16 +6,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from running import run_command, running_server
 
 from hello_tornado.cli import main as cli
 from hello_tornado.database import migrate
-from hello_tornado.sessions import open_store
+from hello_tornado.sessions import SessionManager, open_store
 from hello_tornado.sessions.records.record import SessionRecord, Swap
 from hello_tornado.sessions.records.tombstones import ERA
 from hello_tornado.sessions.testing import HOUR, make_record
@@ -257,3 +258,46 @@ def test_names_are_printed_to_the_letter(url: str, command: Command) -> None:
     for name in (":key:", "[red]Ada[/red]"):
         save(url, session(name))
         assert name in command("sessions", "list")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb", "redis"])
+def test_a_librarys_store_is_named_on_the_command_line(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    """One that no server has, and no migration; the settings in the way name another one."""
+    url = f"sqlite:///{tmp_path}/library.db"
+    if kind != "sqlite":
+        url = request.getfixturevalue(f"{kind}_url")
+
+    async def begin() -> str | None:
+        async with SessionManager(url, log=False) as manager:
+            session = await manager.open(None)
+            session.login("ada")
+            await manager.commit(session)
+            return session.handle
+
+    handle = asyncio.run(begin())
+    (tmp_path / "settings.yaml").write_text("store: {url: redis://127.0.0.1:1/0}\n")
+    listed = run_command(tmp_path, "sessions", "list", "--store", url, "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert [one["handle"] for one in json.loads(listed.stdout)["sessions"]] == [handle]
+    origin = run_command(tmp_path, "config", "show", "--store", url, "--json")
+    assert json.loads(origin.stdout)["store.url"]["origin"] == "command line"
+    ended = run_command(tmp_path, "sessions", "revoke", "--user", "ada", "--store", url)
+    assert ended.returncode == 0, ended.stderr
+    purged = run_command(tmp_path, "purge", "--store", url)
+    assert purged.returncode == 0, purged.stderr
+
+
+def test_every_command_with_settings_takes_a_store() -> None:
+    def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+        for word, one in getattr(command, "commands", {}).items():
+            yield from leaves(one, f"{name} {word}")
+        if not hasattr(command, "commands"):
+            yield name, {option for one in command.params for option in one.opts}
+
+    found = dict(leaves(typer.main.get_command(cli.cli)))
+    assert len(found) > 20
+    assert {name for name, options in found.items() if "--settings" in options} == {
+        name for name, options in found.items() if "--store" in options
+    }

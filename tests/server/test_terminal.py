@@ -27,7 +27,7 @@ COMMANDS = {
     "a value of an option": (["sessions", "list", "--limit", EVIL], {}),
     "a choice": (["sessions", "list", "--older-than", EVIL], {}),
     "a handle": (["sessions", "show", EVIL], {}),
-    "a user": (["user", "disable", EVIL], {}),
+    "a user": (["users", "disable", EVIL], {}),
     "a revision": (["db", "upgrade", EVIL], {}),
     "a file of settings": (["config", "show", "--settings", EVIL_NAME], {}),
     "a file for the secret": (["secret", "--write", "/proc/" + EVIL_NAME], {}),

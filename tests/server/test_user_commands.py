@@ -1,4 +1,4 @@
-"""`user add|list|disable|enable|passwd`, with a real server beside them, for sessions anywhere."""
+"""`users add|list|disable|…`, with a real server beside them, for sessions anywhere."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
     url: str = request.getfixturevalue(f"{request.param}_url")
     if request.param == "redis":
         return PASSWORD_MODE | accounts | {"HELLO_TORNADO_STORE__URL": url}
-    migrate.upgrade(url)
+    migrate.upgrade(url, accounts=True)
     return PASSWORD_MODE | {"HELLO_TORNADO_STORE__URL": url}
 
 
@@ -39,7 +39,7 @@ def user(
     directory: Path, environment: dict[str, str], *arguments: str, password: str = SECRET
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "hello_tornado", "user", *arguments],
+        [sys.executable, "-m", "hello_tornado", "users", *arguments],
         cwd=directory,
         env=clean_environment() | environment,
         input=f"{password}\n",
@@ -88,7 +88,7 @@ def test_a_user_from_the_first_day_to_the_last(tmp_path: Path, environment: dict
         assert run("enable", "Ada") == "Ada can log in\n"
         status, cookie = enter(server)
         assert status == 303
-        assert "another password" in run("passwd", "Ada", "--password-stdin", password=OTHER)
+        assert "another password" in run("set-password", "Ada", "--password-stdin", password=OTHER)
         wait_until_signed_out(server, cookie)
         assert enter(server)[0] == 403
         assert enter(server, OTHER)[0] == 303
@@ -151,7 +151,7 @@ def test_who_interrupts_the_question_for_a_password_gets_the_code_of_shells(
 ) -> None:
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "hello_tornado", "user", "add", "Ada"],
+        [sys.executable, "-m", "hello_tornado", "users", "add", "Ada"],
         cwd=tmp_path,
         env=clean_environment() | PASSWORD_MODE,
         stdin=child,
@@ -170,7 +170,7 @@ def test_who_interrupts_the_question_for_a_password_gets_the_code_of_shells(
 
 def test_a_password_is_typed_twice_and_never_shown(tmp_path: Path) -> None:
     parent, child = pty.openpty()
-    command = [sys.executable, "-m", "hello_tornado", "user", "add", "Ada"]
+    command = [sys.executable, "-m", "hello_tornado", "users", "add", "Ada"]
     environment = clean_environment() | PASSWORD_MODE
     process = subprocess.Popen(
         command,

@@ -121,7 +121,7 @@ def test_alone_it_needs_only_tornado_and_names_the_extra_for_more(
 
 def test_with_the_server_it_upgrades_serves_and_purges(wheel: Path, tmp_path: Path) -> None:
     python = installed(tmp_path / "venv", f"{wheel}[server]")
-    assert "the schema is 0002" in run(python, tmp_path, "-m", "hello_tornado", "db", "upgrade")
+    assert "the schema is 0003" in run(python, tmp_path, "-m", "hello_tornado", "db", "upgrade")
     origin = run(python, tmp_path, "-c", "import hello_tornado; print(hello_tornado.__file__)")
     assert origin.startswith(str(tmp_path / "venv"))
     command = [python, "-m", "hello_tornado", "serve", "--port", "0"]
