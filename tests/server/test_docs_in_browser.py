@@ -1,14 +1,12 @@
 """The pages that the README shows, in Debian's Chromium."""
 
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from browsing import visiting
 from playwright.sync_api import Browser, expect
-from running import clean_environment
+from running import clean_environment, wait_until_it_listens
 from services import free_port
 from test_docs import blocks
 
@@ -30,15 +28,3 @@ def test_the_form_and_the_script_of_the_readme_count(chromium: Browser, tmp_path
                 expect(page.get_by_text("2 so far")).to_be_visible()
         finally:
             started.terminate()
-
-
-def wait_until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return
