@@ -15,7 +15,7 @@ PROBE_EVERY_SECONDS: Final = 1.0
 PROBE_SHARE: Final = 0.5  # of the limit: so a store that is back is found within two seconds
 STOOD_STILL_SECONDS: Final = 0.5  # by which a busy event loop is hardly late
 
-_waiting_since: ContextVar[float | None] = ContextVar("waiting_since", default=None)
+_wait: ContextVar["Wait | None"] = ContextVar("wait", default=None)
 
 
 def deadline_of_call(limit: float) -> float:
@@ -23,27 +23,33 @@ def deadline_of_call(limit: float) -> float:
 
     Within a `Wait` that is *limit* seconds after the wait began, else *limit* seconds from now.
     """
-    since = _waiting_since.get()
-    return limit + (asyncio.get_running_loop().time() if since is None else since)
+    wait = _wait.get()
+    if wait is None or wait.since is None:
+        return limit + asyncio.get_running_loop().time()
+    return limit + wait.since
 
 
 class Wait:
     """Several calls that share one limit: those of one request, for instance.
 
     Each `with wait:` goes on counting where the last one stopped. What the caller does in between
-    does not count. *waited* is the number of seconds that have passed before.
+    does not count. *waited* is the number of seconds that have passed before. `since` is None in
+    between, also for a task that was begun within the wait and goes on after it.
     """
 
-    __slots__ = ("_clock", "_since", "_token", "waited")
+    __slots__ = ("_began", "_clock", "_token", "since", "waited")
 
     def __init__(self, waited: float = 0.0) -> None:
         self.waited = waited
+        self.since: float | None = None
         self._clock = asyncio.get_running_loop().time
 
     def __enter__(self) -> None:
-        since, outer = self._clock() - self.waited, _waiting_since.get()
-        self._since = since if outer is None else min(since, outer)
-        self._token: Token[float | None] = _waiting_since.set(self._since)
+        began, outer = self._clock() - self.waited, _wait.get()
+        if outer is not None and outer.since is not None:
+            began = min(began, outer.since)
+        self.since = self._began = began
+        self._token: Token[Wait | None] = _wait.set(self)
 
     def __exit__(
         self,
@@ -51,13 +57,13 @@ class Wait:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        _waiting_since.reset(self._token)
-        self.waited = self._clock() - self._since
+        _wait.reset(self._token)
+        self.waited, self.since = self._clock() - self._began, None
 
 
 def wait_anew() -> None:
     """In a task that calls for many: whoever has started it does not set its time."""
-    _waiting_since.set(None)
+    _wait.set(None)
 
 
 def did_not_answer() -> StoreTimeout:

@@ -77,6 +77,23 @@ async def test_the_calls_of_one_wait_share_one_limit() -> None:
     assert deadline_of_call(3) == pytest.approx(now() + 3, abs=0.1)
 
 
+@pytest.mark.gen_test
+async def test_what_a_wait_has_begun_has_its_own_limit_when_the_wait_is_over() -> None:
+    """Such as the purges, when a request is the first to use a manager, and what hooks begin."""
+    is_over = asyncio.Event()
+
+    async def goes_on() -> float:
+        within = deadline_of_call(3)
+        await is_over.wait()
+        return deadline_of_call(3) - within
+
+    with Wait(2):
+        task = asyncio.ensure_future(goes_on())
+        await asyncio.sleep(0)
+    is_over.set()
+    assert await task == pytest.approx(2, abs=0.1)
+
+
 class HangingStore(MemoryStore):
     """A store whose saves hang, and whose author has forgotten the limit."""
 
