@@ -66,7 +66,7 @@ from hello_tornado.sessions.session.draft import (
     Nothing,
 )
 from hello_tornado.sessions.session.draft import Update as Change
-from hello_tornado.sessions.session.session import Response, Session
+from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores import Store, as_store
 from hello_tornado.sessions.stores.batched_store import BatchedStore
 
@@ -325,14 +325,14 @@ class SessionManager:
         """A `transaction` with a *session* that is open already."""
         if session.is_new:
             session.end(session.ended_reason)
-        session.response = Response.NONE
+        session.response = "none"
         session.keeps_alive = keeps_alive
         try:
             async with self._ending_at_least(session):
                 yield
             await self.commit(session)
         finally:
-            session.response = Response.COMPLETE
+            session.response = "complete"
 
     @asynccontextmanager
     async def _ending_at_least(self, session: Session) -> AsyncIterator[None]:
@@ -357,7 +357,7 @@ class SessionManager:
 
         session = await self._update(await find(), function, find)
         if session is not None:
-            session.response = Response.COMPLETE
+            session.response = "complete"
         return session
 
     async def update_from(
@@ -382,10 +382,10 @@ class SessionManager:
         """Update the session in *record*, and in what *find* finds when it is no longer there."""
         while record is not None:
             session = self._readable(record)
-            session.response = Response.NONE
+            session.response = "none"
             async with self._ending_at_least(session):
                 refuse_coroutine(function(session))
-            session.response = Response.NOT_STARTED
+            session.response = "not started"
             intent = self.intent(session)
             if not isinstance(intent, Change):
                 await self.commit(session, intent=intent)

@@ -3,7 +3,6 @@
 Everything here is synchronous and local. `intent()` says what the store must do about it.
 """
 
-import enum
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
@@ -46,13 +45,13 @@ from hello_tornado.sessions.session.typed import View
 M = TypeVar("M")
 
 
-class Response(enum.Enum):
-    """How far the response has come in which a session is used."""
-
-    NOT_STARTED = "not started"
-    STARTED = "started"  # the headers have left, and no cookie can follow them
-    COMPLETE = "complete"  # what is written now would be stored by nobody
-    NONE = "none"  # the session is used outside of a request, in a transaction
+Response: TypeAlias = Literal[
+    "not started",
+    "started",  # the headers have left, and no cookie can follow them
+    "complete",  # what is written now would be stored by nobody
+    "none",  # the session is used outside of a request, in a transaction
+]
+"""How far the response has come in which a session is used."""
 
 
 class Session(MetaDict):
@@ -105,7 +104,7 @@ class Session(MetaDict):
         self.next_id: SessionId | None = None  # what it gets if it gets an id, drawn beforehand
         self.presented: tuple[SessionKey, ...] = ()  # other sessions whose ids the request carries
         self.refusal: SessionError | None = None  # of every write from now on
-        self.response = Response.NOT_STARTED
+        self.response: Response = "not started"
 
     def intent(self, rules: CommitRules, now: int, *, only_end: bool = False) -> Intent:
         """What the store must do about this session; raises when it may not be changed here.
@@ -304,7 +303,7 @@ class Session(MetaDict):
     def _check_not_refused(self) -> None:
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
-        if self.response is Response.COMPLETE:
+        if self.response == "complete":
             raise ResponseStarted(
                 "the response is complete, or the transaction over, and the session was stored: to "
                 "change or end it afterwards, use session_manager.transaction(handle), or "
@@ -312,12 +311,12 @@ class Session(MetaDict):
             )
 
     def _check_cookie_can_leave(self) -> None:
-        if self.response is Response.NONE:
+        if self.response == "none":
             raise NoResponse(
                 "outside of a request no cookie can carry a new id to the browser: log in, renew "
                 "and reset in a handler; here, destroy() ends the session"
             )
-        if self.response is not Response.NOT_STARTED:
+        if self.response != "not started":
             raise ResponseStarted(
                 "the headers of this response have left, and a cookie can no longer follow them: "
                 "begin, renew or log in to a session before the first flush()"

@@ -8,13 +8,12 @@ Tornado's own. Whatever fails on the way is answered as if the handler had raise
 """
 
 import asyncio
-import enum
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Final, NamedTuple, cast
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, OutputTransform, RequestHandler
@@ -41,7 +40,7 @@ from hello_tornado.sessions.records.ids import SessionId, key_of
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
 from hello_tornado.sessions.session.device import Device
 from hello_tornado.sessions.session.draft import NOTHING, Create, End, Intent, Update
-from hello_tornado.sessions.session.session import Response, Session
+from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores.deadlines import Wait
 from hello_tornado.sessions.web.pending_finish import Arrival, PendingFinish
 from hello_tornado.sessions.web.xsrf import XsrfMixin
@@ -55,18 +54,17 @@ RETRY_AFTER_SECONDS: Final = 5
 RESIGN_AFTER: Final = timedelta(days=1) // MICROSECOND
 
 
-class Phase(enum.Enum):
-    """How far a handler has come with its session."""
+Phase: TypeAlias = Literal[
+    "loading",
+    "open",
+    "failing",  # an error is answered instead: nothing is stored any more but a logout
+    "failed",  # that is sent, or has failed, too
+    "sending",  # Tornado sends the end of the response: nothing is stored any more
+]
+"""How far a handler has come with its session."""
 
-    LOADING = "loading"
-    OPEN = "open"
-    FAILING = "failing"  # an error is answered instead: nothing is stored any more but a logout
-    FAILED = "failed"  # that is sent, or has failed, too
-    SENDING = "sending"  # Tornado sends the end of the response: nothing is stored any more
-
-
-STORING: Final = (Phase.OPEN, Phase.FAILING)
-FAILURES: Final = (Phase.FAILING, Phase.FAILED)
+STORING: Final = ("open", "failing")
+FAILURES: Final = ("failing", "failed")
 
 
 class Due(NamedTuple):
@@ -137,7 +135,7 @@ class SessionMixin(XsrfMixin):
         "session_lease": options.duration(),
     }
 
-    _phase = Phase.LOADING
+    _phase: Phase = "loading"
     _manager: SessionManager | None = None
     _session: Session | None = None
     _presented: PresentedIds | None = None
@@ -190,7 +188,7 @@ class SessionMixin(XsrfMixin):
                 logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
             self._session = await self.session_manager.open(None)
             self._session.refusal = error
-        self._phase = Phase.OPEN
+        self._phase = "open"
 
     @property
     def session(self) -> Session:
@@ -306,7 +304,7 @@ class SessionMixin(XsrfMixin):
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
         """Tornado's `flush()`, after the session is stored; may be awaited or not."""
-        is_first = self._phase is Phase.OPEN and not self._headers_written
+        is_first = self._phase == "open" and not self._headers_written
         if is_first and (self._is_commit_pending or self._decide()):
             return self._defer(self._commit_then_flush)
         return self._flush_now(include_footers)
@@ -365,13 +363,13 @@ class SessionMixin(XsrfMixin):
         return self._pending is not None and not self._pending.is_done
 
     def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
-        self._phase = Phase.FAILED if self._phase in FAILURES else Phase.SENDING
+        self._phase = "failed" if self._phase in FAILURES else "sending"
         self._close_session()
         return super().finish(chunk)
 
     def _close_session(self) -> None:
         if self._session is not None:
-            self._session.response = Response.COMPLETE
+            self._session.response = "complete"
 
     def _flush_now(self, include_footers: bool = False) -> "asyncio.Future[None]":
         if not self._headers_written:
@@ -403,7 +401,7 @@ class SessionMixin(XsrfMixin):
         if self._finished and self._phase not in STORING:  # raised after the end, by on_finish()
             self.log_exception(type(error), error, error.__traceback__)
             return
-        self._phase = Phase.FAILED if self._phase in FAILURES else Phase.FAILING
+        self._phase = "failed" if self._phase in FAILURES else "failing"
         self._finished = False
         try:
             if self._headers_written:  # the client must not take for whole what was not stored
@@ -437,7 +435,7 @@ class SessionMixin(XsrfMixin):
         if session is None or session.tombstone or isinstance(session.refusal, StoreUnavailable):
             presented = self._presented_ids()  # not loaded, or not to be replaced by another one
             return presented[0] if len(presented) == 1 else self._session_id
-        is_settled = session.response is not Response.NOT_STARTED
+        is_settled = session.response != "not started"
         if is_settled or session.ended or self._is_failing:
             return self._session_id
         self._is_session_read = True
@@ -523,7 +521,7 @@ class SessionMixin(XsrfMixin):
 
     @property
     def _is_failing(self) -> bool:
-        has_failed = self._has_failed or self._phase is Phase.FAILING
+        has_failed = self._has_failed or self._phase == "failing"
         return has_failed or self.get_status() >= 500
 
     def _due_at_the_end(self) -> Due | None:
@@ -540,7 +538,7 @@ class SessionMixin(XsrfMixin):
         session, manager = self._session, self.session_manager
         if session is None or self._phase not in STORING:
             return NOT_DUE
-        is_failing = self._is_failing if not is_explicit else self._phase is Phase.FAILING
+        is_failing = self._is_failing if not is_explicit else self._phase == "failing"
         only_end = self._is_session_dropped or is_failing
         if session.logs_in and not only_end and (device := self.get_session_device()) is not None:
             session._note_device(device)
@@ -624,8 +622,8 @@ class SessionMixin(XsrfMixin):
         session = self._session
         if session is None:
             return
-        if session.response is Response.NOT_STARTED:
-            session.response = Response.STARTED
+        if session.response == "not started":
+            session.response = "started"
         header = self._session_header(session)
         if header is not None:
             self.add_header(self._carrier.response_header, header)

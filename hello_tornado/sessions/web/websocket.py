@@ -15,7 +15,7 @@ from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.manager.watcher import Watch
 from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.session.session import Session
-from hello_tornado.sessions.web.mixin import Phase, SessionMixin
+from hello_tornado.sessions.web.mixin import SessionMixin
 
 SESSION_ENDED: Final = 4401  # a code for applications to choose, after HTTP's 401
 
@@ -61,7 +61,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         self, accept: Callable[[WebSocketHandler], Awaitable[None]], handler: WebSocketHandler
     ) -> None:
         await self.save_session()
-        self._phase = Phase.SENDING  # Tornado detaches the connection right after finish()
+        self._phase = "sending"  # Tornado detaches the connection right after finish()
         self._make_read_only(self.session)
         with self._watched():
             await accept(handler)
