@@ -1,24 +1,24 @@
 """What a commit means for the browser's cookie."""
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from hello_tornado.sessions.records.ids import SessionId
+from hello_tornado.sessions.records.immutable import immutable
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Keep:
     """The browser has the right cookie, or rightly none."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Issue:
     """The browser needs a cookie with this id."""
 
     session_id: SessionId
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Clear:
     """The session has ended: the browser's cookie should go."""
 

@@ -4,14 +4,14 @@
 the store, and the manager, what to store.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from hello_tornado.sessions.records.immutable import immutable
 from hello_tornado.sessions.session.operations import NO_CHANGES, Set
 from hello_tornado.sessions.session.operations import Update as Changes
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Renewal:
     """A new id at commit. `restart` also starts the absolute timeout anew."""
 
@@ -24,19 +24,19 @@ class Renewal:
         return Renewal(self.restart or other.restart, self.new_handle or other.new_handle)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Nothing:
     """The store need not be asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Drop:
     """Forget what was written: the request came with an id that was replaced or ended just now."""
 
     handle: str
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Create:
     """Store a new session."""
 
@@ -44,7 +44,7 @@ class Create:
     logs_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Update:
     """Change a stored session, and give it a new id if there is a `renewal`."""
 
@@ -53,12 +53,12 @@ class Update:
     logs_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Touch:
     """Move the expiry of a stored session forward."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class End:
     """Delete the session, wherever it is stored now, and all others of a user if one is named."""
 

@@ -20,8 +20,9 @@ import copy
 import enum
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+from hello_tornado.sessions.records.immutable import immutable
 
 
 class Absent(enum.Enum):
@@ -43,7 +44,7 @@ class _Composable:
         return composed(self, later)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Set(_Composable):
     """Replace the value by this one, whatever was there."""
 
@@ -54,7 +55,7 @@ class Set(_Composable):
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Unset(_Composable):
     """Remove the value."""
 
@@ -63,7 +64,7 @@ class Unset(_Composable):
         return ABSENT
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Increment(_Composable):
     """Add this much to a whole number; an absent one counts from 0."""
 
@@ -74,7 +75,7 @@ class Increment(_Composable):
         return value + self.by if is_count(value) else self.by
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Append(_Composable):
     """Add these values at the end of a list; an absent one grows from empty.
 
@@ -96,7 +97,7 @@ class Append(_Composable):
         return Append(self.values + later.values, keep)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Members(_Composable):
     """Add members to a set and remove others; an absent one grows from empty."""
 
@@ -108,7 +109,7 @@ class Members(_Composable):
         return {*value} - self.removed | self.added if isinstance(value, set) else {*self.added}
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Update(_Composable):
     """In a mapping, apply an operation to each of these keys; an absent mapping counts as empty."""
 
@@ -136,7 +137,7 @@ class Update(_Composable):
         return Update(merged)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class IfAbsent(_Composable):
     """Put this value where there is none; leave any other as it is."""
 
@@ -147,7 +148,7 @@ class IfAbsent(_Composable):
         return self.value if value is ABSENT else value
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class IfPresent(_Composable):
     """Apply an operation to a value of its kind only; leave any other, or none, as it is."""
 
@@ -159,7 +160,7 @@ class IfPresent(_Composable):
         return self.operation.apply(value) if is_of_its_kind(value) else value
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Steps(_Composable):
     """Several operations one after the other, which no single one expresses."""
 
