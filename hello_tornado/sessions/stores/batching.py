@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, count, islice
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.records.record import AGAIN, Again
@@ -32,17 +32,8 @@ Call = Callable[[Sequence[Q]], Awaitable[Sequence[A | Again | Exception]]]
 Fold = Callable[[Q, Q], Q | None]
 
 
-class Turn(NamedTuple, Generic[K, Q, A]):
-    """One question of a batch, and those whom it answers."""
-
-    key: K
-    question: Q
-    line: Line[Q, A]
-
-    @property
-    def is_folded(self) -> bool:
-        """Whether the question is another one than that of each who asks."""
-        return self.question is not self.line[0][0]
+Turn: TypeAlias = tuple[K, Q, Line[Q, A]]
+"""A key, one question of a batch, and those whom it answers."""
 
 
 class Batcher(Generic[K, Q, A]):
@@ -125,7 +116,7 @@ class Batcher(Generic[K, Q, A]):
             for _, future, deadline in line:
                 if deadline <= now:
                     fail(future, did_not_answer())
-        waiting = [turn.line for turns in self._under_way for turn in turns]
+        waiting = [line for turns in self._under_way for _, _, line in turns]
         soonest = math.inf
         for _, future, deadline in chain(*waiting, *self._lines.values()):
             if not future.done():
@@ -159,41 +150,44 @@ class Batcher(Generic[K, Q, A]):
             folded = self._fold(question, line[place][0])
             if folded is None:
                 self._lines[key] = line[place:]
-                return Turn(key, question, line[:place])
+                return key, question, line[:place]
             question = folded
-        return Turn(key, question, line)
+        return key, question, line
 
     async def _ask(self, turns: Sequence[Turn[K, Q, A]]) -> None:
         try:
-            answers = await self._call([turn.question for turn in turns])
+            answers = await self._call([question for _, question, _ in turns])
             answered = list(zip(turns, answers, strict=True))
         except Exception as error:  # noqa: BLE001 - it goes to whoever asked
             await self._fail(turns, error)
             return
         for turn, answer in answered:
+            key, _, line = turn
             if answer is AGAIN:
-                line = [asking for asking in turn.line if not _is_failed(asking[1])]
-                if line := line + self._lines.get(turn.key, []):
-                    self._lines[turn.key] = line
+                line = [asking for asking in line if not _is_failed(asking[1])]
+                if line := line + self._lines.get(key, []):
+                    self._lines[key] = line
             elif isinstance(answer, Exception):
                 await self._fail([turn], answer)
             else:
-                for _, future, _ in turn.line:
+                for _, future, _ in line:
                     if not future.done():
                         future.set_result(answer)
 
     async def _fail(self, turns: Sequence[Turn[K, Q, A]], error: Exception) -> None:
         """After an *error*: ask each turn alone, then each question of a turn that was folded."""
-        if isinstance(error, StoreUnavailable) or not (len(turns) > 1 or turns[0].is_folded):
+        key, question, line = turns[0]
+        is_folded = question is not line[0][0]
+        if isinstance(error, StoreUnavailable) or not (len(turns) > 1 or is_folded):
             behind = self._all_behind() if isinstance(error, StoreTimeout) else []
-            for _, future, _ in chain(*(turn.line for turn in turns), *behind):
+            for _, future, _ in chain(*(line for _, _, line in turns), *behind):
                 fail(future, error)
         elif len(turns) > 1:
             for turn in turns:
                 await self._ask([turn])
         else:
-            for asking in turns[0].line:
-                await self._ask([Turn(turns[0].key, asking[0], [asking])])
+            for asking in line:
+                await self._ask([(key, asking[0], [asking])])
 
     def _all_behind(self) -> list[Line[Q, A]]:
         behind = [*self._lines.values()]
