@@ -9,7 +9,7 @@ Tornado's own. Whatever fails on the way is answered as if the handler had raise
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -73,9 +73,6 @@ class Due(NamedTuple):
     intent: Intent
     resigns: bool = False  # the browser needs its cookie anew
 
-    def __bool__(self) -> bool:
-        return self.intent is not NOTHING or self.resigns
-
     @property
     def changes_cookie(self) -> bool:
         """Whether the cookie will be another one, or none, when this is done."""
@@ -93,8 +90,8 @@ NOT_DUE: Final = Due(NOTHING)
 class _NothingToAwait:
     """For who awaits a `prepare()` that does nothing, and for who does not."""
 
-    def __await__(self) -> Iterator[Any]:
-        return iter(())
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
 
 
 NOTHING_TO_AWAIT: Final = _NothingToAwait()
@@ -165,7 +162,7 @@ class SessionMixin(XsrfMixin):
         await self._load_session()
         self._check_token_again()
         prepared = prepare()
-        if prepared is not None:
+        if prepared is not None and prepared is not NOTHING_TO_AWAIT:
             await prepared
 
     async def _load_session(self) -> None:
@@ -294,7 +291,7 @@ class SessionMixin(XsrfMixin):
         if self._phase not in STORING:
             return self._send(chunk)
         self._due = self._due_at_the_end()
-        if self._due is not None and not self._due:
+        if self._due is NOT_DUE:
             return self._send(chunk)
         if chunk is not None:
             self.write(chunk)
@@ -305,7 +302,7 @@ class SessionMixin(XsrfMixin):
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
         """Tornado's `flush()`, after the session is stored; may be awaited or not."""
         is_first = self._phase == "open" and not self._headers_written
-        if is_first and (self._is_commit_pending or self._decide()):
+        if is_first and (self._is_commit_pending() or self._decide() is not NOT_DUE):
             return self._defer(self._commit_then_flush)
         return self._flush_now(include_footers)
 
@@ -342,9 +339,9 @@ class SessionMixin(XsrfMixin):
         finally:
             del self.prepare  # or the handler would refer to itself, and not be freed at once
             settled: PendingFinish | None = None
-            while self._pending not in (None, settled):  # a step that fails may leave another one
-                settled = self._pending
-                await settled.settle()
+            while (step := self._pending) is not None and step is not settled:
+                settled = step  # one that fails may leave another one
+                await step.settle()
             if self._lease is not None and self._session is not None:
                 await self._lease.release(self._session)
 
@@ -354,11 +351,10 @@ class SessionMixin(XsrfMixin):
         fail: Callable[[Exception], None] | None = None,
     ) -> "asyncio.Future[None]":
         """Take *step* after those that wait already, so that commits never run side by side."""
-        after = self._pending if self._is_commit_pending else None
+        after = self._pending if self._is_commit_pending() else None
         self._pending = PendingFinish(step, fail or self._fail, after)
         return cast("asyncio.Future[None]", self._pending)
 
-    @property
     def _is_commit_pending(self) -> bool:
         return self._pending is not None and not self._pending.is_done
 
@@ -436,7 +432,7 @@ class SessionMixin(XsrfMixin):
             presented = self._presented_ids()  # not loaded, or not to be replaced by another one
             return presented[0] if len(presented) == 1 else self._session_id
         is_settled = session.response != "not started"
-        if is_settled or session.ended or self._is_failing:
+        if is_settled or session.ended or self._is_failing():
             return self._session_id
         self._is_session_read = True
         if session.renewal is not None or (
@@ -519,14 +515,13 @@ class SessionMixin(XsrfMixin):
         session.presented = tuple(key_of(one.session_id) for one in others)  # a logout ends them
         return await self._leased(session) if self.session_exclusive else session
 
-    @property
     def _is_failing(self) -> bool:
         has_failed = self._has_failed or self._phase == "failing"
         return has_failed or self.get_status() >= 500
 
     def _due_at_the_end(self) -> Due | None:
         """What is due; None while that is not certain: beside another commit, or if it raises."""
-        if self._is_commit_pending:
+        if self._is_commit_pending():
             return None
         try:
             return self._decide()
@@ -538,11 +533,11 @@ class SessionMixin(XsrfMixin):
         session, manager = self._session, self.session_manager
         if session is None or self._phase not in STORING:
             return NOT_DUE
-        is_failing = self._is_failing if not is_explicit else self._phase == "failing"
+        is_failing = self._is_failing() if not is_explicit else self._phase == "failing"
         only_end = self._is_session_dropped or is_failing
         if session.logs_in and not only_end and (device := self.get_session_device()) is not None:
             session._note_device(device)
-        if session.is_new and not only_end:
+        if session.record is None and not only_end:
             token = self._own_xsrf_token()
             if token is not None and session.modified:
                 session._remember_xsrf_token(token)
@@ -550,7 +545,7 @@ class SessionMixin(XsrfMixin):
         intent = session.intent(manager.rules, now, only_end=only_end)
         if isinstance(intent, Create) and not self._can_begin(intent):
             intent = NOTHING
-        resigns = not only_end and self._is_resign_due(session, now)
+        resigns = not only_end and self._is_resign_due(session, manager, now)
         return Due(intent, resigns) if resigns or intent is not NOTHING else NOT_DUE
 
     def _can_begin(self, intent: Create | None = None) -> bool:
@@ -582,7 +577,7 @@ class SessionMixin(XsrfMixin):
     async def _commit(self, *, is_explicit: bool = False) -> None:
         decided, self._due = self._due, None  # by finish(), if no other commit came between
         due = self._decide(is_explicit=is_explicit) if decided is None else decided
-        if self._session is not None and due:
+        if self._session is not None and due is not NOT_DUE:
             with self._wait:
                 await self._carry_out(self._session, due)
 
@@ -595,7 +590,7 @@ class SessionMixin(XsrfMixin):
             if await self.session_manager.is_living(session_id):
                 self._cookie_action = Issue(session_id)
 
-    def _is_resign_due(self, session: Session, now: int) -> bool:
+    def _is_resign_due(self, session: Session, manager: SessionManager, now: int) -> bool:
         """Whether a browser with a living session needs its cookie anew, though the id is the same.
 
         That is: always with `rolling`, else when its lifetime was changed, when another secret
@@ -608,14 +603,15 @@ class SessionMixin(XsrfMixin):
             return False
         if isinstance(self._cookie_action, Issue):
             return False
-        manager = self.session_manager
         if manager.rolling or session.is_lifetime_changed or not self._keyring.is_current(signed):
             return True
         if not session.keeps_alive:
             return False
+        age, touch_after = now - signed.signed_at, session._touch_after(manager.rules)
+        if age < touch_after and age < RESIGN_AFTER:
+            return False
         persists = self._carrier.persists(session.lifetime.remember)
-        due_after = session._touch_after(manager.rules) if persists else RESIGN_AFTER
-        return now - signed.signed_at >= due_after
+        return age >= (touch_after if persists else RESIGN_AFTER)
 
     def _write_session_headers(self) -> None:
         """Everything about the session that the browser, and any cache, must know."""
