@@ -95,14 +95,14 @@ class Codec:
         now = self.clock()
         document = changes.apply(empty_document() if base is None else base)
         record = SessionRecord(
-            key=key,
-            handle=new_handle(),
-            version=1,
-            user_id=document["user_id"],
-            data=self._dumps(document),
-            created_at=now,
-            accessed_at=now,
-            expires_at=self._expires_at(now, now, document),
+            key,
+            new_handle(),
+            1,
+            document["user_id"],
+            self._dumps(document),
+            now,
+            now,
+            self._expires_at(now, now, document),
         )
         return Committed(self._cipher.seal(record), document)
 

@@ -260,9 +260,8 @@ class SessionManager:
             session = self._session(None, now)
             session.ended_reason = self._endings.unexplained
             return session
-        session = self._session(
-            None, now, tombstone if self._endings.is_just_now(tombstone) else None
-        )
+        session = self._session(None, now)
+        session.tombstone = tombstone if self._endings.is_just_now(tombstone) else None
         session.ended_reason = None if tombstone.reason is EndedReason.RENEWED else tombstone.reason
         return session
 
@@ -574,29 +573,17 @@ class SessionManager:
             return None
         return record
 
-    def _session(
-        self,
-        record: SessionRecord | None,
-        now: int | None = None,
-        tombstone: Tombstone | None = None,
-    ) -> Session:
+    def _session(self, record: SessionRecord | None, now: int | None = None) -> Session:
         self._purger.begin()  # a session that is opened, in whichever way, is use
-        opened_at, document = self.now() if now is None else now, empty_document()
+        opened_at = self.now() if now is None else now
         refusal: SessionError | None = None
-        if record is not None:
-            try:
-                document = self._codec.document(record, opened_at)
-            except SessionUnreadable as error:
-                self.emit(RecordUnreadable(record.handle, str(error)))
-                document["user_id"], refusal = record.user_id, error
-        session = Session(
-            record,
-            document,
-            opened_at=opened_at,
-            lifetimes=self.lifetimes,
-            serializer=self._serializer,
-            tombstone=tombstone,
-        )
+        try:
+            document = self._codec.document(record, opened_at) if record else empty_document()
+        except SessionUnreadable as error:
+            assert record is not None  # noqa: S101 - or nothing was read
+            self.emit(RecordUnreadable(record.handle, str(error)))
+            document, refusal = empty_document() | {"user_id": record.user_id}, error
+        session = Session(record, document, opened_at, self.lifetimes, self._serializer)
         session.refusal = refusal
         return session
 

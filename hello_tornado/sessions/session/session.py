@@ -85,17 +85,16 @@ class Session(MetaDict):
         self,
         record: SessionRecord | None,
         document: Document,
-        *,
         opened_at: int,
         lifetimes: Lifetimes,
         serializer: Serializer,
-        tombstone: Tombstone | None = None,
     ) -> None:
         super().__init__(document["data"], document["meta"], serializer, opened_at)
         self._lifetimes = lifetimes
         self._user_id: str | None = document["user_id"]
         self._views: dict[tuple[type, str | None], View[Any]] = {}
-        self.tombstone = tombstone  # of the session that the request asked for, if it ended now
+        # Of the session that the request asked for, if it ended just now.
+        self.tombstone: Tombstone | None = None
         self.record, self.document = record, document  # what is stored, as far as is known here
         self.ended = False
         self.generation = 0  # grows with each login, logout and reset()
