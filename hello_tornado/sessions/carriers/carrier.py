@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeGuard, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard, cast
 
 from tornado.httputil import HTTPServerRequest
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.signing import Keyring, SignedId
 from hello_tornado.sessions.records.ids import SessionId
+from hello_tornado.sessions.records.immutable import immutable
 
 
-class PresentedIds(NamedTuple):
+@immutable
+class PresentedIds:
     """What a request says: the different ids that verify, or why none of them is used."""
 
     signed: tuple[SignedId, ...] = ()

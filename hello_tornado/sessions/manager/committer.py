@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from hello_tornado.sessions.errors import StoreError
 from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.records.immutable import immutable
 from hello_tornado.sessions.records.record import (
     Conflict,
     Gone,
@@ -32,7 +33,8 @@ TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for on
 BREATH: Final = 256 * 1024  # bytes that are built before others may run
 
 
-class Standing(NamedTuple):
+@immutable
+class Standing:
     """The record that we expect in the store, and its document if it was read already."""
 
     record: SessionRecord
@@ -40,7 +42,8 @@ class Standing(NamedTuple):
     conflicts: int = 0  # in a row, before this record was found
 
 
-class Commit(NamedTuple):
+@immutable
+class Commit:
     """One request's changes to the session that it loaded as `base`.
 
     `renewed_to` is the key of the session's new id, if it gets one, and `renewal` says how.
@@ -57,7 +60,8 @@ class Commit(NamedTuple):
             return None
         is_newer = self.base.record.version > later.base.record.version
         base = self.base if is_newer else later.base
-        return later._replace(base=base, changes=self.changes.merged_with(later.changes))
+        changes = self.changes.merged_with(later.changes)
+        return Commit(base, changes, later.renewed_to, later.renewal)
 
 
 class Committed(NamedTuple):
@@ -72,7 +76,8 @@ Rebuild: TypeAlias = Callable[[Standing, Commit], Committed]
 """Applies a commit to what stands: what should stand instead."""
 
 
-class Attempt(NamedTuple):
+@immutable
+class Attempt:
     """A commit, rebuilt on the newest record that is known; a renewal leaves a tombstone."""
 
     old: Standing
@@ -141,7 +146,7 @@ class Committer:
         base = commit.base
         old = self._standing.pop(base.record.key, base)
         if old.record.version < base.record.version:
-            old = base._replace(conflicts=old.conflicts)
+            old = Standing(base.record, base.document, old.conflicts)
         try:
             wanted = self._rebuild(old, commit)
             is_renewed = commit.renewed_to is not None

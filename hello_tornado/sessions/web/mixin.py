@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, OutputTransform, RequestHandler
@@ -37,6 +37,7 @@ from hello_tornado.sessions.manager.actions import KEEP, Clear, CookieAction, Is
 from hello_tornado.sessions.manager.leases import Lease, lease
 from hello_tornado.sessions.manager.manager import SessionManager, refuse_coroutine
 from hello_tornado.sessions.records.ids import SessionId, key_of
+from hello_tornado.sessions.records.immutable import immutable
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
 from hello_tornado.sessions.session.device import Device
 from hello_tornado.sessions.session.draft import NOTHING, Create, End, Intent, Update
@@ -67,7 +68,8 @@ STORING: Final = ("open", "failing")
 FAILURES: Final = ("failing", "failed")
 
 
-class Due(NamedTuple):
+@immutable
+class Due:
     """What must be done before the response may leave."""
 
     intent: Intent
@@ -169,7 +171,7 @@ class SessionMixin(XsrfMixin):
         """Load the session that the request's cookie names."""
         self._wait = Wait()  # all that the request asks of the store shares one limit
         try:
-            if self._read() == NOTHING_PRESENTED:
+            if self._read() is NOTHING_PRESENTED:
                 session = await self.session_manager.open(None)
             else:
                 with self._wait:
