@@ -61,9 +61,9 @@ from hello_tornado.sessions.records.values import check_user_id
 from hello_tornado.sessions.session.document import empty_document
 from hello_tornado.sessions.session.draft import (
     CommitRules,
-    Create,
     Intent,
     Nothing,
+    Storing,
 )
 from hello_tornado.sessions.session.draft import Update as Change
 from hello_tornado.sessions.session.session import Session
@@ -298,7 +298,7 @@ class SessionManager:
         except BaseException:
             session.give_back(taken)
             raise
-        if isinstance(intent, Create | Change) and intent.logs_in:
+        if isinstance(intent, Storing) and intent.logs_in:
             await self._logged_in(session)
         return action
 

@@ -97,8 +97,10 @@ def drop_replaced_expiries(before: Document, after: Document, changes: Update) -
     The request that made the changes may not have known of the time: another one has set it since.
     """
     expiries = before["meta"].get("expiries")
+    if not expiries:
+        return
     data, state = changes.operations.get("data"), changes.operations.get("meta")
-    if not expiries or not isinstance(data, Update):
+    if not isinstance(data, Update):
         return
     given = state.operations.get("expiries") if isinstance(state, Update) else None
     named = given.operations.keys() if isinstance(given, Update) else ()

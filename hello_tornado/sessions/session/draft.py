@@ -65,7 +65,9 @@ class End:
     everywhere: str | None = None
 
 
-Intent: TypeAlias = Nothing | Drop | Create | Update | Touch | End
+Storing: TypeAlias = Create | Update
+"""The intents that store changes."""
+Intent: TypeAlias = Nothing | Drop | Storing | Touch | End
 
 NOTHING = Nothing()
 

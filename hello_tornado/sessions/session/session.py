@@ -35,6 +35,7 @@ from hello_tornado.sessions.session.draft import (
     End,
     Intent,
     Renewal,
+    Storing,
     Touch,
 )
 from hello_tornado.sessions.session.draft import Update as Change
@@ -116,11 +117,11 @@ class Session(MetaDict):
         if self.ended or only_end:
             return NOTHING
         changes, record = self.changes(), self.record
-        if self.refusal is not None and (changes or draft.renewal):
+        if self.refusal is not None and (changes.operations or draft.renewal):
             raise self.refusal.with_traceback(None)  # something was changed inside of a value
         if record is None:
             return self._intent_of_a_new_one(rules, changes)
-        if changes or draft.renewal or (rules.resave and self.keeps_alive):
+        if changes.operations or draft.renewal or (rules.resave and self.keeps_alive):
             return Change(changes, draft.renewal, draft.logs_in)
         if draft.is_touched:
             return Touch()
@@ -148,7 +149,7 @@ class Session(MetaDict):
         If the *intent* is known it has the changes already.
         """
         taken, self._draft = self._draft, Draft()
-        changes = intent.changes if isinstance(intent, Create | Change) else self._changes_of(taken)
+        changes = intent.changes if isinstance(intent, Storing) else self._changes_of(taken)
         taken.earlier, taken.state, taken.user_id = changes, NO_CHANGES, None
         self._record_anew(changes.operations.get("data"))
         for view in self._views.values():
@@ -171,7 +172,8 @@ class Session(MetaDict):
         self.record, self.document = record, document
         if self.ended:
             return
-        if changes := self.changes():
+        changes = self.changes()
+        if changes.operations:
             self._draft.earlier, self._draft.state = changes, NO_CHANGES
             self._draft.user_id = None
             document = changes.apply(document)
@@ -435,9 +437,9 @@ class Session(MetaDict):
         for view in self._views.values():
             data, state = data.merged_with(view.changes()), state.merged_with(view.stamp())
         document: dict[str, Operation] = {}
-        if data:
+        if data.operations:
             document["data"] = data
-        if state:
+        if state.operations:
             document["meta"] = state
         if draft.user_id is not None:
             document["user_id"] = draft.user_id

@@ -58,7 +58,7 @@ class TrackedDict(MutableMapping[str, Any]):
     def _record_anew(self, done: Operation | None) -> None:
         """Record what is done from now on; *done* is what was recorded so far."""
         self._operations = {}
-        if done is not None:
+        if done is not None and self._handed_out:
             changed = done.operations if isinstance(done, Update) else self._handed_out
             for key in self._handed_out.keys() & changed.keys():
                 self._handed_out[key] = _copied(self._data[key])
@@ -68,11 +68,11 @@ class TrackedDict(MutableMapping[str, Any]):
 
         What the handler holds stays good: containers are changed in place.
         """
-        mine, self._data = self._data, dict(data)
-        self._handed_out = {key: data[key] for key in self._handed_out if key in data}
-        for key, value in self._handed_out.items():
-            self._data[key] = _brought_to(mine[key], value)
-        self._operations = {}
+        mine, self._data, self._operations = self._data, dict(data), {}
+        if self._handed_out:
+            self._handed_out = {key: data[key] for key in self._handed_out if key in data}
+            for key, value in self._handed_out.items():
+                self._data[key] = _brought_to(mine[key], value)
 
     def _check_writable(self, key: str | None = None) -> None:
         """Raise when it is too late for a write, or when it would not go into this key."""
@@ -92,7 +92,7 @@ class TrackedDict(MutableMapping[str, Any]):
             return
         # A new dict or set begins something: it must not replace what others begin meanwhile. So
         # does an empty list; one that is assigned with its elements is meant as a whole.
-        begins = key not in self._data and isinstance(value, dict | set | list)
+        begins = isinstance(value, (dict, set, list)) and key not in self._data
         if begins and (not value or not isinstance(value, list)):
             self._put(key, value, put(value))
         else:
