@@ -1,9 +1,8 @@
 """Where a session was logged in to: a browser, a system and an address, in plain words."""
 
 import re
+from dataclasses import dataclass
 from typing import Final
-
-from hello_tornado.sessions.records.immutable import immutable
 
 MAX_USER_AGENT: Final = 256
 # The first that fits: browsers name their ancestors, too. Substrings, for these texts are written
@@ -30,7 +29,7 @@ SYSTEMS: Final = {
 PRODUCT: Final = re.compile(r"[A-Za-z][\w.-]{0,39}", re.ASCII)
 
 
-@immutable
+@dataclass(frozen=True, slots=True)
 class Device:
     """What a login's request told of its sender; anybody can send any `user_agent`."""
 

@@ -4,7 +4,7 @@ Everything here is synchronous and local. `intent()` says what the store must do
 """
 
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions.errors import (
     NoResponse,
