@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import ClassVar
 
 import pytest
 from sites import Jar, site
@@ -171,7 +172,7 @@ class FailsOnce(MemoryStore):
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
         if self.fails:
             self.fails = False
-            raise StoreUnavailable("away")
+            raise StoreUnavailable("the store is down")
         return await super().save(swaps)
 
 
@@ -196,3 +197,54 @@ def test_behind_a_flush_that_failed_a_save_stores_nothing() -> None:
             assert await here.data(jar) == {}
 
     asyncio.run(scenario())
+
+
+class Ending(SessionHandler):
+    """Leaves steps of its response behind, the first of which fails."""
+
+    ended: ClassVar[list[str]] = []
+
+    async def get(self, deed: str) -> None:
+        self.session.increment("n")
+        self.write("first")
+        getattr(self, deed)()
+        self.write("more")
+
+    def flush_twice(self) -> None:
+        self.flush()
+        self.flush()
+
+    def flush_and_finish(self) -> None:
+        self.flush()
+        self.finish("last")
+
+    def fail_after_a_flush(self) -> None:
+        self.flush()
+        raise StoreUnavailable("the store is down, too")
+
+    def on_finish(self) -> None:
+        self.ended.append(self.request.path)
+
+
+@pytest.mark.parametrize("deed", ["flush_twice", "flush_and_finish", "fail_after_a_flush"])
+@pytest.mark.gen_test
+async def test_a_response_that_fails_ends_once(deed: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What was begun of it before is not sent any more: the next response is the next one's."""
+    Ending.ended.clear()
+    store = FailsOnce()
+    async with site(store, [("/ending/(.*)", Ending)], log=False) as app:
+        jar = await app.logged_in()
+        store.fails = True
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        for path, end in ((f"/ending/{deed}", ""), ("/show", "Connection: close\r\n")):
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {jar}\r\n{end}\r\n".encode())
+        answers = (await asyncio.wait_for(reader.read(), 10)).split(b"HTTP/1.1 ")
+        writer.close()
+        await writer.wait_closed()
+    assert [answer[:3] for answer in answers] == [b"", b"503", b"200"]
+    assert answers[2].endswith(b'{"user": "ada", "data": {}}')
+    assert answers[1].count(b"</html>") == 1
+    assert answers[1].endswith((b"</html>", b"</html>\r\n0\r\n\r\n"))
+    assert Ending.ended == [f"/ending/{deed}"]
+    told = [one for one in caplog.messages if "the store is down" in one]
+    assert len(told) == 1

@@ -299,13 +299,13 @@ class SessionMixin(XsrfMixin):
             self.write(chunk)
         self._finished = True  # for the handler the request is over; Tornado has yet to send
         self._close_session()
-        return self._defer(self._commit_then_finish)
+        return self._defer(partial(self._unless_failed, self._phase, self._commit_then_finish))
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
         """Tornado's `flush()`, after the session is stored; may be awaited or not."""
         is_first = self._phase == "open" and not self._headers_written
         if is_first and (self._is_commit_pending() or self._decide() is not NOT_DUE):
-            return self._defer(self._commit_then_flush)
+            return self._defer(partial(self._unless_failed, self._phase, self._commit_then_flush))
         return self._flush_now(include_footers)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
@@ -375,6 +375,10 @@ class SessionMixin(XsrfMixin):
             if self._is_unavailable:
                 self.set_header("Retry-After", RETRY_AFTER_SECONDS)
         return super().flush(include_footers)
+
+    async def _unless_failed(self, phase: Phase, step: Callable[[], Awaitable[Arrival]]) -> Arrival:
+        """Take a step of the response that was begun in *phase*, unless another one is sent now."""
+        return await step() if self._phase == phase else None
 
     async def _commit_then_flush(self) -> "asyncio.Future[None]":
         await self._commit()
