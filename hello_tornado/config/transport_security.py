@@ -7,11 +7,10 @@ from ipaddress import ip_address
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from hello_tornado.sessions.stores.schemes import family_of
+
 Options: TypeAlias = Mapping[str, Sequence[str]]
 
-REDIS: Final = {"redis", "rediss", "valkey", "valkeys", "unix"}
-POSTGRESQL: Final = {"postgres", "postgresql"}
-MARIADB: Final = {"mysql", "mariadb"}
 YES: Final = {"true", "1", "yes"}
 # libpq's and asyncpg's modes that check the certificate; "require" encrypts for anybody.
 VERIFYING_MODES: Final = {"verify-ca", "verify-full"}
@@ -19,14 +18,14 @@ VERIFYING_MODES: Final = {"verify-ca", "verify-full"}
 HARMLESS: Final = {"ssl", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher"}
 # Options that lead nowhere else. Any other may: a file, a service or a whole connection string.
 OF_POSTGRESQL: Final = re.compile(
-    r"host|hostaddr|port|user|password|passfile|dbname|options|client_encoding|autocommit"
+    r"create|host|hostaddr|port|user|password|passfile|dbname|options|client_encoding|autocommit"
     r"|(connect_|command_|tcp_user_)?timeout|(fallback_)?application_name|keepalives(_\w+)?"
     r"|target_session_attrs|load_balance_hosts|channel_binding|require_auth|gssencmode"
     r"|\w+_(cache_size|statement_lifetime|threshold)|direct_tls|ssl_m(in|ax)_protocol_version"
     r"|ssl(mode|negotiation|cert|key|password|rootcert|crl|crldir|sni)?"
 )
 OF_MARIADB: Final = re.compile(
-    r"host|port|user|password|((connect|read|write)_)?timeout|charset|collation|use_unicode"
+    r"create|host|port|user|password|((connect|read|write)_)?timeout|charset|collation|use_unicode"
     r"|max_allowed_packet|program_name|unix_socket|ssl(_ca|_capath|_cert|_key|_cipher)?"
 )
 
@@ -41,16 +40,17 @@ def travels_unprotected(url: str) -> bool:
     parts = urlsplit(url)
     kind, _, detail = parts.scheme.partition("+")
     options = {name: [value.lower() for value in values] for name, values in _options(parts)}
-    if kind in REDIS:
+    family = family_of(url)
+    if family == "redis":
         if "unix" in (kind, detail):
             return False
         is_here = not detail and _are_here(_hosts(parts, {}))
         return not (is_here or _redis_verifies(kind, options))
-    if kind in POSTGRESQL:
+    if family == "postgresql":
         is_here = _are_here(_postgresql_hosts(parts, options))
         is_safe = is_here or _postgresql_verifies(options)
         return not (is_safe and all(map(OF_POSTGRESQL.fullmatch, options)))
-    if kind in MARIADB:
+    if family == "mariadb":
         is_at_socket = all(path.startswith("/") for path in options.get("unix_socket", [""]))
         is_here = is_at_socket or _are_here(_hosts(parts, options))
         is_safe = is_here or _mariadb_verifies(options)

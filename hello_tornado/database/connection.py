@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from hello_tornado.problem import Problem
 from hello_tornado.remedies import cure_of
 from hello_tornado.sessions.stores import without_password
+from hello_tornado.sessions.stores.schemes import SQL, family_of
 from hello_tornado.sessions.stores.sql.schema import FOLDING
 from hello_tornado.sessions.stores.sql.sqlite import make_private_file, sqlite_engine
 from hello_tornado.sessions.stores.sql.transactions import transaction as atomic
@@ -19,12 +20,11 @@ from hello_tornado.sessions.stores.sql.url import Target, blocking_target_of
 LOCK = 7_403_117_051  # any number, as long as every upgrade takes the same
 LOCK_SECONDS = 60
 CONNECT_SECONDS = 3
-KINDS = {"sqlite", "postgres", "postgresql", "mysql", "mariadb"}
 
 
 def has_schema(url: str) -> bool:
     """Whether the store of this URL is a database with a schema."""
-    return url.partition(":")[0].partition("+")[0] in KINDS
+    return family_of(url) in SQL
 
 
 @contextmanager

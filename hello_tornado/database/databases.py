@@ -1,30 +1,19 @@
 """Which databases the settings name, and what people call them."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from hello_tornado.config.settings import Settings
 from hello_tornado.database.connection import has_schema
 from hello_tornado.problem import Problem
-
-STORE_NAMES: Final = {
-    "memory": "this server's memory",
-    "sqlite": "SQLite",
-    "postgres": "PostgreSQL",
-    "postgresql": "PostgreSQL",
-    "mysql": "MariaDB",
-    "mariadb": "MariaDB",
-    "redis": "Redis",
-    "rediss": "Redis",
-    "unix": "Redis",
-    "valkey": "Valkey",
-    "valkeys": "Valkey",
-}
+from hello_tornado.sessions.stores.schemes import SCHEMES, scheme_of
 
 
 def store_name(settings: Settings) -> str:
     """What people call the store in which the sessions are kept."""
-    scheme = settings.store.url.partition("://")[0].partition("+")[0]
-    return STORE_NAMES.get(scheme, scheme)
+    scheme = scheme_of(settings.store.url)
+    if scheme == "memory":
+        return "this server's memory"
+    return SCHEMES[scheme].product if scheme in SCHEMES else scheme
 
 
 def accounts_url(settings: Settings) -> str | None:

@@ -29,7 +29,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "another port": (lambda url: url.set(port=1), ADDRESS),
     "no such host": (lambda url: url.set(host="nowhere.invalid"), ADDRESS),
     "no such database": (lambda url: url.set(database="nowhere"), DATABASE),
-    "no schema": (lambda url: url, UPGRADE),
+    "no schema": (lambda url: url.update_query_dict({"create": "false"}), UPGRADE),
 }
 WITH_TLS = {
     "postgresql": "sslmode=require",

@@ -1,8 +1,10 @@
 """What a store is, how to open one by its URL, and what one is written with."""
 
 import re
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Protocol, runtime_checkable
 
 from hello_tornado.sessions import options
@@ -18,6 +20,7 @@ from hello_tornado.sessions.records.record import (
     SessionRecord,
     Swap,
 )
+from hello_tornado.sessions.stores.schemes import SCHEMES, Scheme, scheme_of
 
 __all__ = [
     "AGAIN",
@@ -35,18 +38,6 @@ __all__ = [
 ]
 
 GROUP = "hello_tornado.stores"
-EXTRAS = {
-    "sqlite": "sql",
-    "postgres": "postgresql",
-    "postgresql": "postgresql",
-    "mysql": "mariadb",
-    "mariadb": "mariadb",
-    "redis": "redis",
-    "rediss": "redis",
-    "unix": "redis",
-    "valkey": "redis",
-    "valkeys": "redis",
-}
 DEFAULT_DRIVERS = {"sqlalchemy", "psycopg", "asyncmy", "redis"}
 
 
@@ -129,23 +120,36 @@ def open_store(url: str) -> Store:
     point in the group `hello_tornado.stores`: scheme = a callable that takes the URL.
     """
     check_is_encoded(url)
-    scheme = url.partition(":")[0].partition("+")[0].lower() if ":" in url else ""
-    known = {point.name: point for point in entry_points(group=GROUP)}
-    if scheme not in known:
-        raise ConfigurationError(
-            f"no store is known for {scheme or 'a URL without a scheme'}; "
-            f"a store URL begins with one of: {', '.join(f'{name}://' for name in sorted(known))}"
-        )
+    scheme = scheme_of(url)
+    ours = SCHEMES.get(scheme)
     try:
-        store: Store = known[scheme].load()(url)
+        store: Store = (_of_a_plug_in(scheme) if ours is None else _loaded(ours))(url)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
-        is_in_extra = missing in DEFAULT_DRIVERS and scheme in EXTRAS
-        package = f"'hello-tornado[{EXTRAS[scheme]}]'" if is_in_extra else missing
+        is_in_extra = missing in DEFAULT_DRIVERS and ours is not None and ours.extra is not None
+        package = f"'hello-tornado[{ours.extra}]'" if ours and is_in_extra else missing
         raise ConfigurationError(
             f"{scheme}:// needs the package {missing}: pip install {package}"
         ) from error
     return store
+
+
+def _loaded(scheme: Scheme) -> Callable[[str], Store]:
+    module, _, name = scheme.opens.partition(":")
+    opens: Callable[[str], Store] = attrgetter(name)(import_module(module))
+    return opens
+
+
+def _of_a_plug_in(scheme: str) -> Callable[[str], Store]:
+    known = {point.name: point for point in entry_points(group=GROUP)}
+    if scheme not in known:
+        names = ", ".join(f"{name}://" for name in sorted({*known, *SCHEMES}))
+        raise ConfigurationError(
+            f"no store is known for {scheme or 'a URL without a scheme'}; "
+            f"a store URL begins with one of: {names}"
+        )
+    opens: Callable[[str], Store] = known[scheme].load()
+    return opens
 
 
 def check_is_encoded(url: str) -> None:
