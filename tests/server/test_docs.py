@@ -5,15 +5,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import pytest
-import tornado.web
 from prometheus_client import CollectorRegistry
 from running import clean_environment, running_server
-from tornado.testing import AsyncHTTPTestCase
 
-from hello_tornado.sessions import SessionHandler, SessionManager
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.testing import StoreContract
 
@@ -26,32 +21,10 @@ def blocks(language: str, page: str = "README.md") -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-class TestTheSixLines(AsyncHTTPTestCase):
-    @pytest.fixture(autouse=True)
-    def somewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.chdir(tmp_path)
-
-    def get_app(self) -> tornado.web.Application:
-        code, _ = blocks("python")
-        assert len(code.strip().splitlines()) <= 8
-        names: dict[str, Any] = {
-            "tornado": tornado,
-            "Application": tornado.web.Application,
-            "SECRET": "x" * 40,
-            "SessionManager": SessionManager,
-            "SessionHandler": SessionHandler,
-        }
-        exec(code, names)
-        app: tornado.web.Application = names["app"]
-        return app
-
-    def test_they_count_visits(self) -> None:
-        first = self.fetch("/")
-        cookie = first.headers["Set-Cookie"].partition(";")[0]
-        second = self.fetch("/", headers={"Cookie": cookie})
-        assert (first.body, second.body) == (b"Visit 1", b"Visit 2")
-        manager: SessionManager = self._app.settings["session_manager"]
-        self.io_loop.run_sync(manager.aclose)
+def test_the_first_program_is_the_one_that_is_tested() -> None:
+    """`test_programs.py` starts it."""
+    code, _ = blocks("python")
+    assert code == (HOME / "examples/programs/counter.py").read_text(encoding="utf-8")
 
 
 def test_the_two_lines_of_metrics() -> None:
