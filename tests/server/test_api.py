@@ -176,9 +176,9 @@ class TestTheApi(Visits):
         self.log_in()
 
         async def store() -> None:
-            (session,) = await self.manager.sessions_of("ada")
-            session.update(when=datetime(2026, 11, 23, tzinfo=UTC), raw=b"\xff", some={1})
-            await self.manager.commit(session)
+            (found,) = await self.manager.sessions_of("ada")
+            async with self.manager.transaction(found.handle) as session:
+                session.update(when=datetime(2026, 11, 23, tzinfo=UTC), raw=b"\xff", some={1})
 
         self.io_loop.run_sync(store)
         data = self.data()

@@ -240,9 +240,9 @@ class TestEveryAnswer(Visits):
         self.log_in()
 
         async def leave_a_message() -> None:
-            (session,) = await self.manager.sessions_of("ada")
-            session.flash("Remember me", "success")
-            await self.manager.commit(session)
+            (found,) = await self.manager.sessions_of("ada")
+            async with self.manager.transaction(found.handle) as session:
+                session.flash("Remember me", "success")
 
         self.io_loop.run_sync(leave_a_message)
         assert "Remember me" not in self.visit("/user/logout").body.decode()

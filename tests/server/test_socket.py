@@ -51,10 +51,8 @@ class TestSocket(Visits):
         await connection.write_message("and now?")
         assert json.loads(await connection.read_message() or "") == state
         self.clock.advance(minutes=1)
-        session = await self.manager.find(state["handle"])
-        assert session is not None
-        session.touch()
-        await self.manager.commit(session)
+        async with self.manager.transaction(state["handle"]) as session:
+            session.touch()
         later = json.loads(await connection.read_message() or "")
         assert later["expires_at"] > state["expires_at"]
         connection.close()
