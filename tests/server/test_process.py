@@ -56,7 +56,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def test_it_needs_nothing_and_says_how_it_was_set_up(tmp_path: Path) -> None:
-    environment = {"HELLO_TORNADO_SERVER__PORT": "0", "HELLO_TORNADO_COOKIE__SAME_SITE": "strict"}
+    environment = {"HELLO_TORNADO_SERVER__PORT": "0", "HELLO_TORNADO_COOKIE__SAMESITE": "strict"}
     with running([sys.executable, "-m", "hello_tornado"], tmp_path, **environment) as server:
         assert server.request("GET", "/")[0] == 200
         assert f"listening {server.url}/" in server.text
