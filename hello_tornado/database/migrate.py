@@ -20,6 +20,7 @@ from hello_tornado import resource
 from hello_tornado.accounts.tables import metadata as accounts_metadata
 from hello_tornado.database.connection import connected, transaction
 from hello_tornado.problem import Missing, Problem
+from hello_tornado.sessions.stores.sql.creation import make
 from hello_tornado.sessions.stores.sql.schema import metadata as sessions_metadata
 from hello_tornado.sessions.stores.sql.schema import sessions
 from hello_tornado.sessions.stores.sql.sqlite import make_private_file
@@ -96,7 +97,7 @@ def upgrade(url: str, revision: str = "head", *, accounts: bool = False) -> Path
             backup = _back_up(connection, before.current)
             _run(command.upgrade, connection, revision)
         if accounts and revision in {"head", before.head}:
-            accounts_metadata.create_all(connection)
+            make(connection, accounts_metadata)
         return backup
 
 

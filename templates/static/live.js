@@ -57,7 +57,7 @@ function showEnd(reason) {
   endsAt = null;
   for (const part of document.querySelectorAll("main > :not(#ended), nav")) part.hidden = true;
   const title = made("h1", "Signed out");
-  const text = made("p", notice.dataset[reason.replace(" ", "")] ?? notice.dataset.ended, "lead");
+  const text = made("p", notice.dataset[reason.replace("_", "")] ?? notice.dataset.ended, "lead");
   const login = made("a", "Log in again", "button");
   login.href = "/user/login";
   notice.replaceChildren(title, text, login);

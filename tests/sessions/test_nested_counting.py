@@ -110,6 +110,9 @@ def test_the_amount_is_said_last_or_by_name() -> None:
         tracked.append("log")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="by a whole number"):
         tracked.increment("n", by=True)
+    for names in (("cart", 42), ("cart", "apple", 42), ("n", 2)):  # a product's number, say
+        with pytest.raises(TypeError, match="are str"):
+            tracked.increment(*names, by=2)
 
 
 def test_a_value_that_cannot_be_stored_is_refused_where_it_is_said() -> None:

@@ -77,6 +77,17 @@ async def test_a_request_that_asks_again_sees_the_same_messages(manager: Session
     assert (await manager.open(session_id)).flashes() == []
 
 
+async def test_what_is_kept_stays_kept_when_the_page_asks_again(manager: SessionManager) -> None:
+    session = await manager.open(None)
+    session.flash("Saved")
+    session = await manager.open(session_id := await committed(manager, session))
+    shown = session.flashes()
+    session.keep_flashes()
+    assert session.flashes() == shown == [("info", "Saved")]
+    await manager.commit(session)
+    assert (await manager.open(session_id)).flashes() == shown
+
+
 async def test_a_message_of_one_session_is_not_kept_in_another(manager: SessionManager) -> None:
     session = await manager.open(None)
     session.flash("For Ada's eyes")

@@ -1,11 +1,13 @@
 """The kit for tests of applications: a visitor who is logged in at once and keeps cookies."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from tornado.testing import AsyncHTTPTestCase, gen_test
-from tornado.web import Application, authenticated
+from tornado.httpclient import HTTPClientError
+from tornado.testing import AsyncHTTPSTestCase, AsyncHTTPTestCase, gen_test
+from tornado.web import Application, RequestHandler, authenticated
 
 from hello_tornado.sessions import CookiePolicy, SessionHandler, SessionManager, TokenPolicy
 from hello_tornado.sessions.errors import ConfigurationError
@@ -127,3 +129,52 @@ class TestOtherRunners(AsyncHTTPTestCase):
     async def test_an_application_without_sessions_is_named(self) -> None:
         with pytest.raises(ConfigurationError, match="no setting session_manager"):
             await session_headers(Application(), "ada")
+
+
+class Cookies(RequestHandler):
+    def get(self, what: str) -> None:
+        match what:
+            case "set":
+                self.add_header("Set-Cookie", "theme=dark; Path=/; Priority=High; Partitioned")
+            case "clear":
+                self.clear_cookie("theme")
+            case "far":
+                self.redirect("/cookies/set")
+            case "wrong":
+                self.send_error(418)
+        self.set_header("Theme", self.get_cookie("theme", "none") or "empty")
+
+
+class TestCookies(SessionTestCase):
+    def get_app(self) -> Application:
+        manager = SessionManager("memory://", cookie=CookiePolicy(priority="high"))
+        routes: list[Any] = [*ROUTES, ("/cookies/(.*)", Cookies)]
+        return Application(routes, cookie_secret=SECRET, session_manager=manager)
+
+    def test_those_of_others_are_kept_and_cleared_too(self) -> None:
+        self.fetch("/cookies/set")
+        assert self.cookies == {"theme": "dark"}
+        assert self.fetch("/cookies/clear").headers["Theme"] == "dark"
+        assert self.cookies == {}
+
+    def test_an_error_is_raised_at_the_end_of_the_way(self) -> None:
+        assert self.fetch("/cookies/far", raise_error=True).code == 200
+        with pytest.raises(HTTPClientError, match="418"):
+            self.fetch("/cookies/wrong", raise_error=True)
+
+    def test_any_name_may_be_data(self) -> None:
+        self.login("ada", path="/home", url="x", user_id="y", app=1)
+        found = json.loads(self.fetch("/anybody").body)
+        assert (found["path"], found["url"], found["user_id"], found["app"]) == (
+            "/home",
+            "x",
+            "y",
+            1,
+        )
+
+
+class TestOverHttps(Kit, AsyncHTTPSTestCase):
+    def test_the_cookie_is_that_of_https(self) -> None:
+        self.login("ada")
+        assert [*self.cookies] == ["__Host-session"]
+        assert self.fetch("/").body == b"Hello ada, None"

@@ -2,6 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from sites import Jar, site
@@ -76,6 +80,83 @@ class Taking(SessionHandler):
             await self.update_session(take_one)
 
 
+class Meanwhile(SessionHandler):
+    """Something else happens while an update waits for its turn, or has just failed."""
+
+    session_touch = False
+
+    async def post(self, deed: str) -> None:
+        updating = asyncio.ensure_future(self.update_session(take_one))
+        await asyncio.sleep(0)
+        getattr(self, deed)()
+        await updating
+        self.write({"user": self.session.user_id, "ended": self.session.ended})
+
+    def logout(self) -> None:
+        self.session.logout()
+
+    def login(self) -> None:
+        self.session.login("bob")
+
+    def write_a_key(self) -> None:
+        self.session["meanwhile"] = True
+        self.session.increment("taken", 10)
+
+
+@dataclass
+class Basket:
+    tea: int = 0
+
+
+class Copies(SessionHandler):
+    session_touch = False
+
+    async def post(self, deed: str) -> None:
+        await getattr(self, deed)()
+
+    async def typed_before(self) -> None:
+        basket = self.session.typed(Basket)
+        basket.tea = 1
+        await self.update_session(take_one)
+        basket.tea = 2
+
+    async def failing(self) -> None:
+        def fail(session: Session) -> None:
+            session["half"] = 1
+            raise ZeroDivisionError
+
+        with suppress(ZeroDivisionError):
+            await self.update_session(fail)
+        self.session["after"] = 1
+
+    async def logging_in(self) -> None:
+        with pytest.raises(NoResponse):
+            await self.update_session(lambda session: session.login("eve"))
+        self.session["after"] = 1
+
+    async def typed_too(self) -> None:
+        self.session.typed(Basket)
+        await self.update_session(lambda session: session.increment("tea"))
+
+    async def ending_and_failing(self) -> None:
+        def fail(session: Session) -> None:
+            session.destroy()
+            raise ZeroDivisionError
+
+        with suppress(ZeroDivisionError):
+            await self.update_session(fail)
+        self.write({"user": self.session.user_id})
+
+    async def nothing(self) -> None:
+        await self.update_session(lambda _session: None)
+
+    async def longer(self) -> None:
+        def lengthen(session: Session) -> None:
+            session.idle_timeout = timedelta(hours=5)
+
+        await self.update_session(lengthen)
+
+
 class ReadingOnly(SessionHandler):
     session_read_only = True
 
@@ -84,7 +165,12 @@ class ReadingOnly(SessionHandler):
             await self.update_session(take_one)
 
 
-ROUTES = [("/taking/(.*)", Taking), ("/reading", ReadingOnly)]
+ROUTES = [
+    ("/taking/(.*)", Taking),
+    ("/meanwhile/(.*)", Meanwhile),
+    ("/copies/(.*)", Copies),
+    ("/reading", ReadingOnly),
+]
 
 
 @pytest.mark.gen_test
@@ -173,3 +259,81 @@ async def test_after_a_logout_it_is_refused(any_store: Store) -> None:
         jar = await app.logged_in()
         assert (await app.ask(jar, "/taking/after_a_logout", "POST")).code == 200
         assert not jar
+
+
+@pytest.mark.gen_test
+async def test_a_logout_meanwhile_is_final(any_store: Store) -> None:
+    async with site(any_store, ROUTES) as app:
+        jar = await app.logged_in()
+        before = jar.copy()
+        answer = await app.ask(jar, "/meanwhile/logout", "POST")
+        assert answer.body == b'{"user": null, "ended": true}'
+        assert not jar
+        assert await app.user(before) is None
+
+
+@pytest.mark.gen_test
+async def test_a_login_meanwhile_stands(any_store: Store) -> None:
+    async with site(any_store, ROUTES) as app:
+        jar = await app.logged_in()
+        await app.ask(jar, "/meanwhile/login", "POST")
+        assert await app.user(jar) == "bob"
+
+
+@pytest.mark.gen_test
+async def test_a_write_meanwhile_is_stored_too(any_store: Store) -> None:
+    async with site(any_store, ROUTES) as app:
+        jar = await app.logged_in()
+        await app.ask(jar, "/meanwhile/write_a_key", "POST")
+        assert await app.data(jar) == {"left": 4, "taken": 11, "meanwhile": True}
+
+
+@pytest.mark.gen_test
+async def test_an_object_goes_on_after_an_update(any_store: Store) -> None:
+    async with site(any_store, ROUTES) as app:
+        jar = await app.logged_in()
+        await app.ask(jar, "/copies/typed_before", "POST")
+        assert await app.data(jar) == {"left": 4, "taken": 1, "tea": 2}
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize(
+    ("deed", "data"),
+    [("failing", {"after": 1}), ("logging_in", {"after": 1}), ("typed_too", {"tea": 1})],
+)
+@pytest.mark.gen_test
+async def test_the_rules_are_those_of_a_copy_also_for_a_new_visitor(
+    any_store: Store, deed: str, data: object, is_new: bool
+) -> None:
+    async with site(any_store, ROUTES) as app:
+        jar = Jar() if is_new else await app.logged_in()
+        assert (await app.ask(jar, f"/copies/{deed}", "POST")).code == 200
+        assert await app.show(jar) == {"user": None if is_new else "ada", "data": data}
+
+
+@pytest.mark.gen_test
+async def test_who_ends_the_session_and_fails_has_ended_it(any_store: Store) -> None:
+    async with site(any_store, ROUTES) as app:
+        jar = await app.logged_in()
+        answer = await app.ask(jar, "/copies/ending_and_failing", "POST")
+        assert answer.body == b'{"user": null}'
+        assert not jar
+
+
+@pytest.mark.gen_test
+async def test_a_page_that_polls_keeps_nobody_logged_in(any_store: Store, clock: Any) -> None:
+    async with site(any_store, ROUTES, clock=clock) as app:
+        jar = await app.logged_in()
+        for _ in range(3):
+            clock.advance(minutes=25)
+            await app.ask(jar, "/copies/nothing", "POST")
+        assert await app.user(jar) is None
+
+
+@pytest.mark.gen_test
+async def test_the_browser_is_told_of_another_lifetime(any_store: Store) -> None:
+    async with site(any_store, ROUTES) as app:
+        jar = await app.logged_in()
+        answer = await app.ask(jar, "/copies/longer", "POST")
+        assert "Max-Age=21600" in answer.headers["Set-Cookie"]
+        assert await app.user(jar) == "ada"

@@ -51,10 +51,11 @@ class CookiePolicy:
     ended. Without, the cookie ends with the browser. `login(user_id, remember=…)` decides it for
     one session. `secure` "auto" follows the request: over https the
     cookie is Secure and, when path and domain allow, its name gets the prefix `__Host-`, so that no
-    other host can set it. `samesite` True is Strict, False says nothing, and "auto" is None when
-    secure, else Lax. What browsers take from a Secure cookie only, None and Partitioned, is not
-    said over http. Behind a proxy that speaks TLS for the server, the manager's `trusted_proxies`
-    say which requests came over https. Its `cookie` may also be a function of the request.
+    other host can set it. `samesite` is "strict", "lax", "none", None (the cookie says nothing), or
+    "auto": None over https, else Lax. What browsers take from a Secure cookie only, None and
+    Partitioned, is not said over http. Behind a proxy that speaks TLS for the server, the manager's
+    `trusted_proxies` say which requests came over https. Its `cookie` may also be a function of the
+    request.
     """
 
     name: str = "session"

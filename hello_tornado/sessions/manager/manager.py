@@ -360,28 +360,35 @@ class SessionManager:
         return session
 
     async def update_from(
-        self, record: SessionRecord, function: Callable[[Session], object]
+        self,
+        record: SessionRecord,
+        function: Callable[[Session], object],
+        *,
+        keeps_alive: bool = True,
     ) -> Session | None:
         """`update` the session that was loaded as *record*, also under the id that it has now.
 
-        A new id is followed only if the session is still the same user's.
+        A new id is followed only if the session is still the same user's. Unless it *keeps_alive*,
+        a function that changes nothing is no use of the session.
         """
 
         async def find() -> SessionRecord | None:
             return await self._live_record(record.key) or await self._writer.successor_of(record)
 
-        return await self._update(await find(), function, find)
+        return await self._update(await find(), function, find, keeps_alive=keeps_alive)
 
     async def _update(
         self,
         record: SessionRecord | None,
         function: Callable[[Session], object],
         find: Callable[[], Awaitable[SessionRecord | None]],
+        *,
+        keeps_alive: bool = True,
     ) -> Session | None:
         """Update the session in *record*, and in what *find* finds when it is no longer there."""
         while record is not None:
             session = self._readable(record)
-            session.response = "none"
+            session.response, session.keeps_alive = "none", keeps_alive
             async with self._ending_at_least(session):
                 refuse_coroutine(function(session))
             session.response = "not started"

@@ -3,6 +3,8 @@
 Everything here is synchronous and local. `intent()` says what the store must do about it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -189,8 +191,35 @@ class Session(MetaDict):
         self._draft.ends, self._draft.ends_everywhere = before.ends, before.ends_everywhere
         self.ended, self.ended_reason = True, reason
 
+    def show_end(self, reason: EndedReason | None) -> None:
+        """Note that the session has ended elsewhere, unless this request has ended it itself."""
+        if not self.ended:
+            self.end(reason)
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        """What is done within to a session that is not stored yet: all of it, or nothing."""
+        views, self._views = self._views, {}
+        try:
+            yield
+            self._check_keeps_id()
+        except BaseException:
+            if not self.ended:
+                self._draft = Draft()
+                self._rebase_data(self.document["data"])
+                self._meta, self._user_id = self.document["meta"], self.document["user_id"]
+            raise
+        finally:
+            self._views = views
+
+    def _check_keeps_id(self) -> None:
+        if self._draft.renewal is not None:
+            raise NoResponse("log in, renew and reset outside of update_session()")
+
     def become(self, other: "Session") -> None:
         """Be what *other* is, the same session as read later; nothing is changed any more."""
+        if self.ended:  # meanwhile, by this request
+            return
         if other.ended or (other.record is None and self.record is not None):
             self.end(other.ended_reason)
             return
@@ -205,10 +234,17 @@ class Session(MetaDict):
 
     def _empty(self) -> None:
         self.generation += 1
-        self._flashes_shown = {}  # they were another session's
+        # They were another session's.
+        self._flashes_shown, self._flashes_kept = {}, frozenset()
         self._views.clear()
         self._rebase_data({})
         self._meta, self._user_id = {}, None
+
+    def clear(self) -> None:
+        """Remove every key; nothing when one of them may not be removed."""
+        for key in self._data:
+            self._check_writable(key)
+        super().clear()
 
     def __bool__(self) -> bool:
         """Whether it is somebody's, or holds something."""

@@ -39,7 +39,14 @@ class Flash(NamedTuple):
 class MetaDict(TrackedDict):
     """A tracked dict that tracks, beside the data, what is said about the session itself."""
 
-    __slots__ = ("_draft", "_flashes_of_now", "_flashes_shown", "_meta", "_opened_at")
+    __slots__ = (
+        "_draft",
+        "_flashes_kept",
+        "_flashes_of_now",
+        "_flashes_shown",
+        "_meta",
+        "_opened_at",
+    )
 
     def __init__(
         self, data: dict[str, Any], meta: dict[str, Any], serializer: Serializer, opened_at: int
@@ -48,6 +55,7 @@ class MetaDict(TrackedDict):
         self._opened_at = opened_at
         self._flashes_of_now: list[Flash] = []
         self._flashes_shown: dict[str, Flash] = {}
+        self._flashes_kept: frozenset[str] = frozenset()  # of those, for the next request
         self._meta = meta
         self._draft = Draft()
 
@@ -82,7 +90,8 @@ class MetaDict(TrackedDict):
         `session_read_only`, shows only what `flash_now()` has left, and the others stay. Pages that
         load at the same moment read the same messages, so each of them may show one.
         """
-        waiting = self._meta.get("flashes", {})
+        flashes = self._meta.get("flashes", {})
+        waiting = {name: flashes[name] for name in flashes if name not in self._flashes_kept}
         if waiting and not self._is_refused:
             self._check_writable()
             self._operate_meta("flashes", Update({name: Unset() for name in waiting}))
@@ -94,6 +103,7 @@ class MetaDict(TrackedDict):
         self._check_writable()
         kept = {name: Set([*flash]) for name, flash in self._flashes_shown.items()}
         self._operate_meta("flashes", Update(kept))
+        self._flashes_kept = frozenset(kept)
 
     def expire(self, key: str, after: timedelta | float) -> None:
         """Remove *key* when *after* (a timedelta or seconds) is over, unless it is set again.

@@ -154,15 +154,17 @@ class TrackedDict(MutableMapping[str, Any]):
     @overload
     def increment(self, key: str, /, *path: str, by: int = 1) -> int: ...
 
-    def increment(self, key: str, /, *path: Any, by: int = 1) -> int:
+    def increment(self, key: str, /, *path: Any, by: int | None = None) -> int:
         """Count; increments of parallel requests always add up. Returns the sum as known here.
 
         `increment("visits")`, `increment("visits", 2)`, or below the first level, in dicts that are
         made where there are none: `increment("cart", "apple", by=2)`. What is absent counts from 0.
         `TypeError` when there is anything but an int, or on the way to it anything but a dict.
         """
-        if path and not isinstance(path[-1], str):
-            *path, by = path  # type: ignore[assignment]
+        if by is None:
+            by = 1
+            if path and not isinstance(path[-1], str):
+                *path, by = path  # type: ignore[assignment]
         self._check_writable(key)
         if not is_count(by):
             raise TypeError(f"increment by a whole number, not by {by!r}")

@@ -2,7 +2,8 @@
 
 class Test(SessionTestCase):
 def get_app(self):
-return Application([("/", Home)], cookie_secret=…, session_manager=SessionManager("memory://"))
+manager = SessionManager("memory://")
+return Application([("/", Home)], cookie_secret=SECRET, session_manager=manager)
 
 def test_home(self):
 self.login("ada", n=3)

@@ -1,8 +1,10 @@
 """A visitor for tests of an application: logged in at once, with a browser's memory for cookies."""
 
-from http.cookies import SimpleCookie
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from tornado.httpclient import HTTPResponse
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
@@ -21,12 +23,16 @@ MOST_REDIRECTS: Final = 5
 
 
 async def session_headers(
-    app: Application, user_id: str | None = None, /, *, path: str = "/", **data: Any
+    app: Application,
+    user_id: str | None = None,
+    url: str = "http://127.0.0.1/",
+    /,
+    **data: Any,
 ) -> dict[str, str]:
     """Begin a session in the store of *app*; returns the headers of a request that has it.
 
-    It is *user_id*'s, or nobody's, and holds *data*. *path* is where the request goes, for an
-    application whose cookie depends on it.
+    It is *user_id*'s, or nobody's, and holds *data*. *url* is where the request goes: a cookie may
+    depend on its path, and on whether it is https.
     """
     manager = app.settings.get("session_manager")
     if not isinstance(manager, SessionManager):
@@ -38,11 +44,12 @@ async def session_headers(
         session.login(user_id)
     session.update(data)
     action = cast("Issue", await manager.commit(session))
+    scheme, host, path, *_ = urlsplit(url)
     start = RequestStartLine("GET", path, "HTTP/1.1")
-    request = HTTPServerRequest(start_line=start, headers=HTTPHeaders({"Host": "127.0.0.1"}))
+    request = HTTPServerRequest(start_line=start, headers=HTTPHeaders({"Host": host}))
     carrier = carrier_of(manager.cookie or CookiePolicy(), request)
-    keyring = Keyring.of(app.settings)
-    header = carrier.issue(keyring, action.session_id, None, manager.now(), https=False)
+    keyring, https = Keyring.of(app.settings), scheme == "https"
+    header = carrier.issue(keyring, action.session_id, None, manager.now(), https=https)
     return {carrier.request_header: header.partition(";")[0]}
 
 
@@ -50,7 +57,8 @@ class SessionTestCase(AsyncHTTPTestCase):
     """Tornado's `AsyncHTTPTestCase` with one visitor, who keeps cookies as a browser does.
 
     `login()` begins their session without any page; `fetch()` sends their cookies, keeps those that
-    come back, also with redirects, and forgets those that are cleared.
+    come back, also with redirects, and forgets those that are cleared. `cookies` has them by name.
+    For https, derive from Tornado's `AsyncHTTPSTestCase`, too.
     """
 
     def setUp(self) -> None:
@@ -61,7 +69,9 @@ class SessionTestCase(AsyncHTTPTestCase):
 
     def login(self, user_id: str | None = None, /, **data: Any) -> None:
         """From now on the visitor has a session of *user_id* (None: nobody's) that holds *data*."""
-        headers = self.io_loop.run_sync(lambda: session_headers(self._app, user_id, **data))
+        headers = self.io_loop.run_sync(
+            lambda: session_headers(self._app, user_id, self.get_url("/"), **data)
+        )
         cookie = headers.pop("Cookie", None)
         self._session_headers = headers  # of a TokenPolicy
         if cookie is not None:
@@ -72,13 +82,15 @@ class SessionTestCase(AsyncHTTPTestCase):
         """Tornado's `fetch()`, with the visitor's cookies."""
         follows = kwargs.pop("follow_redirects", True)
         for _ in range(MOST_REDIRECTS):
-            response = self._fetch_one(path, raise_error=raise_error, **kwargs)
+            response = self._fetch_one(path, **kwargs)
             where = response.headers.get("Location")
             if not follows or response.code not in REDIRECTS or where is None:
-                return response
+                break
             path = urljoin(response.effective_url, where)
             if response.code not in {307, 308} and kwargs.get("method", "GET") != "HEAD":
                 kwargs |= {"method": "GET", "body": None}
+        if raise_error:
+            response.rethrow()
         return response
 
     def _fetch_one(self, path: str, **kwargs: Any) -> HTTPResponse:
@@ -89,9 +101,25 @@ class SessionTestCase(AsyncHTTPTestCase):
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         response = super().fetch(path, headers=headers, follow_redirects=False, **kwargs)
         for header in response.headers.get_list("Set-Cookie"):
-            for name, cookie in SimpleCookie(header).items():
-                if cookie["max-age"] == "0":
-                    self.cookies.pop(name, None)
-                else:
-                    self.cookies[name] = cookie.value
+            self._take(header)
         return response
+
+    def _take(self, header: str) -> None:
+        pair, *others = header.split(";")
+        name, _, value = pair.strip().partition("=")
+        attributes = {
+            key.strip().lower(): text for key, _, text in (o.partition("=") for o in others)
+        }
+        if _is_over(attributes):
+            self.cookies.pop(name, None)
+        else:
+            self.cookies[name] = value
+
+
+def _is_over(attributes: Mapping[str, str]) -> bool:
+    """Whether a cookie with these attributes is to be forgotten."""
+    if "max-age" in attributes:
+        return int(attributes["max-age"]) <= 0
+    if "expires" not in attributes:
+        return False
+    return parsedate_to_datetime(attributes["expires"]) <= datetime.now(UTC)

@@ -569,16 +569,34 @@ class SessionMixin(XsrfMixin):
         await self._commit_explicitly()
         session, manager = self.session, self.session_manager
         if session.record is None:  # only this request knows of it
-            refuse_coroutine(function(session))
+            with session.updating():
+                refuse_coroutine(function(session))
             await self._commit_explicitly()
             return
-        with self._wait:
-            updated = await manager.update_from(session.record, function)
-            if updated is None:
-                updated = await manager.reload(session)
-        if updated.ended and updated.record is not None:  # the function has ended it
-            self._cookie_action = Clear()
-        session.become(updated)
+        copies: list[Session] = []
+
+        def applied(copy: Session) -> object:
+            copies[:] = [copy]
+            return function(copy)
+
+        before, keeps_alive = session.lifetime, session.keeps_alive
+        try:
+            with self._wait:
+                updated = await manager.update_from(
+                    session.record, applied, keeps_alive=keeps_alive
+                ) or await manager.reload(session)
+        finally:
+            if copies and copies[0].ended:  # by the function, also when it fails afterwards
+                self._cookie_action = Clear()
+                session.show_end(copies[0].ended_reason)
+        if updated.ended or updated.record is None:
+            session.show_end(updated.ended_reason)
+            return
+        session.rebase_on(updated.record, updated.document)
+        current = self._session_id
+        is_same = current is not None and key_of(current) == updated.record.key
+        if current and is_same and session.lifetime != before and not self._headers_written:
+            self._cookie_action = Issue(current)  # the browser has to be told
 
     async def _commit(self, *, is_explicit: bool = False) -> None:
         decided, self._due = self._due, None  # by finish(), if no other commit came between

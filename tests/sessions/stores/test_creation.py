@@ -102,6 +102,28 @@ async def test_who_wants_no_table_made_is_told_how(url: str) -> None:
     assert migrate.differences(url) == []
 
 
+async def test_what_was_left_half_made_is_made(mariadb_url: str) -> None:
+    """MariaDB makes a table and its indexes one after the other: it may be killed in between."""
+    async with SessionManager(mariadb_url) as manager:
+        await begin(manager)
+    run(mariadb_url, "DROP INDEX ix_sessions_handle ON sessions")
+    async with SessionManager(mariadb_url) as manager:
+        await begin(manager)
+    migrate.upgrade(mariadb_url, accounts=True)
+    assert migrate.differences(mariadb_url, accounts=True) == []
+    run(mariadb_url, "DROP INDEX ix_hello_tornado_guesses_free_at ON hello_tornado_guesses")
+    migrate.upgrade(mariadb_url, accounts=True)
+    assert migrate.differences(mariadb_url, accounts=True) == []
+
+
+async def test_a_table_of_somebody_else_is_not_offered_to_be_made(url: str) -> None:
+    run(url, "CREATE TABLE sessions (id INTEGER)")
+    async with SessionManager(url, log=False, purge_every=None) as manager:
+        with pytest.raises(StoreError) as caught:
+            await begin(manager)
+    assert "CREATE TABLE" not in str(caught.value)
+
+
 async def test_a_file_that_must_not_be_made_is_missed(tmp_path: Path) -> None:
     manager = SessionManager(f"sqlite:///{tmp_path}/none/sessions.db?create=false", log=False)
     with pytest.raises(StoreError, match=r"there is no file .* create=false"):

@@ -13,12 +13,13 @@ from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 from hello_tornado.sessions.errors import StoreMisconfigured
 from hello_tornado.sessions.stores.failures import failed
 from hello_tornado.sessions.stores.sql.errors import judge
+from hello_tornado.sessions.stores.sql.schema import FOLDING
 from hello_tornado.sessions.stores.sql.transactions import transaction
 
 LOCK: Final = 0x5E551045  # any number, as long as it is the same one in all processes
 LOCK_SECONDS: Final = 2
 MISSING: Final = re.compile(
-    r"relation .* does not exist|table .* doesn't exist|no such table", re.IGNORECASE
+    r"(?<!of )relation [^ ]+ does not exist|table .* doesn't exist|no such table", re.IGNORECASE
 )
 
 
@@ -27,12 +28,11 @@ def make_missing(connection: Connection, metadata: MetaData) -> None:
 
     `StoreMisconfigured`, with the statements for who may, when this user may not make tables.
     """
-    inspector = inspect(connection)
-    if all(inspector.has_table(table.name) for table in metadata.sorted_tables):
+    if not is_missing(connection, metadata):
         return
     try:
         with _one_at_a_time(connection):
-            metadata.create_all(connection)
+            make(connection, metadata)
     except DBAPIError as error:
         judged = judge(error)
         if not isinstance(judged, StoreMisconfigured):
@@ -43,6 +43,27 @@ def make_missing(connection: Connection, metadata: MetaData) -> None:
             f"{statements(metadata, connection.dialect)}",
             None,
         ) from error
+
+
+def is_missing(connection: Connection, metadata: MetaData) -> bool:
+    """Whether a table is not there; on MariaDB, which makes it in several steps, or an index."""
+    inspector = inspect(connection)
+    for table in metadata.sorted_tables:
+        if not inspector.has_table(table.name):
+            return True
+        if connection.dialect.name in FOLDING:
+            found = {index["name"] for index in inspector.get_indexes(table.name)}
+            if not {index.name for index in table.indexes} <= found:
+                return True
+    return False
+
+
+def make(connection: Connection, metadata: MetaData) -> None:
+    """Make what is not there of the tables and their indexes."""
+    for table in metadata.sorted_tables:
+        table.create(connection, checkfirst=True)
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
 
 
 def told_how(error: Exception, metadata: MetaData, dialect: Dialect) -> Exception:
