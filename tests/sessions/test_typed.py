@@ -356,6 +356,35 @@ async def test_what_an_object_holds_is_not_written_beside_it(
     assert (session if key is None else session[key])["owner"] == {"b": 2}
 
 
+async def test_what_was_written_before_the_object_came_is_in_it(manager: SessionManager) -> None:
+    session = await manager.open(await stored(manager, cart={"owner": "x", "lines": {}}))
+    session["cart"]["owner"] = "Ada"
+    cart = session.typed(DataclassCart, key="cart")
+    assert cart.owner == "Ada"
+    cart.lines["tea"] = Line(Decimal(1))
+    cart.owner += " Lovelace"
+    await manager.commit(session)
+    assert session["cart"]["owner"] == "Ada Lovelace"
+    assert [*session["cart"]["lines"]] == ["tea"]
+
+
+async def test_a_nested_write_beside_a_changed_object_is_refused(manager: SessionManager) -> None:
+    session_id = await stored(manager, cart={"owner": "x"}, other={"n": 1})
+    session = await manager.open(session_id)
+    inside = session["cart"]
+    cart = session.typed(DataclassCart, key="cart")
+    inside["note"] = "beside"
+    session["other"]["n"] = 2
+    assert session.modified, "the object has changed nothing yet"
+    cart.owner = "Ada"
+    with pytest.raises(RuntimeError, match=r"session\['cart'\] is part of the DataclassCart"):
+        await manager.commit(session)
+    del inside["note"]
+    await manager.commit(session)
+    session = await manager.open(session_id)
+    assert (session["cart"], session["other"]) == ({"owner": "Ada"}, {"n": 2})
+
+
 @dataclass
 class Named:
     owner: dict[str, int] = field(default_factory=dict)

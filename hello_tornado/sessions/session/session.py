@@ -191,13 +191,13 @@ class Session(MetaDict):
         self._draft.ends, self._draft.ends_everywhere = before.ends, before.ends_everywhere
         self.ended, self.ended_reason = True, reason
 
-    def show_end(self, reason: EndedReason | None) -> None:
+    def _show_end(self, reason: EndedReason | None) -> None:
         """Note that the session has ended elsewhere, unless this request has ended it itself."""
         if not self.ended:
             self.end(reason)
 
     @contextmanager
-    def updating(self) -> Iterator[None]:
+    def _updating(self) -> Iterator[None]:
         """What is done within to a session that is not stored yet: all of it, or nothing."""
         views, self._views = self._views, {}
         try:
@@ -332,10 +332,7 @@ class Session(MetaDict):
     def _check_key_is_free(self, key: str) -> None:
         for view in self._views.values():
             if view.covers(key):
-                raise RuntimeError(
-                    f"session[{key!r}] is part of the {view.name} that typed() has given out in "
-                    "this request: change that object, or do not ask for it"
-                )
+                raise _written_twice(key, view)
 
     def _check_not_refused(self) -> None:
         if self.refusal is not None:
@@ -373,6 +370,7 @@ class Session(MetaDict):
         """
         view = self._views.get((model, key))
         if view is None:
+            self._record_nested()
             view = self._views[model, key] = View(model, self._data, self._versions, key)
         return cast("M", view.object)
 
@@ -471,7 +469,10 @@ class Session(MetaDict):
             return NO_CHANGES
         data, state = Update(self.operations()), draft.state
         for view in self._views.values():
-            data, state = data.merged_with(view.changes()), state.merged_with(view.stamp())
+            changes = view.changes()
+            for key in filter(self._is_changed_inside, changes.operations):
+                raise _written_twice(key, view)
+            data, state = data.merged_with(changes), state.merged_with(view.stamp())
         document: dict[str, Operation] = {}
         if data.operations:
             document["data"] = data
@@ -479,5 +480,12 @@ class Session(MetaDict):
             document["meta"] = state
         if draft.user_id is not None:
             document["user_id"] = draft.user_id
-        changes = Update(document)
-        return changes if draft.earlier is NO_CHANGES else draft.earlier.merged_with(changes)
+        recorded = Update(document)
+        return recorded if draft.earlier is NO_CHANGES else draft.earlier.merged_with(recorded)
+
+
+def _written_twice(key: str, view: View[Any]) -> RuntimeError:
+    return RuntimeError(
+        f"session[{key!r}] is part of the {view.name} that typed() has given out in this request: "
+        "change that object, or do not ask for it"
+    )

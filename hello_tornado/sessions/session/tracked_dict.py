@@ -55,6 +55,19 @@ class TrackedDict(MutableMapping[str, Any]):
                 _add(operations, key, operation)
         return operations
 
+    def _record_nested(self) -> None:
+        """Record what was changed inside of containers so far: it comes before what follows."""
+        for key, before in self._handed_out.items():
+            operation = difference(before, self._data[key])
+            if operation is not None:
+                self._serializer.check(key, self._data[key])
+                _add(self._operations, key, operation)
+                self._handed_out[key] = _copied(self._data[key])
+
+    def _is_changed_inside(self, key: str) -> bool:
+        """Whether what was handed out under *key* has been changed since."""
+        return key in self._handed_out and not same(self._handed_out[key], self._data[key])
+
     def _record_anew(self, done: Operation | None) -> None:
         """Record what is done from now on; *done* is what was recorded so far."""
         self._operations = {}

@@ -569,7 +569,7 @@ class SessionMixin(XsrfMixin):
         await self._commit_explicitly()
         session, manager = self.session, self.session_manager
         if session.record is None:  # only this request knows of it
-            with session.updating():
+            with session._updating():
                 refuse_coroutine(function(session))
             await self._commit_explicitly()
             return
@@ -588,9 +588,9 @@ class SessionMixin(XsrfMixin):
         finally:
             if copies and copies[0].ended:  # by the function, also when it fails afterwards
                 self._cookie_action = Clear()
-                session.show_end(copies[0].ended_reason)
+                session._show_end(copies[0].ended_reason)
         if updated.ended or updated.record is None:
-            session.show_end(updated.ended_reason)
+            session._show_end(updated.ended_reason)
             return
         session.rebase_on(updated.record, updated.document)
         current = self._session_id
