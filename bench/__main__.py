@@ -119,14 +119,14 @@ def _row(target: Target, route: str, rounds: Sequence[Measured], cookie_bytes: i
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    columns = f"{'of bare':>8}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'+CPU us':>9}{'trips':>7}"
+    columns = f"{'of bare':>8}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'+CPU us':>9}{'calls':>7}"
     print(f"{'':42}{columns}{'cookie':>8}")
     for row in rows:
-        trips = f"{row['round_trips']:7.2f}" if "round_trips" in row else " " * 7
+        calls = f"{row['round_trips']:7.2f}" if "round_trips" in row else " " * 7
         print(
             f"{row['server']:17}{row['store']:13}{row['route']:12}{row['ratio']:8.2f}"
             f"{row['requests_per_second']:8.0f}{row['p50'] / 1e3:8.2f}{row['p99'] / 1e3:8.2f}"
-            f"{row['added_cpu']:9.0f}{trips}{row['cookie_bytes']:8}"
+            f"{row['added_cpu']:9.0f}{calls}{row['cookie_bytes']:8}"
         )
 
 
