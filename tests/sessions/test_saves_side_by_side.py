@@ -185,12 +185,21 @@ class SavingBehindAFailure(SessionHandler):
         await self.save_session()
 
 
-def test_behind_a_flush_that_failed_a_save_stores_nothing() -> None:
+class UpdatingBehindAFailure(SessionHandler):
+    async def post(self) -> None:
+        self.session["x"] = 1
+        self.write("first")
+        self.flush()
+        await self.update_session(lambda session: session.increment("y"))
+
+
+@pytest.mark.parametrize("handler", [SavingBehindAFailure, UpdatingBehindAFailure])
+def test_behind_a_flush_that_failed_nothing_is_stored(handler: type[SessionHandler]) -> None:
     """The answer is a 503, so nothing of it may be there."""
 
     async def scenario() -> None:
         store = FailsOnce()
-        async with site(store, [("/do", SavingBehindAFailure)]) as here:
+        async with site(store, [("/do", handler)]) as here:
             jar = await here.logged_in()
             store.fails = True
             assert (await here.ask(jar, "/do", "POST")).code == 503

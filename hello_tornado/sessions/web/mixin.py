@@ -567,6 +567,8 @@ class SessionMixin(XsrfMixin):
 
     async def _update_now(self, function: Callable[[Session], object]) -> None:
         await self._commit_explicitly()
+        if self._phase != "open":  # a step before it has failed: an error is answered
+            return
         session, manager = self.session, self.session_manager
         if session.record is None:  # only this request knows of it
             with session._updating():
