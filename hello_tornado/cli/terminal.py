@@ -150,7 +150,7 @@ def check_database(url: str, table: str = "sessions") -> None:
 
 
 def _columns(url: str, table: str) -> tuple[str, set[str]]:
-    """What a database is called, and the names of the columns of one of its tables."""
+    """The name of a database for messages, and the names of the columns of one of its tables."""
     if not url.startswith("sqlite"):
         from hello_tornado.database import migrate
         from hello_tornado.sessions.stores import without_password

@@ -1,4 +1,4 @@
-"""`users add|list|export|disable|enable|set-password|delete`: who may log in with a password."""
+"""`users add|list|…|set-password|delete`: the users who log in with a password."""
 
 import asyncio
 import sys

@@ -97,7 +97,7 @@ class PasswordLoginHandler(LoginHandler):
         match await self._answer(given):
             case Account() as account:
                 self._log_in(account.user_id, account.name)
-                await self.save_session()  # from now on whoever disables the user ends it, too
+                await self.save_session()  # from now on disabling the user ends it, too
                 if await self._accounts.is_unchanged(account):
                     remember_device(self, account)
                     self._welcome(target)

@@ -19,7 +19,7 @@ OURS = {
 
 
 def upgrade() -> None:
-    """Nothing: who needs accounts gets their tables with the last revision."""
+    """Do nothing: accounts get their tables after the last revision, where they are needed."""
 
 
 def downgrade() -> None:

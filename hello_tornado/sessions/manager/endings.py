@@ -12,12 +12,7 @@ from hello_tornado.sessions.events import Ended, EndedReason, SessionEvent, Tomb
 from hello_tornado.sessions.manager.codec import Codec
 from hello_tornado.sessions.records.ids import SessionKey, is_handle
 from hello_tornado.sessions.records.record import Conflict, Listed, SessionRecord, Swap
-from hello_tornado.sessions.records.tombstones import (
-    ERA,
-    JUST_NOW,
-    Tombstone,
-    tombstone_key_of,
-)
+from hello_tornado.sessions.records.tombstones import ERA, JUST_NOW, Tombstone, tombstone_key_of
 from hello_tornado.sessions.records.values import check_handle
 from hello_tornado.sessions.stores import Announcing, Store
 

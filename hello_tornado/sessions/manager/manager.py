@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import Choice, choice
+from hello_tornado.sessions.carriers.cookies import CookiePolicy
 from hello_tornado.sessions.carriers.proxies import Networks, network
 from hello_tornado.sessions.errors import ReadOnly, SessionError, SessionUnreadable
 from hello_tornado.sessions.event_log import EventLog
@@ -75,7 +76,7 @@ E = TypeVar("E", bound=SessionEvent)
 
 
 class Metrics(Protocol):
-    """What counts: it is told of events, and watches the calls to a store."""
+    """Counts events, and the calls to a store."""
 
     def __call__(self, event: SessionEvent, /) -> None:
         """Count *event*."""
@@ -193,7 +194,7 @@ class SessionManager:
         store = as_store(store)
         self.store = store if metrics is None else metrics.observed(store)
         self.trusted_proxies = cast("Networks | None", trusted_proxies)
-        self.lifetimes, self.cookie = lifetimes or Lifetimes(), cookie
+        self.lifetimes, self.cookie = lifetimes or Lifetimes(), cookie or CookiePolicy()
         self.rolling, self.unset = rolling, unset
         touch = as_timedelta(touch_interval) // MICROSECOND
         after = self.lifetimes.touch_after(touch)
@@ -480,10 +481,10 @@ class SessionManager:
         None when there is none, and when it cannot be read.
         """
         record = await self._writer.living_by_handle(handle)
-        session = None if record is None else self._to_look_at(record, self.now())
-        return (
-            None if session is None or isinstance(session.refusal, SessionUnreadable) else session
-        )
+        if record is None:
+            return None
+        session = self._to_look_at(record)
+        return None if isinstance(session.refusal, SessionUnreadable) else session
 
     async def revoke(self, *handles: str, user_id: str | None = None) -> int:
         """End these sessions, wherever they are in use; returns how many there were.
@@ -497,9 +498,9 @@ class SessionManager:
     async def revoke_user(
         self, user_id: str, *, keep: Session | str | Collection[Session | str | None] | None = ()
     ) -> int:
-        """End all sessions of a user; returns how many there were.
+        """End all sessions of a user but those in *keep*; returns how many there were.
 
-        But those in *keep*: a session or a handle, or several.
+        *keep* is a session or a handle, or several of them.
         """
         check_user_id(user_id)
         kept = [keep] if keep is None or isinstance(keep, Session | str) else keep
@@ -594,7 +595,7 @@ class SessionManager:
         session.refusal = refusal
         return session
 
-    def _to_look_at(self, record: SessionRecord, now: int) -> Session:
+    def _to_look_at(self, record: SessionRecord, now: int | None = None) -> Session:
         """A session outside of its request; it refuses writes, for nobody would store them."""
         session = self._session(record, now)
         session.refusal = session.refusal or ReadOnly(

@@ -204,6 +204,6 @@ class Writer:
         if records:
             return Clear()
         if tombstone is not None and tombstone.goes_on:
-            await self._endings.end_by_handle([tombstone.handle], EndedReason.LOGGED_OUT)
+            await self._endings.end_by_handle([tombstone.handle], reason)
             return Clear()
         return KEEP  # the browser may have got a new cookie meanwhile, that of a login

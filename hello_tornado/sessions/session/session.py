@@ -191,14 +191,9 @@ class Session(MetaDict):
         self._draft.ends, self._draft.ends_everywhere = before.ends, before.ends_everywhere
         self.ended, self.ended_reason = True, reason
 
-    def _show_end(self, reason: EndedReason | None) -> None:
-        """Note that the session has ended elsewhere, unless this request has ended it itself."""
-        if not self.ended:
-            self.end(reason)
-
     @contextmanager
     def _updating(self) -> Iterator[None]:
-        """What is done within to a session that is not stored yet: all of it, or nothing."""
+        """Keep all changes made in this block to a session that is not stored yet, or none."""
         views, self._views = self._views, {}
         try:
             yield
@@ -239,12 +234,6 @@ class Session(MetaDict):
         self._views.clear()
         self._rebase_data({})
         self._meta, self._user_id = {}, None
-
-    def clear(self) -> None:
-        """Remove every key; nothing when one of them may not be removed."""
-        for key in self._data:
-            self._check_writable(key)
-        super().clear()
 
     def __bool__(self) -> bool:
         """Whether it is somebody's, or holds something."""

@@ -157,7 +157,9 @@ class TrackedDict(MutableMapping[str, Any]):
         return self
 
     def clear(self) -> None:
-        """Remove every key."""
+        """Remove every key, or none when one of them may not be removed."""
+        for key in self._data:
+            self._check_writable(key)
         for key in list(self._data):
             del self[key]
 

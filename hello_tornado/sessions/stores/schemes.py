@@ -48,6 +48,6 @@ def scheme_of(url: str) -> str:
 
 
 def family_of(url: str) -> Family | None:
-    """Which kind of store a URL leads to; None for what is none of ours."""
+    """Which kind of store a URL leads to; None when its scheme is not in `SCHEMES`."""
     known = SCHEMES.get(scheme_of(url))
     return None if known is None else known.family

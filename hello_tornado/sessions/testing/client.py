@@ -12,7 +12,6 @@ from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
 
 from hello_tornado.sessions.carriers.carrier import carrier_of
-from hello_tornado.sessions.carriers.cookies import CookiePolicy
 from hello_tornado.sessions.carriers.signing import Keyring
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.manager.actions import Issue
@@ -47,7 +46,7 @@ async def session_headers(
     scheme, host, path, *_ = urlsplit(url)
     start = RequestStartLine("GET", path, "HTTP/1.1")
     request = HTTPServerRequest(start_line=start, headers=HTTPHeaders({"Host": host}))
-    carrier = carrier_of(manager.cookie or CookiePolicy(), request)
+    carrier = carrier_of(manager.cookie, request)
     keyring, https = Keyring.of(app.settings), scheme == "https"
     header = carrier.issue(keyring, action.session_id, None, manager.now(), https=https)
     return {carrier.request_header: header.partition(";")[0]}

@@ -20,7 +20,6 @@ from tornado.web import HTTPError, OutputTransform, RequestHandler
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.carriers.carrier import NOTHING_PRESENTED, PresentedIds, carrier_of
-from hello_tornado.sessions.carriers.cookies import CookiePolicy
 from hello_tornado.sessions.carriers.proxies import address_of, is_https
 from hello_tornado.sessions.carriers.signing import Keyring, SignedId
 from hello_tornado.sessions.errors import (
@@ -48,7 +47,6 @@ from hello_tornado.sessions.web.xsrf import XsrfMixin
 
 logger = logging.getLogger("hello_tornado.sessions")
 
-DEFAULT_POLICY: Final = CookiePolicy()
 UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 # A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
@@ -462,7 +460,7 @@ class SessionMixin(XsrfMixin):
                 raise ConfigurationError(
                     "session_cookie is no setting of an application: write SessionManager(cookie=…)"
                 )
-            self._carrier = carrier_of(manager.cookie or DEFAULT_POLICY, self.request)
+            self._carrier = carrier_of(manager.cookie, self.request)
             self._keyring = Keyring.of(settings)
             self._is_https = is_https(self.request, manager.trusted_proxies)
             self._presented = self._carrier.read(
@@ -590,9 +588,9 @@ class SessionMixin(XsrfMixin):
         finally:
             if copies and copies[0].ended:  # by the function, also when it fails afterwards
                 self._cookie_action = Clear()
-                session._show_end(copies[0].ended_reason)
+                session.become(copies[0])
         if updated.ended or updated.record is None:
-            session._show_end(updated.ended_reason)
+            session.become(updated)
             return
         session.rebase_on(updated.record, updated.document)
         current = self._session_id

@@ -24,9 +24,10 @@ MISSING: Final = re.compile(
 
 
 def make_missing(connection: Connection, metadata: MetaData) -> None:
-    """Make the tables of *metadata* that are not there, on a connection in AUTOCOMMIT.
+    """Make the tables of *metadata* that are missing, on a connection in AUTOCOMMIT.
 
-    `StoreMisconfigured`, with the statements for who may, when this user may not make tables.
+    Raises `StoreMisconfigured` when the database user may not make tables; the error has the
+    statements, for an administrator to run.
     """
     if not is_missing(connection, metadata):
         return
@@ -59,7 +60,7 @@ def is_missing(connection: Connection, metadata: MetaData) -> bool:
 
 
 def make(connection: Connection, metadata: MetaData) -> None:
-    """Make what is not there of the tables and their indexes."""
+    """Make the missing ones of the tables and their indexes."""
     for table in metadata.sorted_tables:
         table.create(connection, checkfirst=True)
         for index in table.indexes:
