@@ -188,26 +188,26 @@ def redis_sentinel(
 
 
 @contextmanager
-def redis_nodes_of_a_cluster() -> Iterator[str]:
-    """A cluster of one's own, three masters and their replicas; yields its URL."""
+def redis_nodes_of_a_cluster(*options: str, replicas: int = 1) -> Iterator[str]:
+    """A cluster of one's own, three masters and so many replicas of each; yields its URL."""
     with ExitStack() as stack:
-        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
-        ports = [stack.enter_context(redis_node(*options)) for _ in range(6)]
+        options += ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        ports = [stack.enter_context(redis_node(*options)) for _ in range(3 + 3 * replicas)]
         nodes = [f"127.0.0.1:{port}" for port in ports]
         form = [str(_program("redis-cli", "redis-tools")), "--cluster", "create", *nodes]
-        _run([*form, "--cluster-replicas", "1", "--cluster-yes"], "redis")
+        _run([*form, "--cluster-replicas", str(replicas), "--cluster-yes"], "redis")
         for port in ports:
-            _wait_until(functools.partial(_knows_its_cluster, port))
+            _wait_until(functools.partial(_knows_its_cluster, port, replicas))
         yield f"redis+cluster://{','.join(nodes)}"
 
 
-def _knows_its_cluster(port: int) -> bool:
-    """Whether a node has heard that all slots are served, and masters that they have a replica."""
+def _knows_its_cluster(port: int, replicas: int) -> bool:
+    """Whether a node has heard that all slots are served, and a master of all its replicas."""
     with Redis(port=port) as client:
         info = client.info("replication")
         is_whole = b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO")
         linked = info["role"] == "slave" and info["master_link_status"] == "up"
-        return is_whole and (linked or info["connected_slaves"] == 1)
+        return is_whole and (linked or info["connected_slaves"] == replicas)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from hello_tornado.sessions.events import (
 )
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import Listed, Outcome, SessionRecord, Swap
-from hello_tornado.sessions.stores import Announcing, Store
+from hello_tornado.sessions.stores import Announcing, Store, placement_of
 from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 try:
@@ -141,6 +141,7 @@ class _ObservedStore:
     def __init__(self, store: Store, metrics: SessionMetrics) -> None:
         self._store = store
         self.limit_seconds = limit_of_store(store)
+        self.placement = placement_of(store)
         self._timed, self._saved = metrics.timed, metrics.saved
 
     def __str__(self) -> str:

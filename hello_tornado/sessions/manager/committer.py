@@ -25,7 +25,7 @@ from hello_tornado.sessions.session.document import Document
 from hello_tornado.sessions.session.draft import Renewal
 from hello_tornado.sessions.session.operations import Update
 from hello_tornado.sessions.stores import Store
-from hello_tornado.sessions.stores.batching import AGAIN, Again, Batcher
+from hello_tornado.sessions.stores.batching import AGAIN, Again, Batcher, batched
 from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 MAX_CONFLICTS: Final = 100
@@ -103,8 +103,11 @@ class Committer:
         self._save = store.save
         self._rebuild = rebuild
         self._tombstone = tombstone
-        self._commits = Batcher[SessionKey, Commit, Result](
-            self._store, Commit.then, seconds=limit_of_store(store)
+        self._commits = batched(
+            lambda: Batcher[SessionKey, Commit, Result](
+                self._store, Commit.then, seconds=limit_of_store(store)
+            ),
+            store,
         )
         # Records that are newer than the ones which the waiting requests have loaded.
         self._standing: dict[SessionKey, Standing] = {}

@@ -6,6 +6,7 @@ through `Writer.carry_out`.
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 from hello_tornado.sessions.errors import ConfigurationError, SessionUnreadable, StoreError
@@ -28,8 +29,11 @@ from hello_tornado.sessions.session.draft import Create, Drop, End, Intent, Rene
 from hello_tornado.sessions.session.draft import Update as Change
 from hello_tornado.sessions.session.operations import Update
 from hello_tornado.sessions.session.session import Session
+from hello_tornado.sessions.stores import placement_of
 from hello_tornado.sessions.stores.batched_store import BatchedStore
 
+# One of 64 partitions is missed as often as this once in 10^14 times.
+MAX_DRAWS: Final = 2048
 MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
 
 
@@ -52,6 +56,7 @@ class Writer:
         self._codec = codec
         self._endings = endings
         self._genid = genid
+        self._placement = placement_of(shared.store)
         self._now = codec.clock
         self._emit = emit
 
@@ -73,11 +78,28 @@ class Writer:
                 self._emit(CommitDropped(handle))
         return KEEP
 
-    def draw_id(self, session: Session, request: object) -> SessionId:
-        """The id that *session* gets if this request begins or renews it."""
-        if session.next_id is None:
-            session.next_id = self._new_id(request)
-        return session.next_id
+    def draw_id(
+        self, session: Session, request: object, old: SessionRecord | None = None
+    ) -> SessionId:
+        """The id that *session* gets if this request begins or renews it.
+
+        It falls into the partition of the record that is renewed: *old*, or else the session's.
+        """
+        old = session.record if old is None else old
+        placement, drawn = self._placement, session.next_id
+        if placement is None or old is None:
+            drawn = drawn or self._new_id(request)
+        else:
+            wanted, tries = placement.partition_of(old.key), count()
+            while drawn is None or placement.partition_of(key_of(drawn)) != wanted:
+                if next(tries) == MAX_DRAWS:
+                    raise ConfigurationError(
+                        f"genid gave {MAX_DRAWS} ids in a row that fall into other partitions of "
+                        "the store than the session: its ids must be random"
+                    )
+                drawn = self._new_id(request)
+        session.next_id = drawn
+        return drawn
 
     def _new_id(self, request: object) -> SessionId:
         given = self._genid(request)
@@ -159,7 +181,7 @@ class Writer:
         for _ in range(MAX_TRIES):
             commit = Commit(base, changes)
             if renewal is not None:
-                action = Issue(self.draw_id(session, request))
+                action = Issue(self.draw_id(session, request, base.record))
                 commit = Commit(base, changes, key_of(action.session_id), renewal)
             result = await self._committer.commit(commit)
             session.next_id = session.next_id if renewal is None else None

@@ -53,5 +53,9 @@ def read_tombstone(document: Mapping[str, Any], record: SessionRecord) -> Tombst
 
 
 def tombstone_key_of(key: SessionKey) -> SessionKey:
-    """The key of the tombstone of a session that stood under *key*."""
-    return SessionKey(hashlib.sha256(b"tombstone of " + key).digest())
+    """The key of the tombstone of a session that stood under *key*.
+
+    Both begin with the same byte, so that a store that spreads its keys by it has them in one place
+    and stores a renewal and its tombstone in one step.
+    """
+    return SessionKey(key[:1] + hashlib.sha256(b"tombstone of " + key).digest()[1:])

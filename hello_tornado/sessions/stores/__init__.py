@@ -1,7 +1,7 @@
 """What a store is, how to open one by its URL, and what one is written with."""
 
 import re
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -29,6 +29,7 @@ __all__ = [
     "Gone",
     "Listed",
     "Outcome",
+    "Placement",
     "Saved",
     "SessionKey",
     "SessionRecord",
@@ -108,6 +109,27 @@ class Announcing(Protocol):
 
         Ends without an error when the store cannot announce anything.
         """
+
+
+class Placement(Protocol):
+    """What a store with several servers says of its keys, as its attribute `placement`.
+
+    A swap to another key stays within one partition, which is for ever; the ids of renewals are
+    drawn until they fall into the session's. Which server has a partition may change. Calls about
+    different servers are made beside each other, so that one that is lost keeps no other waiting.
+    """
+
+    def partition_of(self, key: SessionKey, /) -> Hashable:
+        """What all keys of one session have in common."""
+
+    def server_of(self, key: SessionKey, /) -> Hashable:
+        """Which server has this key now, as far as that is known."""
+
+
+def placement_of(store: Store) -> Placement | None:
+    """What a store says of its keys; None when it has one server."""
+    placement: Placement | None = getattr(store, "placement", None)
+    return placement
 
 
 @options.checked(

@@ -6,7 +6,7 @@ from typing import TypeVar
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import Outcome, SessionRecord, Swap
 from hello_tornado.sessions.stores import Store
-from hello_tornado.sessions.stores.batching import Batcher
+from hello_tornado.sessions.stores.batching import Batcher, batched
 from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 Q = TypeVar("Q")
@@ -18,12 +18,20 @@ class BatchedStore:
     def __init__(self, store: Store) -> None:
         self.store = store
         seconds = limit_of_store(store)
-        self._loads = Batcher[SessionKey, SessionKey, SessionRecord | None](
-            self._load_many, _once, seconds=seconds
+        self._loads = batched(
+            lambda: Batcher[SessionKey, SessionKey, SessionRecord | None](
+                self._load_many, _once, seconds=seconds
+            ),
+            store,
         )
-        self._saves = Batcher[SessionKey, Swap, Outcome](store.save, _in_turn, seconds=seconds)
-        self._touches = Batcher[SessionKey, SessionRecord, None](
-            self._touch_many, _once, seconds=seconds
+        self._saves = batched(
+            lambda: Batcher[SessionKey, Swap, Outcome](store.save, _in_turn, seconds=seconds), store
+        )
+        self._touches = batched(
+            lambda: Batcher[SessionKey, SessionRecord, None](
+                self._touch_many, _once, seconds=seconds
+            ),
+            store,
         )
 
     def load(self, key: SessionKey) -> Awaitable[SessionRecord | None]:

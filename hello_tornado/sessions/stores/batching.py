@@ -6,12 +6,15 @@ thus share one query, one round trip, one fsync.
 
 import asyncio
 import math
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, count, islice
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import AGAIN, Again
+from hello_tornado.sessions.stores import Store, placement_of
 from hello_tornado.sessions.stores.deadlines import (
     LIMIT_SECONDS,
     deadline_of_call,
@@ -19,7 +22,7 @@ from hello_tornado.sessions.stores.deadlines import (
     wait_anew,
 )
 
-__all__ = ["AGAIN", "Again", "Batcher"]
+__all__ = ["AGAIN", "Again", "Batcher", "Batchers", "batched"]
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
@@ -193,6 +196,35 @@ class Batcher(Generic[K, Q, A]):
         behind = [*self._lines.values()]
         self._lines.clear()
         return behind
+
+
+class Batchers(Generic[K, Q, A]):
+    """A batcher for each server, which *server_of* names by the key of a question.
+
+    *make* makes one. Calls to one server are made beside those to another.
+    """
+
+    def __init__(
+        self, make: Callable[[], Batcher[K, Q, A]], server_of: Callable[[K], Hashable]
+    ) -> None:
+        self._server_of = server_of
+        self._batchers: defaultdict[Hashable, Batcher[K, Q, A]] = defaultdict(make)
+
+    def __call__(self, key: K, question: Q) -> asyncio.Future[A]:
+        """The answer to *question*, with what others ask of the same server."""
+        return self._batchers[self._server_of(key)](key, question)
+
+    def has_waiting(self, key: K) -> bool:
+        """Whether somebody waits under *key* for the next call."""
+        return self._batchers[self._server_of(key)].has_waiting(key)
+
+
+def batched(
+    make: Callable[[], Batcher[SessionKey, Q, A]], store: Store
+) -> Batcher[SessionKey, Q, A] | Batchers[SessionKey, Q, A]:
+    """What *make* makes, once for *store*, or for each of its servers."""
+    placement = placement_of(store)
+    return make() if placement is None else Batchers(make, placement.server_of)
 
 
 def fail(future: asyncio.Future[Any], error: Exception) -> None:

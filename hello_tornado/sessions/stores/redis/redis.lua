@@ -1,12 +1,13 @@
 -- Everything that a store does in more than one step, each call of it atomic.
 --
--- All names begin with a prefix that is a hash tag, so that a cluster keeps them on one node:
---   {prefix}:record:KEY    the record: a line of facts, then its data
---   {prefix}:handle:HANDLE the key of the record that has this handle
---   {prefix}:user:USER     a sorted set: the keys of a user's records, by their expiry
---   {prefix}:expiries      a sorted set: the keys of all records, by their expiry
+-- All names of a call begin with the same hash tag, so that a cluster has them on one node. The tag
+-- is the prefix; on a cluster there are 64 (see masters.py), and each has an index of its own:
+--   {tag}:record:KEY    the record: a line of facts, then its data
+--   {tag}:handle:HANDLE the key of the record that has this handle
+--   {tag}:user:USER     a sorted set: the keys of a user's records, by their expiry
+--   {tag}:expiries      a sorted set: the keys of all records, by their expiry
 --
--- KEYS[1] is {prefix}:expiries, ARGV[1] the verb, and the rest is the verb's.
+-- KEYS[1] is {tag}:expiries, ARGV[1] the verb, and the rest is the verb's.
 
 local EXPIRIES = KEYS[1]
 local PREFIX = EXPIRIES:sub(1, -#'expiries' - 1)

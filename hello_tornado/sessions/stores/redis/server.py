@@ -44,22 +44,23 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 class RedisServer:
-    """Opens clients to the server that *target* names, and judges its errors."""
+    """Opens clients to the server that *target* names, and judges its errors.
 
-    def __init__(self, target: Target) -> None:
+    Of a cluster it looks after the master that has the name *index*; *learn* sees each new client.
+    """
+
+    def __init__(self, target: Target, index: str, learn: Callable[[Client], None]) -> None:
         self._target = target
-        self._index = f"{{{target.prefix}}}:expiries"
+        self._index = index
+        self._learn = learn
         self._is_checked = False
-
-    def connect(self) -> Client:
-        """A client of the caller's own, which is not connected yet."""
-        return self._target.connect()
 
     async def open(self) -> Client:
         """A client that is connected, to a server that was looked at once."""
-        client = self.connect()
+        client = self._target.connect()
         try:
             await client.initialize()
+            self._learn(client)
             if not self._is_checked:
                 await self._check(client)
                 self._is_checked = True
@@ -93,10 +94,11 @@ class RedisServer:
             )
 
     async def is_alive(self, client: Client, /) -> bool:
-        """Whether the server answers and is no replica; of a cluster, whether it answers."""
+        """Whether the server answers and is no replica; of a cluster, whether its master does."""
         try:
             if isinstance(client, RedisCluster):
                 await client.exists(self._index)
+                self._learn(client)
                 return True
             role: Any = await client.execute_command("ROLE")  # type: ignore[no-untyped-call]
             return bytes(role[0]) == b"master"
@@ -114,9 +116,7 @@ class RedisServer:
 
     async def close(self, client: Client, /) -> None:
         """Close its connections, in whatever state they are."""
-        await client.aclose()
-        for sentinel in _sentinels_of(client):
-            await sentinel.aclose()
+        await close(client)
 
     def forsake(self, client: Client, /) -> None:
         """Close its sockets from another event loop."""
@@ -145,6 +145,13 @@ class RedisServer:
                 refuses = UNWILLING.search(why := _said(error))
                 return failed(ServerRefuses if refuses else ConnectionLost, why, error)
         return error
+
+
+async def close(client: Client) -> None:
+    """Close all connections of a client, also those to sentinels."""
+    await client.aclose()
+    for sentinel in _sentinels_of(client):
+        await sentinel.aclose()
 
 
 def _said(error: Exception) -> str:

@@ -1,18 +1,20 @@
 """Sessions in Redis or Valkey, alone or as a cluster: a record is one string, a swap one script.
 
-All names share one hash tag, so that each call is one atomic step on one node. A record leaves at a
-purge, or by its time to live, an hour after its end.
+A record leaves at a purge, or by its time to live, an hour after its end.
 """
 
 import hashlib
+import heapq
 import json
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, cast
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
-from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
     Listed,
@@ -23,9 +25,9 @@ from hello_tornado.sessions.records.record import (
     in_parts,
 )
 from hello_tornado.sessions.stores import without_password
-from hello_tornado.sessions.stores.connections import Connections
+from hello_tornado.sessions.stores.redis.masters import Call, Masters
 from hello_tornado.sessions.stores.redis.records import facts_of, outcome_of, record_of, value_of
-from hello_tornado.sessions.stores.redis.server import SCRIPT, Client, RedisServer
+from hello_tornado.sessions.stores.redis.server import SCRIPT, Client, close
 from hello_tornado.sessions.stores.redis.url import Target, target_of
 
 SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -41,12 +43,11 @@ class RedisStore:
 
     def __init__(self, target: Target, name: str) -> None:
         self._name = name
-        self._replicas, self.limit_seconds = target.replicas, target.limit
-        self._records = f"{{{target.prefix}}}:record:".encode()
-        self._index = f"{{{target.prefix}}}:expiries"
+        self._target = target
+        self.limit_seconds = target.limit
+        self._masters = Masters(target)
+        self.placement = self._masters if target.is_cluster else None
         self._channel = f"{{{target.prefix}}}:ended"
-        self._server = RedisServer(target)
-        self._connections: Connections[Client] = Connections(self._server, target.limit)
 
     @classmethod
     def from_url(cls, text: str) -> "RedisStore":
@@ -58,70 +59,127 @@ class RedisStore:
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
-        if not keys:
-            return {}
-        names = [self._records + key for key in keys]
-        values: list[Any] = await self._connections.read(_mget, names)
-        found = zip(keys, values, strict=True)
-        return {key: record_of(key, value) for key, value in found if value is not None}
+        shares = self._by_tag(keys)
+        calls = [Call(tag, ["MGET", *self._names(tag, share)]) for tag, share in shares.items()]
+        found: dict[SessionKey, SessionRecord] = {}
+        answers = await self._masters.read(_run, calls) if calls else ()
+        for share, values in zip(shares.values(), answers, strict=True):
+            for key, value in zip(share, values, strict=True):
+                if value is not None:
+                    found[key] = record_of(key, value)
+        return found
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
         """One outcome for each swap, in order."""
-        outcomes: list[Outcome] = []
-        for part in in_parts(swaps):
-            arguments: list[Any] = []
-            for old, new in part:
-                standing = (b"", 0) if old is None else (old.key, old.version)
-                arguments += [*standing, new.key, value_of(new)]
-            outcomes += [outcome_of(answer) for answer in await self._write("save", *arguments)]
-        return outcomes
+        shares = self._by_tag([(swap.old or swap.new).key for swap in swaps])
+        swap_of = {(swap.old or swap.new).key: swap for swap in swaps}
+        parts = {tag: [*in_parts([swap_of[key] for key in share])] for tag, share in shares.items()}
+        outcome_of_key: dict[SessionKey, Outcome] = {}
+        while parts:
+            now = [(tag, waiting.pop(0)) for tag, waiting in parts.items()]
+            parts = {tag: waiting for tag, waiting in parts.items() if waiting}
+            calls = [self._script(tag, "save", *self._saving(tag, part)) for tag, part in now]
+            answers = await self._masters.write(_run, calls)
+            for (_, part), answer in zip(now, answers, strict=True):
+                for swap, one in zip(part, answer, strict=True):
+                    outcome_of_key[(swap.old or swap.new).key] = outcome_of(one)
+        return [outcome_of_key[key] for key in swap_of]
+
+    def _saving(self, tag: int, swaps: Sequence[Swap]) -> Iterable[Any]:
+        for old, new in swaps:
+            if self._masters.partition_of(new.key) != tag:
+                raise StoreError(
+                    "on a Redis Cluster a session keeps to one hash tag: draw the id of a renewal "
+                    "until store.placement.partition_of() says the same of both keys"
+                )
+            yield from (b"", 0) if old is None else (old.key, old.version)
+            yield from (new.key, value_of(new))
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
         """Later times where key and version stand."""
-        arguments: list[Any] = []
-        for record in records:
-            arguments += [record.key, record.version, record.accessed_at, record.expires_at]
-        await self._write("touch", *arguments)
+        record_under = {record.key: record for record in records}
+        calls = []
+        for tag, share in self._by_tag(record_under).items():
+            arguments: list[Any] = []
+            for key in share:
+                record = record_under[key]
+                arguments += [key, record.version, record.accessed_at, record.expires_at]
+            calls.append(self._script(tag, "touch", *arguments))
+        await self._masters.write(_run, calls)
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
         """Remove records; returns the keys of those that were there."""
-        if self._replicas:
-            return set(await self._connections.write(self._delete_on_replicas, keys))
-        return set(await self._write("delete", *keys))
+        shares = self._by_tag(keys)
+        calls = [self._script(tag, "delete", *share) for tag, share in shares.items()]
+        run = self._run_on_replicas if self._target.replicas else _run
+        return set(chain(*await self._masters.write(run, calls)))
 
     async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
         """All records of a user, newest first, without their data."""
-        lines = await self._connections.read(self._run, "find_by_user", json.dumps(user_id))
+        calls = self._on_every_tag("find_by_user", json.dumps(user_id))
+        lines = chain(*await self._masters.read(_run, calls))
         return sorted(
             (facts_of(*line) for line in lines), key=lambda one: (-one.created_at, one.key)
         )
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         """The records that have these handles."""
-        found = await self._connections.read(self._run, "find_by_handle", *handles)
+        calls = self._on_every_tag("find_by_handle", *handles) if handles else []
+        found = chain(*await self._masters.read(_run, calls))
         return [record_of(key, value) for key, value in found]
 
     async def page(self, after: Listed | None, limit: int, /) -> Sequence[SessionFacts]:
         """The next *limit* records by expiry, then by key, without their data."""
-        start = (after.expires_at, after.key) if after else ()
-        lines = await self._connections.scan(self._run, "page", limit, *start)
-        return [facts_of(*line) for line in lines]
+        count = len(self._masters.tags)
+        share = limit if count == 1 else 2 * limit // count + 1  # of each; more where they are
+        found: list[SessionFacts] = []
+        last = dict.fromkeys(range(count), after)  # seen, of the tags that may have more
+        while last:
+            calls = [
+                self._script(tag, "page", share, *(_place(seen) if seen else ()))
+                for tag, seen in last.items()
+            ]
+            pages = await self._masters.scan(_run, calls)
+            more: dict[int, Listed | None] = {}
+            for tag, lines in zip(last, pages, strict=True):
+                facts = [facts_of(*line) for line in lines]
+                found += facts
+                if len(facts) == share:
+                    more[tag] = facts[-1]
+            found = heapq.nsmallest(limit, found, key=_place)
+            is_full = len(found) == limit
+            last = {
+                tag: seen
+                for tag, seen in more.items()
+                if not is_full or (seen is not None and _place(seen) < _place(found[-1]))
+            }
+        return found
 
     async def count(self, after: int = 0, /) -> int:
         """How many records expire after a moment."""
-        return int(await self._connections.scan(_zcount, self._index, f"({after}"))
+        indexes = enumerate(self._masters.indexes)
+        calls = [Call(tag, ["ZCOUNT", index, f"({after}", "+inf"]) for tag, index in indexes]
+        return sum(await self._masters.scan(_run, calls))
 
     async def purge(self, now: int, limit: int, /) -> int:
         """Delete up to *limit* expired records."""
-        return int(await self._write("purge", now, limit))
+        purged, tags = 0, [*range(len(self._masters.tags))]
+        while tags and (left := limit - purged) > 0:
+            asked, share = tags[:left], max(left // len(tags), 1)
+            calls = [self._script(tag, "purge", now, share) for tag in asked]
+            counts = await self._masters.write(_run, calls)
+            purged += sum(counts)
+            done = {tag for tag, one in zip(asked, counts, strict=True) if one < share}
+            tags = [tag for tag in tags if tag not in done]
+        return purged
 
     async def announce(self, handles: Collection[str], /) -> None:
         """Tell every process that listens."""
-        await self._connections.write(_publish, self._channel, " ".join(handles))
+        await self._masters.write_anywhere(_publish, self._channel, " ".join(handles))
 
     async def announcements(self) -> AsyncGenerator[Collection[str]]:
         """What is announced from now on; holds one connection."""
-        client = self._server.connect()
+        client = self._target.connect()
         pubsub = client.pubsub(ignore_subscribe_messages=True)
         try:
             await client.initialize()  # or a cluster knows no node yet
@@ -134,46 +192,83 @@ class RedisStore:
             raise StoreUnavailable(f"the session store failed: {error}") from error
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
-            await self._server.close(client)
+            await close(client)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._connections.aclose()
+        await self._masters.aclose()
 
-    async def _write(self, *arguments: Any) -> Any:
-        return await self._connections.write(self._run, *arguments)
+    def _by_tag(self, keys: Iterable[SessionKey]) -> Mapping[int, Sequence[SessionKey]]:
+        if self.placement is None:
+            return {0: one_tag} if (one_tag := [*keys]) else {}
+        shares: dict[int, list[SessionKey]] = defaultdict(list)
+        for key in keys:
+            shares[self.placement.partition_of(key)].append(key)
+        return shares
 
-    async def _run(self, client: Client, *arguments: Any) -> Any:
-        try:
-            return await client.evalsha(SHA, 1, self._index, *arguments)
-        except NoScriptError:
-            return await client.eval(SCRIPT, 1, self._index, *arguments)
+    def _names(self, tag: int, keys: Sequence[SessionKey]) -> Iterable[bytes]:
+        return (f"{{{self._masters.tags[tag]}}}:record:".encode() + key for key in keys)
 
-    async def _delete_on_replicas(self, client: Client, keys: Collection[SessionKey]) -> Any:
+    def _script(self, tag: int, *arguments: Any) -> Call:
+        return Call(tag, ["EVALSHA", SHA, 1, self._masters.indexes[tag], *arguments])
+
+    def _on_every_tag(self, *arguments: Any) -> Sequence[Call]:
+        return [self._script(tag, *arguments) for tag in range(len(self._masters.tags))]
+
+    async def _run_on_replicas(self, client: Client, calls: Sequence[Call]) -> Sequence[Any]:
         """WAIT is about the writes of its own connection: both go through one, at one node."""
-        pipeline: Any = client.pipeline(transaction=False)
-        node = {}
-        if isinstance(client, RedisCluster):
-            await client.exists(self._index)  # follows the cluster to where the key is now
-            node = {"target_nodes": client.get_node_from_key(self._index)}
+        answers = []
         milliseconds = int(self.limit_seconds * 1000 / 2)
-        pipeline.execute_command("EVAL", SCRIPT, 1, self._index, "delete", *keys, **node)
-        pipeline.execute_command("WAIT", self._replicas, milliseconds, **node)
-        deleted, reached = await pipeline.execute()
-        if reached < self._replicas:
-            raise StoreUnavailable(
-                f"the session store failed: the end of a session reached {reached} replicas, "
-                f"and not {self._replicas}"
-            )
-        return deleted
+        for tag, command in calls:
+            pipeline: Any = client.pipeline(transaction=False)
+            node, index = {}, self._masters.indexes[tag]
+            if isinstance(client, RedisCluster):
+                await client.exists(index)  # follows the cluster to where the key is now
+                node = {"target_nodes": client.get_node_from_key(index)}
+            pipeline.execute_command(*_with_its_text(command), **node)
+            pipeline.execute_command("WAIT", self._target.replicas, milliseconds, **node)
+            answer, reached = await pipeline.execute()
+            if reached < self._target.replicas:
+                raise StoreUnavailable(
+                    f"the session store failed: the end of a session reached {reached} replicas, "
+                    f"and not {self._target.replicas}"
+                )
+            answers.append(answer)
+        return answers
 
 
-async def _mget(client: Client, names: Sequence[bytes]) -> Any:
-    return await client.mget(names)
+def _place(record: Listed) -> tuple[int, SessionKey]:
+    return record.expires_at, record.key
 
 
-async def _zcount(client: Client, name: str, after: str) -> Any:
-    return await client.zcount(name, after, "+inf")
+async def _run(client: Client, calls: Sequence[Call]) -> Sequence[Any]:
+    """The answers to *calls*, in one round trip; an error once all of them are answered."""
+    if len(calls) == 1:
+        return [await _run_alone(client, calls[0].command)]
+    pipeline: Any = client.pipeline(transaction=False)
+    for call in calls:
+        pipeline.execute_command(*call.command)
+    answers = await pipeline.execute(raise_on_error=False)
+    for place, answer in enumerate(answers):
+        if isinstance(answer, NoScriptError):
+            answers[place] = await _run_alone(client, calls[place].command)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return cast("Sequence[Any]", answers)
+
+
+async def _run_alone(client: Client, command: Sequence[Any]) -> Any:
+    run: Any = client.execute_command
+    try:
+        return await run(*command)
+    except NoScriptError:
+        return await run(*_with_its_text(command))
+
+
+def _with_its_text(command: Sequence[Any]) -> Sequence[Any]:
+    """A call of the script that a server answers which has not seen it yet."""
+    return ["EVAL", SCRIPT, *command[2:]]
 
 
 async def _publish(client: Client, channel: str, message: str) -> Any:

@@ -40,6 +40,7 @@ class Target(NamedTuple):
     """
 
     connect: Callable[[], Redis | RedisCluster]
+    is_cluster: bool
     prefix: str
     replicas: int
     limit: float
@@ -59,7 +60,8 @@ def target_of(text: str) -> Target:
         connect()
     except ValueError as error:  # such as a port that is no number
         raise ConfigurationError(f"the Redis URL cannot be used: {error}") from None
-    return Target(connect, prefix, replicas, limit)
+    is_cluster = parts.scheme.endswith("+cluster")
+    return Target(connect, is_cluster, prefix, replicas, limit)
 
 
 def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
@@ -117,6 +119,8 @@ def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
         nodes = [urlsplit(f"//{host}") for host in hosts.split(",")]
         url = parts._replace(scheme=SCHEMES[scheme], netloc=f"{user}{at}{nodes[0].netloc}").geturl()
         others = [ClusterNode(str(node.hostname), node.port or PORT) for node in nodes]
+        # A part of the slots without a master costs the sessions in them, and no others.
+        limits |= {"require_full_coverage": False}
         return RedisCluster.from_url(url, startup_nodes=others, **limits)
     elif kind == "sentinel":
         return _client_of_sentinels(parts, limits, limit)

@@ -1,0 +1,136 @@
+"""Which master has which names, and the connections to each.
+
+On one server all names share one hash tag. On a cluster there are 64 tags, which lie evenly in its
+slots, so that each master holds its share whichever way the slots are divided. The first byte of a
+key chooses its tag: a record, its handle and its entry in the index of users stay together, and a
+script about them is one atomic step.
+
+Each master has connections of its own. One that is lost or hangs fails the calls that need it, and
+keeps no other waiting.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from redis.asyncio import RedisCluster
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import RedisClusterException
+
+from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.stores.connections import Connections
+from hello_tornado.sessions.stores.redis.server import Client, RedisServer
+from hello_tornado.sessions.stores.redis.url import Target
+
+TAGS_OF_A_CLUSTER: Final = 64
+
+Run: TypeAlias = Callable[..., Awaitable[Any]]
+"""Asks a client something: given the client and a sequence of calls, it returns their answers."""
+
+
+class Call(NamedTuple):
+    """What is asked of the names with one tag."""
+
+    tag: int
+    command: Sequence[Any]
+
+
+class Masters:
+    """The masters of the cluster that *target* names; of a single server, that one.
+
+    A `Placement`: a key's partition is the number of its tag, and its server the name of a master.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.tags = _tags(target.prefix) if target.is_cluster else [target.prefix]
+        self.indexes: Final = [f"{{{tag}}}:expiries" for tag in self.tags]
+        self._names = [""] * len(self.tags)  # of the masters; "" while nobody has looked
+        self._connections: dict[str, Connections[Client]] = {}
+
+    def partition_of(self, key: SessionKey, /) -> int:
+        """The number of the tag of all names of a session."""
+        return key[0] % len(self.tags)
+
+    def server_of(self, key: SessionKey, /) -> str:
+        """The name of the master that has this key, as far as that is known."""
+        return self._names[self.partition_of(key)]
+
+    async def read(self, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
+        """The answers of *run* to *calls*, in their order; asked twice if a connection was dead."""
+        return await self._ask(calls, lambda there: partial(there.read, run))
+
+    async def scan(self, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
+        """The same, of calls that take their time."""
+        return await self._ask(calls, lambda there: partial(there.scan, run))
+
+    async def write(self, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
+        """The same, asked once."""
+        return await self._ask(calls, lambda there: partial(there.write, run))
+
+    async def write_anywhere(self, run: Run, *args: Any) -> Any:
+        """What *run* returns of the one server, or of any node of the cluster."""
+        return await self._connections_to("").write(run, *args)
+
+    async def _ask(
+        self,
+        calls: Sequence[Call],
+        verb: Callable[[Connections[Client]], Callable[[Sequence[Call]], Awaitable[Any]]],
+    ) -> Sequence[Any]:
+        """Ask all masters at once. What one refuses is raised when the others have done theirs."""
+        shares: dict[str, list[int]] = defaultdict(list)
+        for place, call in enumerate(calls):
+            shares[self._names[call.tag]].append(place)
+        if len(shares) == 1:
+            (name,) = shares
+            answers: Sequence[Any] = await verb(self._connections_to(name))(calls)
+            return answers
+        parts = await asyncio.gather(
+            *(
+                verb(self._connections_to(name))([calls[place] for place in places])
+                for name, places in shares.items()
+            ),
+            return_exceptions=True,
+        )
+        answer_of: dict[int, Any] = {}
+        for places, part in zip(shares.values(), parts, strict=True):
+            if isinstance(part, BaseException):
+                raise part
+            answer_of.update(zip(places, part, strict=True))
+        return [answer_of[place] for place in range(len(calls))]
+
+    def _connections_to(self, name: str) -> Connections[Client]:
+        if name not in self._connections:
+            tag = self._names.index(name) if name in self._names else 0
+            server = RedisServer(self._target, self.indexes[tag], self._learn)
+            self._connections[name] = Connections(server, self._target.limit)
+        return self._connections[name]
+
+    def _learn(self, client: Client) -> None:
+        """See which master has each tag by now; where none has one, the last that did."""
+        if isinstance(client, RedisCluster):
+            for tag, index in enumerate(self.indexes):
+                with suppress(RedisClusterException):
+                    node = client.get_node_from_key(index)
+                    self._names[tag] = self._names[tag] if node is None else node.name
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for connections in self._connections.values():
+            await connections.aclose()
+
+
+def _tags(prefix: str) -> Sequence[str]:
+    """The hash tags of a cluster: the first has a slot in the first 64th of them, and so on."""
+    found: dict[int, str] = {}
+    for number in count():
+        tag = f"{prefix}:{number}"
+        place = key_slot(tag.encode()) * TAGS_OF_A_CLUSTER // REDIS_CLUSTER_HASH_SLOTS
+        found.setdefault(place, tag)
+        if len(found) == TAGS_OF_A_CLUSTER:
+            break
+    return [found[place] for place in range(TAGS_OF_A_CLUSTER)]
