@@ -13,7 +13,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -29,7 +28,7 @@ from hello_tornado.sessions.stores.redis.url import Target
 TAGS_OF_A_CLUSTER: Final = 64
 
 Run: TypeAlias = Callable[..., Awaitable[Any]]
-"""Asks a client something: given the client and a sequence of calls, it returns their answers."""
+"""Asks a client something: given the client and some calls, it returns their answers."""
 
 
 class Call(NamedTuple):
@@ -49,6 +48,7 @@ class Masters:
         self._target = target
         self.tags = _tags(target.prefix) if target.is_cluster else [target.prefix]
         self.indexes: Final = [f"{{{tag}}}:expiries" for tag in self.tags]
+        self.records: Final = [f"{{{tag}}}:record:".encode() for tag in self.tags]
         self._names = [""] * len(self.tags)  # of the masters; "" while nobody has looked
         self._connections: dict[str, Connections[Client]] = {}
 
@@ -62,36 +62,31 @@ class Masters:
 
     async def read(self, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
         """The answers of *run* to *calls*, in their order; asked twice if a connection was dead."""
-        return await self._ask(calls, lambda there: partial(there.read, run))
+        return await self._ask(Connections.read, run, calls)
 
     async def scan(self, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
         """The same, of calls that take their time."""
-        return await self._ask(calls, lambda there: partial(there.scan, run))
+        return await self._ask(Connections.scan, run, calls)
 
     async def write(self, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
         """The same, asked once."""
-        return await self._ask(calls, lambda there: partial(there.write, run))
+        return await self._ask(Connections.write, run, calls)
 
     async def write_anywhere(self, run: Run, *args: Any) -> Any:
         """What *run* returns of the one server, or of any node of the cluster."""
         return await self._connections_to("").write(run, *args)
 
-    async def _ask(
-        self,
-        calls: Sequence[Call],
-        verb: Callable[[Connections[Client]], Callable[[Sequence[Call]], Awaitable[Any]]],
-    ) -> Sequence[Any]:
+    async def _ask(self, verb: Run, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
         """Ask all masters at once. What one refuses is raised when the others have done theirs."""
+        if len(calls) == 1:
+            answers: Sequence[Any] = await verb(self._of(calls[0].tag), run, calls)
+            return answers
         shares: dict[str, list[int]] = defaultdict(list)
         for place, call in enumerate(calls):
             shares[self._names[call.tag]].append(place)
-        if len(shares) == 1:
-            (name,) = shares
-            answers: Sequence[Any] = await verb(self._connections_to(name))(calls)
-            return answers
         parts = await asyncio.gather(
             *(
-                verb(self._connections_to(name))([calls[place] for place in places])
+                verb(self._connections_to(name), run, [calls[place] for place in places])
                 for name, places in shares.items()
             ),
             return_exceptions=True,
@@ -102,6 +97,10 @@ class Masters:
                 raise part
             answer_of.update(zip(places, part, strict=True))
         return [answer_of[place] for place in range(len(calls))]
+
+    def _of(self, tag: int) -> Connections[Client]:
+        name = self._names[tag]
+        return self._connections.get(name) or self._connections_to(name)
 
     def _connections_to(self, name: str) -> Connections[Client]:
         if name not in self._connections:

@@ -7,9 +7,10 @@ import hashlib
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, Final, cast
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from itertools import chain, islice
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
@@ -32,6 +33,8 @@ from hello_tornado.sessions.stores.redis.url import Target, target_of
 
 SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 LISTEN_SECONDS = 30
+
+T = TypeVar("T")
 
 
 class RedisStore:
@@ -59,10 +62,13 @@ class RedisStore:
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
-        shares = self._by_tag(keys)
-        calls = [Call(tag, ["MGET", *self._names(tag, share)]) for tag, share in shares.items()]
+        shares = self._by_tag(keys, _itself)
+        calls = []
+        for tag, share in shares.items():
+            prefix = self._masters.records[tag]
+            calls.append(Call(tag, ["MGET", *[prefix + key for key in share]]))
         found: dict[SessionKey, SessionRecord] = {}
-        answers = await self._masters.read(_run, calls) if calls else ()
+        answers = await self._masters.read(_run, calls)
         for share, values in zip(shares.values(), answers, strict=True):
             for key, value in zip(share, values, strict=True):
                 if value is not None:
@@ -71,45 +77,47 @@ class RedisStore:
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
         """One outcome for each swap, in order."""
-        shares = self._by_tag([(swap.old or swap.new).key for swap in swaps])
-        swap_of = {(swap.old or swap.new).key: swap for swap in swaps}
-        parts = {tag: [*in_parts([swap_of[key] for key in share])] for tag, share in shares.items()}
-        outcome_of_key: dict[SessionKey, Outcome] = {}
-        while parts:
-            now = [(tag, waiting.pop(0)) for tag, waiting in parts.items()]
-            parts = {tag: waiting for tag, waiting in parts.items() if waiting}
-            calls = [self._script(tag, "save", *self._saving(tag, part)) for tag, part in now]
+        shares = self._by_tag(swaps, _key_of_swap)
+        outcomes: dict[int, list[Outcome]] = {tag: [] for tag in shares}
+        parts = {tag: in_parts(share) for tag, share in shares.items()}
+        while calls := [
+            self._script(tag, "save", *self._saving(tag, part))
+            for tag, waiting in parts.items()
+            for part in islice(waiting, 1)
+        ]:
             answers = await self._masters.write(_run, calls)
-            for (_, part), answer in zip(now, answers, strict=True):
-                for swap, one in zip(part, answer, strict=True):
-                    outcome_of_key[(swap.old or swap.new).key] = outcome_of(one)
-        return [outcome_of_key[key] for key in swap_of]
+            for call, answer in zip(calls, answers, strict=True):
+                outcomes[call.tag] += map(outcome_of, answer)
+        if self.placement is None:
+            return outcomes.get(0, [])
+        in_order = {tag: iter(done) for tag, done in outcomes.items()}
+        return [next(in_order[self._masters.partition_of(_key_of_swap(one))]) for one in swaps]
 
-    def _saving(self, tag: int, swaps: Sequence[Swap]) -> Iterable[Any]:
+    def _saving(self, tag: int, swaps: Sequence[Swap]) -> Sequence[Any]:
+        arguments: list[Any] = []
         for old, new in swaps:
             if self._masters.partition_of(new.key) != tag:
                 raise StoreError(
                     "on a Redis Cluster a session keeps to one hash tag: draw the id of a renewal "
                     "until store.placement.partition_of() says the same of both keys"
                 )
-            yield from (b"", 0) if old is None else (old.key, old.version)
-            yield from (new.key, value_of(new))
+            standing = (b"", 0) if old is None else (old.key, old.version)
+            arguments += [*standing, new.key, value_of(new)]
+        return arguments
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
         """Later times where key and version stand."""
-        record_under = {record.key: record for record in records}
         calls = []
-        for tag, share in self._by_tag(record_under).items():
+        for tag, share in self._by_tag(records, _key_of_record).items():
             arguments: list[Any] = []
-            for key in share:
-                record = record_under[key]
-                arguments += [key, record.version, record.accessed_at, record.expires_at]
+            for record in share:
+                arguments += [record.key, record.version, record.accessed_at, record.expires_at]
             calls.append(self._script(tag, "touch", *arguments))
         await self._masters.write(_run, calls)
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
         """Remove records; returns the keys of those that were there."""
-        shares = self._by_tag(keys)
+        shares = self._by_tag(keys, _itself)
         calls = [self._script(tag, "delete", *share) for tag, share in shares.items()]
         run = self._run_on_replicas if self._target.replicas else _run
         return set(chain(*await self._masters.write(run, calls)))
@@ -198,16 +206,15 @@ class RedisStore:
         """Close the connections."""
         await self._masters.aclose()
 
-    def _by_tag(self, keys: Iterable[SessionKey]) -> Mapping[int, Sequence[SessionKey]]:
+    def _by_tag(
+        self, things: Collection[T], key_of: Callable[[T], SessionKey]
+    ) -> Mapping[int, Sequence[T]]:
         if self.placement is None:
-            return {0: one_tag} if (one_tag := [*keys]) else {}
-        shares: dict[int, list[SessionKey]] = defaultdict(list)
-        for key in keys:
-            shares[self.placement.partition_of(key)].append(key)
+            return {0: [*things]} if things else {}
+        shares: dict[int, list[T]] = defaultdict(list)
+        for thing in things:
+            shares[self.placement.partition_of(key_of(thing))].append(thing)
         return shares
-
-    def _names(self, tag: int, keys: Sequence[SessionKey]) -> Iterable[bytes]:
-        return (f"{{{self._masters.tags[tag]}}}:record:".encode() + key for key in keys)
 
     def _script(self, tag: int, *arguments: Any) -> Call:
         return Call(tag, ["EVALSHA", SHA, 1, self._masters.indexes[tag], *arguments])
@@ -235,6 +242,14 @@ class RedisStore:
                 )
             answers.append(answer)
         return answers
+
+
+_itself: Callable[[SessionKey], SessionKey] = SessionKey
+_key_of_record: Callable[[SessionRecord], SessionKey] = attrgetter("key")
+
+
+def _key_of_swap(swap: Swap) -> SessionKey:
+    return (swap.old or swap.new).key
 
 
 def _place(record: Listed) -> tuple[int, SessionKey]:
