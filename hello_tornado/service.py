@@ -13,14 +13,15 @@ from hello_tornado.database.databases import (
     accounts_url,
     as_it_is,
     databases,
+    open_sessions,
     upgrades_itself,
 )
 from hello_tornado.handlers.health import Remembered
 from hello_tornado.managers import make_manager
 from hello_tornado.remote_sign_out import SignedOut
-from hello_tornado.sessions import open_store
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.records.ids import SessionKey
+from hello_tornado.sessions.stores.moving import MovingStore
 from hello_tornado.sessions.stores.sql.database import SqlDatabase
 from hello_tornado.sessions.stores.sql.store import SqlStore
 
@@ -33,15 +34,18 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.metrics = SessionMetrics()
-        store = open_store(as_it_is(settings.store.url))
+        store = open_sessions(settings)
         self.manager = make_manager(settings, store, metrics=self.metrics)
         self._accounts_url = url = accounts_url(settings)
         self.accounts = None if url is None else Accounts.from_url(as_it_is(url))
         self._databases: dict[str, SqlDatabase] = {}
         if url is not None and self.accounts is not None:
             self._databases[url] = self.accounts.database
-        if isinstance(store, SqlStore):
-            self._databases[settings.store.url] = store.database
+        named = (settings.store.url, settings.store.moving_from)
+        parts = store.parts if isinstance(store, MovingStore) else (store,)
+        for name, part in zip(named, parts, strict=False):
+            if name is not None and isinstance(part, SqlStore):
+                self._databases[name] = part.database
         # No command can reach sessions in our own memory.
         is_out_of_reach = settings.store.url.startswith("memory:")
         self._signed_out = (

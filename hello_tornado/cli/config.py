@@ -100,10 +100,9 @@ def _check_manager(given: "Settings") -> None:
 
 def _check_store(given: "Settings") -> None:
     from hello_tornado.database import migrate
-    from hello_tornado.database.databases import as_it_is, databases, upgrades_itself
-    from hello_tornado.sessions import open_store
+    from hello_tornado.database.databases import databases, open_sessions, upgrades_itself
 
-    open_store(as_it_is(given.store.url))
+    open_sessions(given)
     for url, accounts in databases(given):
         schema = migrate.state(url, accounts=accounts)
         if not (schema.is_known and upgrades_itself(url)):

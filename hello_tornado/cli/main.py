@@ -13,6 +13,7 @@ import typer
 
 from hello_tornado import __version__
 from hello_tornado.cli.config import config_commands
+from hello_tornado.cli.moves import move_commands
 from hello_tornado.cli.sessions import session_commands
 from hello_tornado.cli.terminal import (
     AsJson,
@@ -48,6 +49,7 @@ schema_commands = typer.Typer(help="The schema of the session database.", no_arg
 cli.add_typer(schema_commands, name="db")
 cli.add_typer(config_commands, name="config")
 cli.add_typer(session_commands, name="sessions")
+session_commands.add_typer(move_commands)
 cli.add_typer(user_commands, name="users")
 
 Revision = Annotated[str, typer.Argument(help="A revision of the schema.")]

@@ -91,7 +91,7 @@ class Source(NamedTuple):
         from hello_tornado.config.settings import load_settings
 
         if self.store is not None:
-            overrides["store"] = {"url": self.store}
+            overrides["store"] = {"url": self.store, "moving_from": None}
         return load_settings(self.file, **overrides)
 
     def arguments(self) -> list[str]:
@@ -109,13 +109,14 @@ def with_manager(source: Source, work: "Callable[[SessionManager, Settings], Awa
             "set store.url to sqlite:///var/sessions.db, or to a server's",
         )
     check_database(settings.store.url)
+    if settings.store.moving_from is not None:
+        check_database(settings.store.moving_from)
 
     async def run() -> T:
-        from hello_tornado.database.databases import as_it_is
+        from hello_tornado.database.databases import open_sessions
         from hello_tornado.managers import make_manager
-        from hello_tornado.sessions import open_store
 
-        manager = make_manager(settings, open_store(as_it_is(settings.store.url)), log=False)
+        manager = make_manager(settings, open_sessions(settings), log=False)
         try:
             return await work(manager, settings)
         finally:

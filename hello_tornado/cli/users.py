@@ -194,11 +194,10 @@ def _with_accounts(
 async def _with_sessions(
     settings: "Settings", work: "Callable[[SessionManager], Awaitable[T]]"
 ) -> T:
-    from hello_tornado.database.databases import as_it_is
+    from hello_tornado.database.databases import open_sessions
     from hello_tornado.managers import make_manager
-    from hello_tornado.sessions import open_store
 
-    manager = make_manager(settings, open_store(as_it_is(settings.store.url)), log=False)
+    manager = make_manager(settings, open_sessions(settings), log=False)
     try:
         return await work(manager)
     finally:

@@ -59,8 +59,7 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
     yield from _proxies(settings)
     yield from _visitors(settings)
     yield from _open_login(loaded)
-    urls = [url for url in (settings.store.url, settings.login.accounts_url) if url is not None]
-    if any(map(travels_unprotected, urls)) and not settings.store.allow_plaintext:
+    if any(map(travels_unprotected, _urls(settings))) and not settings.store.allow_plaintext:
         yield Problem(
             "sessions or accounts travel to the store without TLS and a check of its certificate, "
             "or an option of the URL may lead elsewhere",
@@ -75,6 +74,14 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
                 "make one with: python -m hello_tornado secret",
             )
     yield from _files_of_others(settings)
+
+
+def _urls(settings: Settings) -> Iterator[str]:
+    """Where sessions and accounts are, and where sessions come from."""
+    store = settings.store
+    for url in (store.url, store.moving_from, settings.login.accounts_url):
+        if url is not None:
+            yield url
 
 
 def _proxies(settings: Settings) -> Iterator[Problem]:
@@ -132,7 +139,7 @@ def _open_login(loaded: Loaded) -> Iterator[Problem]:
 
 
 def _files_of_others(settings: Settings) -> Iterator[Problem]:
-    for url in (settings.store.url, settings.login.accounts_url or ""):
+    for url in _urls(settings):
         if not url.startswith("sqlite"):
             continue
         path = Path(urlsplit(url).path.removeprefix("/"))

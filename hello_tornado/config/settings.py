@@ -121,6 +121,7 @@ class StoreSettings(Group):
     """Where sessions are kept."""
 
     url: str = "sqlite:///var/sessions.db"
+    moving_from: str | None = None
     allow_plaintext: Flag = False
 
 
@@ -207,6 +208,7 @@ GONE: Final = {
 HIDDEN: Final = {  # these hold secrets, so an error says what they are instead of what they were
     "cookie_secret": "is a text, or a mapping of version numbers to texts",
     "store.url": "is a text",
+    "store.moving_from": "is a text",
     "login.accounts_url": "is a text",
     "server.metrics_token": "is a text",
 } | dict.fromkeys(GROUPS, "is a group: its settings stand below it, indented, as name: value")
@@ -378,7 +380,7 @@ def _hint(name: str, known: list[str], group: str = "") -> str:
 
 
 def _shown(name: str, value: Any) -> Any:
-    if name in {"store.url", "login.accounts_url"} and value is not None:
+    if name in {"store.url", "store.moving_from", "login.accounts_url"} and value is not None:
         return without_password(value)
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())

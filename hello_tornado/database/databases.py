@@ -5,6 +5,7 @@ from typing import NamedTuple
 from hello_tornado.config.settings import Settings
 from hello_tornado.database.connection import has_schema
 from hello_tornado.problem import Problem
+from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.stores.schemes import SCHEMES, scheme_of
 
 
@@ -39,9 +40,22 @@ class Database(NamedTuple):
 def databases(settings: Settings) -> list[Database]:
     """The SQL databases that are in use, each once: of the sessions, and of the accounts."""
     of_accounts = accounts_url(settings)
-    named = (settings.store.url, of_accounts)
+    named = (settings.store.url, settings.store.moving_from, of_accounts)
     urls = dict.fromkeys(url for url in named if url is not None and has_schema(url))
     return [Database(url, url == of_accounts) for url in urls]
+
+
+def open_sessions(settings: Settings) -> Store:
+    """The store of the sessions, and of those in the store from which they are moving."""
+    old = settings.store.moving_from
+    if old is None:
+        return open_store(as_it_is(settings.store.url))
+    if old.startswith("memory:"):
+        raise Problem(
+            "store.moving_from names a memory store, which ended with its process",
+            "take it out of the settings",
+        )
+    return open_store(as_it_is(settings.store.url), moving_from=as_it_is(old))
 
 
 def as_it_is(url: str) -> str:

@@ -51,8 +51,9 @@ class GatedStore:
 class Schedule:
     """One run: the first choices are given, the others are the first that offer themselves."""
 
-    def __init__(self, given: Sequence[int]) -> None:
+    def __init__(self, given: Sequence[int], turns: int = TURNS) -> None:
         self._given = given
+        self._turns = turns
         self.taken: list[int] = []
         self.offered: list[int] = []
         self.trace: list[str] = []
@@ -62,7 +63,7 @@ class Schedule:
         store.is_open = False
         tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
         while True:
-            for _ in range(TURNS):
+            for _ in range(self._turns):
                 await asyncio.sleep(0)
             if not store.waiting:
                 break
@@ -89,14 +90,17 @@ class Schedule:
 
 
 async def every_schedule(
-    make_store: Callable[[], Store], scenario: Scenario
+    make_store: Callable[[], Store], scenario: Scenario, turns: int = TURNS
 ) -> AsyncIterator[Schedule]:
-    """Run *scenario* in every schedule, on one store: what is in it from before must not matter."""
+    """Run *scenario* in every schedule, on one store: what is in it from before must not matter.
+
+    No coroutine needs more *turns* of the event loop from one store call to its next.
+    """
     given: list[int] | None = []
     store = make_store()
     try:
         while given is not None:
-            schedule = Schedule(given)
+            schedule = Schedule(given, turns)
             try:
                 await scenario(GatedStore(store), schedule)
             except AssertionError as error:

@@ -133,14 +133,27 @@ def placement_of(store: Store) -> Placement | None:
 
 
 @options.checked(
-    url=options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db")
+    url=options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db"),
+    moving_from=options.optional(
+        options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db")
+    ),
 )
-def open_store(url: str) -> Store:
+def open_store(url: str, *, moving_from: str | None = None) -> Store:
     """The store that a URL names: `memory://`, `sqlite:///var/sessions.db`, or a plug-in's scheme.
 
     Opening does no I/O; the store connects on first use. Other packages add schemes by an entry
     point in the group `hello_tornado.stores`: scheme = a callable that takes the URL.
+
+    With *moving_from*, the URL of the store that was used before, all sessions of that one go on
+    and move to the new one when they are written to, or by `sessions move`. All processes must name
+    it until the old store is empty.
     """
+    if moving_from is not None:
+        if moving_from == url:
+            raise ConfigurationError("moving_from names the store itself: it is another one's URL")
+        moving = import_module("hello_tornado.sessions.stores.moving")
+        moved: Store = moving.moving_store(open_store(url), open_store(moving_from))
+        return moved
     check_is_encoded(url)
     scheme = scheme_of(url)
     ours = SCHEMES.get(scheme)

@@ -1,0 +1,318 @@
+"""Two stores as one, while sessions move from the old one to the new one under running servers.
+
+The new store has the last word, and the old one only shrinks: nothing is begun in it. A record that
+stands in the old store is read from there. Before it is written to it is *taken over*:
+
+1. In the new store a *place* is kept for it, unless something stands there.
+2. In the old store the record is swapped for a *marker*, which holds the same and takes no writes.
+3. In the new store the record is swapped for the place.
+4. The marker is deleted.
+
+Whoever finds a place or a marker goes on in the stead of the process that may have died. One that
+slept brings no session back: each place is another one, and a process fills only the place that it
+saw before it read the marker. An end deletes from the old store first, and then from the new one.
+So what was read before the end finds its place gone, and what is read afterwards is nothing.
+
+Places and markers have negative versions. A place has expired, so the next purge deletes one that
+was left. The moments of a marker are negative, as those of a tombstone are: no purge and no count
+sees it, and a page begins with it.
+"""
+
+import asyncio
+import heapq
+import secrets
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+from hello_tornado.sessions.records.ids import SessionKey, new_handle
+from hello_tornado.sessions.records.record import (
+    AGAIN,
+    Conflict,
+    Gone,
+    Listed,
+    Outcome,
+    Saved,
+    SessionRecord,
+    Swap,
+)
+from hello_tornado.sessions.records.tombstones import ERA
+from hello_tornado.sessions.stores import Announcing, Store, placement_of
+from hello_tornado.sessions.stores.deadlines import (
+    deadline_of_call,
+    did_not_answer,
+    limit_of_store,
+)
+
+L = TypeVar("L", SessionRecord, Listed)
+Records: TypeAlias = Mapping[SessionKey, SessionRecord]
+
+HEAD: Final = 100  # records of a page that begins with the markers
+LONG_AGO: Final = 1
+
+
+class MovingStore:
+    """Sessions in *new*, and those in *old* that have not been moved yet.
+
+    All processes must use the two stores in this way until the old one is empty; `move` empties it.
+    """
+
+    def __init__(self, new: Store, old: Store) -> None:
+        self._new = new
+        self._old = old
+        self.parts = (new, old)
+        self.limit_seconds = max(limit_of_store(new), limit_of_store(old))
+        self.placement = placement_of(new)
+
+    def __str__(self) -> str:
+        return str(self._new)
+
+    async def load(self, keys: Collection[SessionKey], /) -> Records:
+        """The records under these keys."""
+        found = _without_places(await self._new.load(keys))
+        missing = [key for key in keys if key not in found]
+        if not missing:
+            return found
+        in_old = await self._old.load(missing)
+        await self._take_over([key for key, one in in_old.items() if _is_marker(one)])
+        found |= {key: one for key, one in in_old.items() if not _is_marker(one)}
+        # What is in neither may have been moved in between: then it is in the new store by now.
+        missing = [key for key in missing if key not in found]
+        return found | _without_places(await self._new.load(missing) if missing else {})
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        """One outcome for each swap, in order."""
+        await self._take_over(await self._keys_in_the_way(swaps))
+        outcomes = [*await self._new.save(swaps)]
+        waiting = {
+            (old or new).key: number
+            for number, (old, new) in enumerate(swaps)
+            if _is_of_a_place(outcomes[number]) or (old and isinstance(outcomes[number], Gone))
+        }
+        if waiting:
+            await self._take_over([*await self._old.load(waiting)])
+            numbers = [*waiting.values()]
+            later = [_into_its_place(swaps[number], outcomes[number]) for number in numbers]
+            for number, outcome in zip(numbers, await self._new.save(later), strict=True):
+                outcomes[number] = _second_outcome(swaps[number], outcome)
+        return outcomes
+
+    async def _keys_in_the_way(self, swaps: Sequence[Swap]) -> Collection[SessionKey]:
+        """Those keys of the old store that a swap to another key is about: nothing may be left.
+
+        A marker under the old id would bring that one back; what stands under the new id is not to
+        be written over.
+        """
+        keys = {new.key for old, new in swaps if old is None or old.key != new.key}
+        keys |= {old.key for old, new in swaps if old is not None and old.key != new.key}
+        return [*await self._old.load(keys)] if keys else []
+
+    async def touch(self, records: Collection[SessionRecord], /) -> None:
+        """Later times where key and version stand."""
+        await self._old.touch(records)
+        await self._new.touch(records)
+
+    async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
+        """Remove records; returns the keys of those that were there."""
+        in_old = await self._old.delete(keys)
+        in_new = _without_places(await self._new.load(keys))
+        deleted = await self._new.delete(keys)
+        return {*in_old, *(key for key in deleted if key in in_new)}
+
+    async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
+        """All records of a user, newest first, without their data."""
+        # In this order: what is moved in between is found in both stores, and not in none.
+        in_old = await self._old.find_by_user(user_id)
+        both = _merged(in_old, await self._new.find_by_user(user_id))
+        return sorted(both, key=lambda one: (-one.created_at, one.key))
+
+    async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
+        """The records that have these handles."""
+        in_old = await self._old.find_by_handle(handles)
+        return _merged(in_old, await self._new.find_by_handle(handles))
+
+    async def page(self, after: Listed | None, limit: int, /) -> Sequence[Listed]:
+        """The next *limit* records by expiry, then by key, without their data."""
+        in_old = await _page_of(self._old, after, limit)
+        await self._finish()  # what was a marker when the old store was read is in the new one now
+        in_new = await _page_of(self._new, after, limit)
+        return heapq.nsmallest(limit, _merged(in_old, in_new), key=_order)
+
+    async def count(self, after: int = 0, /) -> int:
+        """How many records expire after a moment."""
+        return await self._old.count(after) + await self._new.count(max(after, LONG_AGO))
+
+    async def purge(self, now: int, limit: int, /) -> int:
+        """Delete up to *limit* expired records."""
+        await self._finish()  # or what is purged from the new store might come back by a marker
+        purged = await self._new.purge(now, limit)
+        return purged + (await self._old.purge(now, limit - purged) if purged < limit else 0)
+
+    async def aclose(self) -> None:
+        """Close both."""
+        await self._new.aclose()
+        await self._old.aclose()
+
+    async def move(self, limit: int) -> int:
+        """Take over up to *limit* records; returns how many the old store had, 0 when it is empty.
+
+        Tombstones come too, and what has expired: the next purge deletes it.
+        """
+        keys = [one.key for one in await self._old.page(None, limit)]
+        await self._take_over(keys)
+        return len(keys)
+
+    async def left(self) -> int:
+        """How many sessions have not been moved yet."""
+        return await self._old.count()
+
+    async def _take_over(self, keys: Collection[SessionKey]) -> None:
+        """See that what stands in the old store under these keys stands in the new one instead."""
+        deadline = deadline_of_call(self.limit_seconds)
+        while keys:
+            places = await self._places_of(keys)
+            done = {key for key in keys if key not in places}  # something stands there
+            markers = await self._markers_of(places)
+            swaps = [Swap(places[key], _unmarked(marker)) for key, marker in markers.items()]
+            outcomes = await self._save_all(self._new, swaps)
+            keys = []
+            for swap, outcome in zip(swaps, outcomes, strict=True):
+                if isinstance(outcome, Saved):
+                    done.add(swap.new.key)
+                else:  # the place is gone: somebody was first
+                    keys.append(swap.new.key)
+            if done:
+                await self._old.delete(done)
+            if asyncio.get_running_loop().time() > deadline:
+                raise did_not_answer()
+
+    async def _places_of(self, keys: Collection[SessionKey]) -> Records:
+        """The places that are kept in the new store for those keys under which no record stands."""
+        swaps = [Swap(None, _place(key)) for key in keys]
+        outcomes = await self._save_all(self._new, swaps)
+        standing = [
+            outcome.current if isinstance(outcome, Conflict) else swap.new
+            for swap, outcome in zip(swaps, outcomes, strict=True)
+        ]
+        return {one.key: one for one in standing if _is_marker(one)}
+
+    async def _markers_of(self, keys: Collection[SessionKey]) -> Records:
+        """The markers in the old store for what stands there under these keys."""
+        markers: dict[SessionKey, SessionRecord] = {}
+        standing = [*(await self._old.load(keys)).values()] if keys else []
+        while standing:
+            markers |= {one.key: one for one in standing if _is_marker(one)}
+            swaps = [Swap(one, _marker(one)) for one in standing if not _is_marker(one)]
+            standing = []
+            for swap, outcome in zip(swaps, await self._save_all(self._old, swaps), strict=True):
+                if isinstance(outcome, Saved):
+                    markers[swap.new.key] = swap.new
+                elif isinstance(outcome, Conflict):
+                    standing.append(outcome.current)
+        return markers
+
+    async def _save_all(self, store: Store, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+        """The outcomes of *swaps*; where a store says `AGAIN`, it is asked again."""
+        deadline = deadline_of_call(self.limit_seconds)
+        outcomes: dict[int, Outcome] = {}
+        asked = [*range(len(swaps))]
+        while asked:
+            answers = await store.save([swaps[number] for number in asked])
+            outcomes.update(zip(asked, answers, strict=True))
+            asked = [number for number in asked if outcomes[number] is AGAIN]
+            if asked and asyncio.get_running_loop().time() > deadline:
+                raise did_not_answer()
+        return [outcomes[number] for number in range(len(swaps))]
+
+    async def _finish(self) -> None:
+        """Take over what others have begun to: they may have died."""
+        while markers := [one.key for one in await self._old.page(None, HEAD) if _is_marker(one)]:
+            await self._take_over(markers)
+
+
+class AnnouncingMovingStore(MovingStore):
+    """A `MovingStore` whose new store can announce ends."""
+
+    async def announce(self, handles: Collection[str], /) -> None:
+        """Tell every process that listens."""
+        assert isinstance(self._new, Announcing)  # noqa: S101 - moving_store() has seen it
+        await self._new.announce(handles)
+
+    def announcements(self) -> AsyncGenerator[Collection[str]]:
+        """What is announced from now on."""
+        assert isinstance(self._new, Announcing)  # noqa: S101 - moving_store() has seen it
+        return self._new.announcements()
+
+
+def moving_store(new: Store, old: Store) -> MovingStore:
+    """The two stores as one, which announces ends if the new one does."""
+    kind = AnnouncingMovingStore if isinstance(new, Announcing) else MovingStore
+    return kind(new, old)
+
+
+async def _page_of(store: Store, after: Listed | None, limit: int) -> Sequence[Listed]:
+    """A page of one store, without its places and markers."""
+    found: list[Listed] = []
+    while len(found) < limit:
+        page = await store.page(after, limit)
+        found += [one for one in page if not _is_marker(one)]
+        if len(page) < limit:
+            break
+        after = page[-1]
+    return found[:limit]
+
+
+def _is_marker(record: Listed) -> bool:
+    """Whether it is one in the old store; in the new one these are places."""
+    return record.version < 0
+
+
+def _into_its_place(swap: Swap, outcome: Outcome) -> Swap:
+    """A swap as it is asked once more; what was to be created goes where a place was left."""
+    if swap.old is None and isinstance(outcome, Conflict):
+        return Swap(outcome.current, swap.new)
+    return swap
+
+
+def _second_outcome(swap: Swap, outcome: Outcome) -> Outcome:
+    """What became of a swap, when nothing stands in the old store any more."""
+    if swap.old is None:
+        return AGAIN if _is_of_a_place(outcome) or isinstance(outcome, Gone) else outcome
+    return Gone() if _is_of_a_place(outcome) else outcome
+
+
+def _is_of_a_place(outcome: Outcome) -> bool:
+    return isinstance(outcome, Conflict) and _is_marker(outcome.current)
+
+
+def _place(key: SessionKey) -> SessionRecord:
+    version = -1 - secrets.randbits(30)
+    return SessionRecord(key, new_handle(), version, None, b"", LONG_AGO, LONG_AGO, LONG_AGO)
+
+
+def _marker(record: SessionRecord) -> SessionRecord:
+    return record._replace(
+        version=-record.version,
+        accessed_at=record.accessed_at - ERA,
+        expires_at=record.expires_at - ERA,
+    )
+
+
+def _unmarked(record: L) -> L:
+    if not _is_marker(record):
+        return record
+    accessed_at, expires_at = record.accessed_at + ERA, record.expires_at + ERA
+    return record._replace(version=-record.version, accessed_at=accessed_at, expires_at=expires_at)
+
+
+def _without_places(found: Records) -> dict[SessionKey, SessionRecord]:
+    return {key: one for key, one in found.items() if not _is_marker(one)}
+
+
+def _merged(in_old: Sequence[L], in_new: Sequence[L]) -> list[L]:
+    """What both stores list; of what stands in both, what the new one says."""
+    moved = {one.handle for one in in_new}
+    return list(in_new) + [_unmarked(one) for one in in_old if one.handle not in moved]
+
+
+def _order(record: Listed) -> tuple[int, SessionKey]:
+    return record.expires_at, record.key

@@ -1,0 +1,310 @@
+"""Sessions move to another store while processes work on both: none is lost, none comes back."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from schedules import GatedStore, Schedule, every_schedule
+
+from hello_tornado.sessions import Store, open_store
+from hello_tornado.sessions.records.ids import new_handle
+from hello_tornado.sessions.records.record import (
+    Conflict,
+    Gone,
+    Outcome,
+    Saved,
+    SessionRecord,
+    Swap,
+)
+from hello_tornado.sessions.records.tombstones import ERA
+from hello_tornado.sessions.stores.memory import MemoryStore
+from hello_tornado.sessions.stores.moving import MovingStore, moving_store
+from hello_tornado.sessions.testing import HOUR, NOW, StoreContract, make_record, newer, renewed
+
+pytestmark = pytest.mark.timeout(240)
+
+
+class BegunInTheOld(MovingStore):
+    """Whatever is created stands in the old store at first, as what was there before the move."""
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        outcomes = {}
+        for swap in swaps:
+            (outcomes[swap],) = await super().save([swap]) if swap.old else await self._begin(swap)
+        return [outcomes[swap] for swap in swaps]
+
+    async def _begin(self, swap: Swap) -> Sequence[Outcome]:
+        standing = await self.load([swap.new.key])
+        if standing:
+            return [Conflict(standing[swap.new.key])]
+        return await self._old.save([swap])
+
+
+class TestANewStoreBesideAnEmptyOne(StoreContract):
+    def make_store(self) -> Store:
+        return moving_store(open_store("memory://"), open_store("memory://"))
+
+
+class TestSessionsOfTheOldStore(StoreContract):
+    def make_store(self) -> Store:
+        return BegunInTheOld(open_store("memory://"), open_store("memory://"))
+
+
+@dataclass
+class Through:
+    """A store each of whose calls waits at the gate."""
+
+    gate: GatedStore
+    store: Store
+    name: str
+
+    def __getattr__(self, verb: str) -> Any:
+        function = getattr(self.store, verb)
+        return lambda *args: self.gate.passing(f"{self.name}.{verb}", function(*args))
+
+
+class Move:
+    """A session that stands in the old store, and any number of processes that work on both."""
+
+    def __init__(self, gate: GatedStore) -> None:
+        self.gate = gate
+        self.old, self.new = MemoryStore(), MemoryStore()
+        self.record = make_record(user_id="ada", data=b"")
+
+    async def begin(self, *, steps: int = 0) -> "Move":
+        """After so many *steps* of four, the process that was taking the session over died."""
+        await self.old.save([Swap(None, self.record)])
+        place = self.record._replace(
+            handle=new_handle(), version=-7, user_id=None, accessed_at=1, expires_at=1
+        )
+        marker = self.record._replace(
+            version=-1,
+            accessed_at=self.record.accessed_at - ERA,
+            expires_at=self.record.expires_at - ERA,
+        )
+        dead_steps = [
+            (self.new, Swap(None, place)),
+            (self.old, Swap(self.record, marker)),
+            (self.new, Swap(place, self.record)),
+        ]
+        for store, swap in dead_steps[:steps]:
+            assert await store.save([swap]) == [Saved()]
+        return self
+
+    def process(self) -> MovingStore:
+        new, old = (Through(self.gate, one, name) for one, name in self.both)
+        return MovingStore(cast("Store", new), cast("Store", old))
+
+    @property
+    def both(self) -> Sequence[tuple[Store, str]]:
+        return (self.new, "new"), (self.old, "old")
+
+    async def settled(self) -> list[SessionRecord]:
+        """What there is when all was moved and nobody is under way any more."""
+        after = MovingStore(self.new, self.old)
+        before = await after.load([one.key for one in await after.page(None, 9)])
+        while await after.move(9):
+            pass
+        assert await self.old.page(None, 9) == []
+        page = await after.page(None, 9)
+        found = await after.load([one.key for one in page])
+        assert found == before
+        assert [one.facts for one in found.values()] == [*await after.find_by_user("ada")]
+        return [*found.values()]
+
+
+async def write(store: Store, record: SessionRecord, label: bytes) -> bool:
+    """Add *label* to the data, as the committer does; False when the session is over."""
+    while True:
+        wanted = newer(record, data=record.data + label)
+        (outcome,) = await store.save([Swap(record, wanted)])
+        match outcome:
+            case Saved():
+                return True
+            case Gone():
+                return False
+            case Conflict(current):
+                record = current
+
+
+async def renew(store: Store, record: SessionRecord) -> SessionRecord | None:
+    while True:
+        wanted = renewed(record)
+        (outcome,) = await store.save([Swap(record, wanted)])
+        match outcome:
+            case Saved():
+                return wanted
+            case Gone():
+                return None
+            case Conflict(current):
+                record = current
+
+
+Scene = Callable[[Move, Schedule], Coroutine[Any, Any, None]]
+
+
+def explore(scene: Scene, *, steps: int = 0) -> None:
+    async def scenario(gate: GatedStore, schedule: Schedule) -> None:
+        await scene(await Move(gate).begin(steps=steps), schedule)
+
+    async def run() -> int:
+        return len([one async for one in every_schedule(MemoryStore, scenario, TURNS)])
+
+    assert asyncio.run(run()) > 1
+
+
+TURNS = 8  # of the event loop: a call is a few coroutines deep
+STEPS = ["not begun", "a place", "a place and a marker", "a marker left behind"]
+
+
+@pytest.fixture(params=range(4), ids=STEPS)
+def steps(request: pytest.FixtureRequest) -> int:
+    """How far a process came that died while it took the session over."""
+    count: int = request.param
+    return count
+
+
+def test_two_writes_are_both_kept(steps: int) -> None:
+    async def scene(move: Move, schedule: Schedule) -> None:
+        one = write(move.process(), move.record, b"1")
+        two = write(move.process(), move.record, b"2")
+        assert await schedule.run(move.gate, one, two) == [True, True]
+        (record,) = await move.settled()
+        assert sorted(record.data) == sorted(b"12")
+        assert (record.key, record.version) == (move.record.key, 3)
+
+    explore(scene, steps=steps)
+
+
+def test_a_write_beside_a_mover_is_kept(steps: int) -> None:
+    async def scene(move: Move, schedule: Schedule) -> None:
+        mover = move.process().move(9)
+        saved, _ = await schedule.run(move.gate, write(move.process(), move.record, b"1"), mover)
+        assert saved
+        (record,) = await move.settled()
+        assert record.data == b"1"
+
+    explore(scene, steps=steps)
+
+
+@pytest.mark.parametrize("beside", ["write", "move", "load", "purge", "renew"])
+def test_a_logout_is_final(beside: str, steps: int) -> None:
+    async def scene(move: Move, schedule: Schedule) -> None:
+        process = move.process()
+        others: dict[str, Coroutine[Any, Any, Any]] = {
+            "write": write(process, move.record, b"1"),
+            "move": process.move(9),
+            "load": process.load([move.record.key]),
+            "purge": process.purge(NOW, 9),
+            "renew": renew(process, move.record),
+        }
+        other = others.pop(beside)
+        for unused in others.values():
+            unused.close()
+        logout = move.process().delete([move.record.key])
+        deleted, done = await schedule.run(move.gate, logout, other)
+        if beside != "renew" or done is None:
+            assert deleted == {move.record.key}
+            assert await move.settled() == []
+        else:  # the logout goes on to look for the session under its new id, by its handle
+            assert deleted <= {move.record.key}
+            assert await move.settled() == [done]
+
+    explore(scene, steps=steps)
+
+
+def test_the_old_id_of_a_renewal_stays_dead(steps: int) -> None:
+    async def scene(move: Move, schedule: Schedule) -> None:
+        renewing = renew(move.process(), move.record)
+        helping = move.process().load([move.record.key])
+        new, _ = await schedule.run(move.gate, renewing, helping)
+        assert new is not None
+        assert await move.settled() == [new]
+
+    explore(scene, steps=steps)
+
+
+def test_a_renewal_and_a_write_agree_on_who_was_first(steps: int) -> None:
+    async def scene(move: Move, schedule: Schedule) -> None:
+        renewing = renew(move.process(), move.record)
+        writing = write(move.process(), move.record, b"1")
+        new, saved = await schedule.run(move.gate, renewing, writing)
+        assert new is not None
+        assert await move.settled() == [new]
+        assert new.data == (b"1" if saved else b"")
+
+    explore(scene, steps=steps)
+
+
+@pytest.mark.parametrize("look", ["load", "find_by_user", "find_by_handle", "page"])
+def test_a_session_is_found_at_any_moment_of_its_move(look: str, steps: int) -> None:
+    async def scene(move: Move, schedule: Schedule) -> None:
+        store = move.process()
+        looking = {
+            "load": lambda: store.load([move.record.key]),
+            "find_by_user": lambda: store.find_by_user("ada"),
+            "find_by_handle": lambda: store.find_by_handle([move.record.handle]),
+            "page": lambda: store.page(None, 2),
+        }[look]()
+        found, _ = await schedule.run(move.gate, looking, move.process().move(9))
+        (one,) = found.values() if look == "load" else found
+        assert one in {move.record, move.record.facts}
+
+    explore(scene, steps=steps)
+
+
+def test_what_was_purged_from_the_new_store_does_not_come_back_from_the_old(steps: int) -> None:
+    async def scene(move: Move, schedule: Schedule) -> None:
+        store = move.process()
+        short = newer(move.record, expires_at=NOW + 1)
+        move.gate.is_open = True
+        assert await store.save([Swap(move.record, short)]) == [Saved()]
+        await schedule.run(move.gate, store.purge(NOW + 2, 9), move.process().move(9))
+        assert await move.settled() == []
+
+    explore(scene, steps=steps)
+
+
+async def moved(store: MovingStore) -> int:
+    count = 0
+    while found := await store.move(100):
+        count += found
+    return count
+
+
+@pytest.mark.gen_test
+async def test_tombstones_and_what_has_expired_come_too() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    store = moving_store(new, old)
+    records = [make_record(expires_at=NOW + n) for n in range(250)]
+    records += [
+        make_record(accessed_at=NOW - ERA, created_at=NOW - ERA, expires_at=NOW + HOUR - ERA + n)
+        for n in range(250)
+    ]
+    await old.save([Swap(None, record) for record in records])
+    assert await store.count() == 250
+    assert len(await store.page(None, 999)) == 500
+    assert await moved(store) == 500
+    assert await new.load([one.key for one in records]) == {one.key: one for one in records}
+    assert await old.page(None, 9) == []
+
+
+class TestFromSqliteToPostgresql(StoreContract):
+    @pytest.fixture(autouse=True)
+    def databases(self, tmp_path: Path, postgresql_url: str) -> None:
+        self.old, self.new = f"sqlite:///{tmp_path}/sessions.db", postgresql_url
+
+    def make_store(self) -> Store:
+        return BegunInTheOld(open_store(self.new), open_store(self.old))
+
+
+class TestFromRedisToRedisCluster(StoreContract):
+    @pytest.fixture(autouse=True)
+    def databases(self, redis_url: str, redis_cluster_url: str) -> None:
+        self.old, self.new = redis_url, redis_cluster_url
+
+    def make_store(self) -> Store:
+        return BegunInTheOld(open_store(self.new), open_store(self.old))
