@@ -26,6 +26,8 @@ from hello_tornado.sessions.records.record import (
     in_parts,
 )
 from hello_tornado.sessions.stores import without_password
+from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, limit_of
+from hello_tornado.sessions.stores.redis.existing import name_of_client, target_of_client
 from hello_tornado.sessions.stores.redis.masters import Call, Masters
 from hello_tornado.sessions.stores.redis.records import facts_of, outcome_of, record_of, value_of
 from hello_tornado.sessions.stores.redis.server import SCRIPT, Client, close
@@ -56,6 +58,25 @@ class RedisStore:
     def from_url(cls, text: str) -> "RedisStore":
         """The store of a `redis://` or `rediss://` URL, also with +unix, +cluster or +sentinel."""
         return cls(target_of(text), without_password(text))
+
+    @classmethod
+    def from_client(
+        cls,
+        client: Client,
+        *,
+        prefix: str = "hello_tornado",
+        wait_replicas: int = 0,
+        timeout: float = LIMIT_SECONDS,
+    ) -> "RedisStore":
+        """The store where a client of `redis.asyncio` leads, alone, by sentinels or to a cluster.
+
+        It opens connections of its own, to the same servers and as the same user; the client goes
+        on to be the application's, which closes it. All names begin with the *prefix*. A delete
+        waits for so many replicas, and a call may take *timeout* seconds. `ConfigurationError` when
+        it is no such client.
+        """
+        target = target_of_client(client, prefix, wait_replicas, limit_of(str(timeout)))
+        return cls(target, name_of_client(client))
 
     def __str__(self) -> str:
         return self._name

@@ -74,8 +74,7 @@ def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
         raise ConfigurationError(
             f"a Redis URL has no option {unknown}; it has {', '.join(OPTIONS)}"
         )
-    if not options.get("prefix", "a") or set(options.get("prefix", "")) & set("{}"):
-        raise ConfigurationError("the prefix in a Redis URL is a word without braces")
+    check_prefix(options.get("prefix", "a"))
     service, database = _service_and_database(parts)
     if kind == "sentinel" and not service:
         raise ConfigurationError(
@@ -93,6 +92,21 @@ def _check(parts: SplitResult, options: Mapping[str, str]) -> None:
             raise ConfigurationError(f"a Redis URL has {value!r} where a number belongs")
 
 
+def check_prefix(prefix: str) -> None:
+    """Refuse what would not be one hash tag."""
+    if not prefix or set(prefix) & set("{}"):
+        raise ConfigurationError("the prefix of a Redis store is a word without braces")
+
+
+def limits_of(limit: float) -> dict[str, Any]:
+    """Our limits, and no second try of its own: a write that was tried twice may be done twice."""
+    return {
+        "socket_connect_timeout": limit,
+        "socket_timeout": limit,
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
 def _service_and_database(parts: SplitResult) -> tuple[str, str]:
     """What the path of a URL names; "" for what it does not."""
     path = parts.path.strip("/")
@@ -105,13 +119,8 @@ def _service_and_database(parts: SplitResult) -> tuple[str, str]:
 
 
 def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
-    """Our limits, and no second try of its own: a write that was tried twice may be done twice."""
     scheme, _, kind = parts.scheme.partition("+")
-    limits: dict[str, Any] = {
-        "socket_connect_timeout": limit,
-        "socket_timeout": limit,
-        "retry": Retry(NoBackoff(), 0),
-    }
+    limits = limits_of(limit)
     if "unix" in (scheme, kind):
         url = parts._replace(scheme="unix").geturl()
     elif kind == "cluster":
