@@ -64,7 +64,8 @@ def test_the_docs_import_from_the_public_modules() -> None:
 def test_what_needs_an_extra_says_which() -> None:
     program = """
 import sys
-sys.modules["cryptography"] = sys.modules["prometheus_client"] = None
+for name in ("cryptography", "prometheus_client", "sqlalchemy"):
+    sys.modules[name] = None
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import ConfigurationError
 import hello_tornado.sessions as sessions

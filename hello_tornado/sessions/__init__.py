@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hello_tornado.sessions.carriers.cookies import CookiePolicy
 from hello_tornado.sessions.carriers.header_token import TokenPolicy
+from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.manager.manager import SessionManager
 from hello_tornado.sessions.records.lifetimes import Lifetimes
@@ -23,6 +24,7 @@ from hello_tornado.sessions.web.websocket import SessionWebSocketHandler, WebSoc
 if TYPE_CHECKING:
     from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
     from hello_tornado.sessions.metrics import SessionMetrics
+    from hello_tornado.sessions.stores.sql.store import SqlStore
 
 __all__ = [
     "AesGcm",
@@ -36,6 +38,7 @@ __all__ = [
     "SessionMetrics",
     "SessionMixin",
     "SessionWebSocketHandler",
+    "SqlStore",
     "Store",
     "TokenPolicy",
     "WebSocketSessionMixin",
@@ -47,12 +50,20 @@ __all__ = [
 WITH_AN_EXTRA = {
     "AesGcm": "encryption",
     "SessionMetrics": "metrics",
+    "SqlStore": "sql",
     "new_encryption_key": "encryption",
 }
+MODULES = {"encryption": "encryption", "metrics": "metrics", "sql": "stores.sql.store"}
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not there is an error
 
     def __getattr__(name: str) -> Any:
         if name not in WITH_AN_EXTRA:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{WITH_AN_EXTRA[name]}"), name)
+        extra = WITH_AN_EXTRA[name]
+        try:
+            return getattr(import_module(f"{__name__}.{MODULES[extra]}"), name)
+        except ModuleNotFoundError as missing:
+            raise ConfigurationError(
+                f"{name} needs the package {missing.name}: pip install 'hello-tornado[{extra}]'"
+            ) from missing

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Mapp
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
+from urllib.parse import urlencode
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
@@ -20,7 +21,7 @@ from hello_tornado.sessions.records.record import (
     SessionRecord,
     Swap,
 )
-from hello_tornado.sessions.stores.schemes import SCHEMES, Scheme, scheme_of
+from hello_tornado.sessions.stores.schemes import SCHEMES, SQL, Scheme, family_of, scheme_of
 
 __all__ = [
     "AGAIN",
@@ -132,17 +133,35 @@ def placement_of(store: Store) -> Placement | None:
     return placement
 
 
+NAMED: Final = options.optional(options.text(re.compile(r"[^\0]+"), "a name"))
+
+
 @options.checked(
-    url=options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db")
+    url=options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db"),
+    table=NAMED,
+    schema=NAMED,
 )
-def open_store(url: str) -> Store:
+def open_store(url: str, *, table: str | None = None, schema: str | None = None) -> Store:
     """The store that a URL names: `memory://`, `sqlite:///var/sessions.db`, or a plug-in's scheme.
 
     Opening does no I/O; the store connects on first use. Other packages add schemes by an entry
     point in the group `hello_tornado.stores`: scheme = a callable that takes the URL.
+
+    Args:
+        url: where the sessions are kept.
+        table: what their table is called in a SQL database; `sessions` if it is not said.
+        schema: the schema of the table in PostgreSQL, or its database in MariaDB. If it is not
+            said, the table is where the connections look by themselves. The URL's options `table`
+            and `schema` say the same.
+
+    Raises:
+        ConfigurationError: no store is known for this URL, or an option cannot be what it is.
+
     """
     check_is_encoded(url)
     scheme = scheme_of(url)
+    named = {"table": table, "schema": schema}
+    url = _with_names(url, {name: value for name, value in named.items() if value is not None})
     ours = SCHEMES.get(scheme)
     try:
         store: Store = (_of_a_plug_in(scheme) if ours is None else _loaded(ours))(url)
@@ -154,6 +173,21 @@ def open_store(url: str) -> Store:
             f"{scheme}:// needs the package {missing}: pip install {package}"
         ) from error
     return store
+
+
+def _with_names(url: str, names: Mapping[str, str]) -> str:
+    """A SQL URL with what open_store() was given besides, as options."""
+    if not names:
+        return url
+    said = ", ".join(f"{name}=…" for name in names)
+    if family_of(url) not in SQL:
+        raise ConfigurationError(
+            f"open_store({said}) is for SQL databases, and {scheme_of(url)}:// is none: leave it "
+            "out. Redis has the option prefix in its URL: redis://host/0?prefix=app"
+        )
+    if twice := [name for name in names if re.search(rf"[?&]{name}=", url)]:
+        raise ConfigurationError(f"{twice[0]} is said twice: leave it out of the URL")
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(names)}"
 
 
 def _loaded(scheme: Scheme) -> Callable[[str], Store]:
