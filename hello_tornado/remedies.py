@@ -19,7 +19,8 @@ CURES = {
     r"max_allowed_packet": "raise max_allowed_packet on the server, or lower session.max_bytes",
     r"invalid connection option|unexpected keyword": "take the option out of store.url",
     r"column .* does not exist|unknown column|no such column": (
-        "there is a table of this name that is not ours: name another database in store.url"
+        "there is a table of this name that is not ours: name another database in store.url, or "
+        "another table by ?table=app_sessions"
     ),
     r"read-only (transaction|option|mode)|READONLY|read only replica": (
         "let store.url lead to the server that takes writes"
@@ -30,7 +31,7 @@ CURES = {
     r"malformed": "restore a backup of the file; its disk, or a copy in use, has damaged it",
     r"removed or replaced": "put the file back, or restart the server to begin with an empty one",
     r"permission denied for|command denied": (
-        "let the user in store.url read and write the table sessions"
+        "let the user in store.url read and write the table of sessions"
     ),
     r"no sentinel": (
         "start the sentinels, or set their hosts, their ports and the name that they give the "
@@ -43,6 +44,7 @@ CURES = {
     r"database .* does not exist|unknown database": (
         "create the database, or name another one in store.url"
     ),
+    r"schema .* does not exist": "create the schema, or name another one in store.url",
     r"relation .* does not exist|table .* doesn't exist|no such table": (
         "run: python -m hello_tornado db upgrade; if that changes nothing, restore a backup"
     ),

@@ -24,6 +24,7 @@ from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.stores.moving import MovingStore
 from hello_tornado.sessions.stores.sql.database import SqlDatabase
 from hello_tornado.sessions.stores.sql.store import SqlStore
+from hello_tornado.sessions.stores.sql.url import table_of
 
 NO_SESSION = SessionKey(bytes(32))
 
@@ -66,7 +67,8 @@ class Service:
     async def check(self) -> None:
         """Raise unless the store answers, within its limit, and the schema is ours."""
         for url, database in self._databases.items():
-            schema = await database.read(migrate.schema_of, accounts=url == self._accounts_url)
+            has_accounts = url == self._accounts_url
+            schema = await database.read(migrate.schema_of, table_of(url), accounts=has_accounts)
             schema.check()
         await self.manager.store.load([NO_SESSION])
 

@@ -6,9 +6,11 @@ from hello_tornado.database import migrate
 from hello_tornado.database.connection import transaction
 
 if (connection := context.config.attributes.get("connection")) is not None:
-    migrate.run_migrations(connection)
+    migrate.run_migrations(connection, context.config.attributes["name"])
 else:  # plain `alembic …` in the checkout
     from hello_tornado.config.settings import load_settings
+    from hello_tornado.sessions.stores.sql.url import table_of
 
-    with transaction(load_settings().settings.store.url) as own:
-        migrate.run_migrations(own)
+    url = load_settings().settings.store.url
+    with transaction(url) as own:
+        migrate.run_migrations(own, table_of(url))

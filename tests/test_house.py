@@ -64,7 +64,7 @@ def test_the_docs_import_from_the_public_modules() -> None:
 def test_what_needs_an_extra_says_which() -> None:
     program = """
 import sys
-for name in ("cryptography", "prometheus_client", "redis"):
+for name in ("cryptography", "prometheus_client", "redis", "sqlalchemy"):
     sys.modules[name] = None
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import ConfigurationError

@@ -18,6 +18,7 @@ from hello_tornado.sessions import (
     Session,
     SessionManager,
     SessionMixin,
+    SqlStore,
     WebSocketSessionMixin,
 )
 
@@ -76,6 +77,10 @@ PUBLIC: dict[type, str] = {
     WebSocketSessionMixin: """
         finish get get_websocket_protocol login_required on_session_change on_session_end
         session_touch session_transaction
+    """,
+    SqlStore: """
+        aclose count database delete find_by_handle find_by_user from_engine from_url load page
+        purge save touch
     """,
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",
     CookiePolicy: """

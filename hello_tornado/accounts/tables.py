@@ -5,10 +5,9 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table
 from sqlalchemy.dialects import mysql
 
-from hello_tornado.sessions.stores.sql.schema import FOLDING, ExactText
-from hello_tornado.sessions.stores.sql.schema import metadata as sessions_metadata
+from hello_tornado.sessions.stores.sql.schema import FOLDING, NAMING, ExactText
 
-metadata: Final = MetaData(naming_convention=sessions_metadata.naming_convention)
+metadata: Final = MetaData(naming_convention=NAMING)
 
 users: Final = Table(
     "hello_tornado_users",
@@ -29,9 +28,3 @@ guesses: Final = Table(
     Column("free_at", BigInteger, nullable=False),
     Index(None, "free_at"),
 )
-
-
-def columns_of(table: str) -> frozenset[str]:
-    """The names of the columns of one of our tables."""
-    tables = {**sessions_metadata.tables, **metadata.tables}
-    return frozenset(tables[table].columns.keys())

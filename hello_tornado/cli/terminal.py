@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -70,7 +70,6 @@ console = Screen("stdout")
 notes = Screen("stdout", is_note=True)
 errors = Screen("stderr", is_note=True)
 
-ACCOUNTS_TABLE: Final = "hello_tornado_users"
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
 ]
@@ -125,8 +124,8 @@ def with_manager(source: Source, work: "Callable[[SessionManager, Settings], Awa
     return asyncio.run(run())
 
 
-def check_database(url: str, table: str = "sessions") -> None:
-    """Raise unless the database of this URL is there, with our *table*.
+def check_database(url: str, *, accounts: bool = False) -> None:
+    """Raise unless the database of this URL is there, with its table of sessions, or of accounts.
 
     Looking makes nothing, and changes nothing in a database of others.
     """
@@ -134,8 +133,12 @@ def check_database(url: str, table: str = "sessions") -> None:
 
     if not has_schema(url):
         return
-    from hello_tornado.accounts.tables import columns_of
+    from hello_tornado.accounts.tables import users
+    from hello_tornado.sessions.stores.sql.schema import sessions_table
+    from hello_tornado.sessions.stores.sql.url import table_of
 
+    described = users if accounts else sessions_table(table_of(url))
+    table = str(described.name)
     name, found = _columns(url, table)
     if not found:
         raise Missing(
@@ -143,7 +146,7 @@ def check_database(url: str, table: str = "sessions") -> None:
             "set store.url to the one that is meant, or make its tables: "
             "python -m hello_tornado db upgrade",
         )
-    if not found >= columns_of(table):
+    if not found >= {*described.columns.keys()}:
         raise Problem(
             f"the table {table} of {name} is not ours, or not up to date",
             "set store.url to the one that is meant, or run: python -m hello_tornado db upgrade",
@@ -171,7 +174,7 @@ def _columns(url: str, table: str) -> tuple[str, set[str]]:
         )
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            rows = database.execute(f"PRAGMA table_info({table})").fetchall()
+            rows = database.execute("SELECT * FROM pragma_table_info(?)", (table,)).fetchall()
     except sqlite3.Error as error:
         raise Problem(
             f"{path} cannot be read as a database: {error}",

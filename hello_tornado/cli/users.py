@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hello_tornado.cli.terminal import (
-    ACCOUNTS_TABLE,
     AsJson,
     SettingsFile,
     Source,
@@ -177,7 +176,7 @@ def _with_accounts(
 
         migrate.upgrade(url, accounts=True)
     else:
-        check_database(url, ACCOUNTS_TABLE)
+        check_database(url, accounts=True)
 
     async def run() -> T:
         from hello_tornado.accounts.accounts import Accounts

@@ -18,14 +18,14 @@ VERIFYING_MODES: Final = {"verify-ca", "verify-full"}
 HARMLESS: Final = {"ssl", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher"}
 # Options that lead nowhere else. Any other may: a file, a service or a whole connection string.
 OF_POSTGRESQL: Final = re.compile(
-    r"create|host|hostaddr|port|user|password|passfile|dbname|options|client_encoding|autocommit"
+    r"create|table|schema|host|hostaddr|port|user|password|passfile|dbname|options|client_encoding|autocommit"
     r"|(connect_|command_|tcp_user_)?timeout|(fallback_)?application_name|keepalives(_\w+)?"
     r"|target_session_attrs|load_balance_hosts|channel_binding|require_auth|gssencmode"
     r"|\w+_(cache_size|statement_lifetime|threshold)|direct_tls|ssl_m(in|ax)_protocol_version"
     r"|ssl(mode|negotiation|cert|key|password|rootcert|crl|crldir|sni)?"
 )
 OF_MARIADB: Final = re.compile(
-    r"create|host|port|user|password|((connect|read|write)_)?timeout|charset|collation|use_unicode"
+    r"create|table|schema|host|port|user|password|((connect|read|write)_)?timeout|charset|collation|use_unicode"
     r"|max_allowed_packet|program_name|unix_socket|ssl(_ca|_capath|_cert|_key|_cipher)?"
 )
 

@@ -14,22 +14,26 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, select
 
 from hello_tornado import resource
 from hello_tornado.accounts.tables import metadata as accounts_metadata
 from hello_tornado.database.connection import connected, transaction
 from hello_tornado.problem import Missing, Problem
 from hello_tornado.sessions.stores.sql.creation import make
-from hello_tornado.sessions.stores.sql.schema import metadata as sessions_metadata
-from hello_tornado.sessions.stores.sql.schema import sessions
+from hello_tornado.sessions.stores.sql.names import TableName
+from hello_tornado.sessions.stores.sql.schema import in_schema, sessions_table
 from hello_tornado.sessions.stores.sql.sqlite import make_private_file
-from hello_tornado.sessions.stores.sql.url import parse
+from hello_tornado.sessions.stores.sql.url import parse, table_of
 
-ALL_TABLES = MetaData(naming_convention=accounts_metadata.naming_convention)
-for table in (*sessions_metadata.sorted_tables, *accounts_metadata.sorted_tables):
-    table.to_metadata(ALL_TABLES)
-VERSION_TABLE = "hello_tornado_alembic_version"
+
+def tables_of(name: TableName, *, accounts: bool) -> MetaData:
+    """The tables as the code describes them: of sessions under this name, and of accounts."""
+    described = sessions_table(name).metadata
+    if accounts:
+        for table in in_schema(accounts_metadata, name.schema).sorted_tables:
+            table.to_metadata(described)
+    return described
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Schema:
         if self.is_current:
             return
         if self.foreign:
-            raise Problem(self.foreign, "name another database in store.url")
+            raise Problem(self.foreign, "name another database or table in store.url")
         if not self.is_known:
             raise Problem(
                 f"the database has the schema {self.current}, which is newer than this program's "
@@ -80,7 +84,7 @@ def state(url: str, *, accounts: bool = False) -> Schema:
     if _missing_file(url) is not None:
         return Schema(None, _head(), is_known=True)
     with connected(url, to_look=True) as connection:
-        return schema_of(connection, accounts=accounts)
+        return schema_of(connection, table_of(url), accounts=accounts)
 
 
 def upgrade(url: str, revision: str = "head", *, accounts: bool = False) -> Path | None:
@@ -89,15 +93,16 @@ def upgrade(url: str, revision: str = "head", *, accounts: bool = False) -> Path
     Tables that the library has made by itself, or that an upgrade has left half-made, are taken
     over: every step of a migration can be repeated. With *accounts* their tables are made, too.
     """
+    name = table_of(url)
     with transaction(url) as connection:
-        before, backup = schema_of(connection), None
+        before, backup = schema_of(connection, name), None
         if before.foreign or not before.is_known:
             before.check()
         if before.current != (before.head if revision == "head" else revision):
-            backup = _back_up(connection, before.current)
-            _run(command.upgrade, connection, revision)
+            backup = _back_up(connection, name, before.current)
+            _run(command.upgrade, connection, name, revision)
         if accounts and revision in {"head", before.head}:
-            make(connection, accounts_metadata)
+            make(connection, in_schema(accounts_metadata, name.schema))
         return backup
 
 
@@ -110,32 +115,38 @@ def downgrade(url: str, revision: str) -> Path | None:
             "the database has no schema of ours, and so there is nothing to take back",
             "set store.url to the one that is meant",
         )
+    name = table_of(url)
     with transaction(url) as connection:
-        before = schema_of(connection)
+        before = schema_of(connection, name)
         if not before.is_known:
             before.check()
-        backup = _back_up(connection, before.current)
-        _run(command.downgrade, connection, revision)
+        backup = _back_up(connection, name, before.current)
+        _run(command.downgrade, connection, name, revision)
         return backup
 
 
 def differences(url: str, *, accounts: bool = False) -> list[Any]:
     """In what the database's tables differ from the ones that the code describes."""
     with connected(url, to_look=True) as connection:
-        return _compared(connection, accounts=accounts)
+        return _compared(connection, table_of(url), accounts=accounts)
 
 
 def columns(url: str, table: str) -> set[str]:
     """The names of a table's columns; none if there is no such table. Looking changes nothing."""
+    schema = table_of(url).schema
     with connected(url, to_look=True) as connection:
         inspector = inspect(connection)
-        found = inspector.get_columns(table) if inspector.has_table(table) else []
+        is_there = inspector.has_table(table, schema)
+        found = inspector.get_columns(table, schema) if is_there else []
         return {column["name"] for column in found}
 
 
-def _compared(connection: Connection, *, accounts: bool) -> list[Any]:
-    tables = ALL_TABLES if accounts else sessions_metadata
-    return list(compare_metadata(_migration_context(connection, tables), tables))
+def _compared(connection: Connection, name: TableName, *, accounts: bool) -> list[Any]:
+    if name.schema == connection.dialect.default_schema_name:
+        name = name._replace(schema=None)  # as Alembic calls the schema of the connection
+    tables = tables_of(name, accounts=accounts)
+    context = MigrationContext.configure(connection, opts=_options(name, tables))
+    return list(compare_metadata(context, tables))
 
 
 def _missing_file(url: str) -> Path | None:
@@ -145,57 +156,77 @@ def _missing_file(url: str) -> Path | None:
     return path if parsed.get_backend_name() == "sqlite" and not path.exists() else None
 
 
-def run_migrations(connection: Connection) -> None:
-    """Called by migrations/env.py inside Alembic."""
-    tables = ALL_TABLES if _has_accounts(connection) else sessions_metadata
+def run_migrations(connection: Connection, name: TableName) -> None:
+    """Called by migrations/env.py inside Alembic.
+
+    The migrations read the *name* of the table, and whether another one uses the same accounts.
+    """
+    tables = tables_of(name, accounts=_has_accounts(connection, name.schema))
     context.configure(
         connection=connection,
         target_metadata=tables,
-        version_table=VERSION_TABLE,
-        include_name=partial(_is_one_of, tables),
         render_as_batch=True,
-        compare_type=True,
+        table_name=name,
+        shares_accounts=_shares_accounts(connection, name),
+        **_options(name, tables),
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection, name: TableName) -> Config:
     config = Config()
     config.set_main_option("script_location", str(resource("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
+    config.attributes["name"] = name
     return config
 
 
-def _migration_context(connection: Connection, tables: MetaData = ALL_TABLES) -> MigrationContext:
-    return MigrationContext.configure(
-        connection,
-        opts={
-            "version_table": VERSION_TABLE,
-            "include_name": partial(_is_one_of, tables),
-            "compare_type": True,
-        },
+def _options(name: TableName, tables: MetaData) -> dict[str, Any]:
+    """Where Alembic finds these tables, and the revision that they have."""
+    return {
+        "version_table": name.version_table,
+        "version_table_schema": name.schema,
+        "include_schemas": name.schema is not None,
+        "include_name": partial(_is_one_of, {table.name for table in tables.sorted_tables}, name),
+        "compare_type": True,
+    }
+
+
+def _is_one_of(tables: set[str], ours: TableName, name: str | None, kind: str, _: object) -> bool:
+    """Whatever else lives in the database is none of our business."""
+    if kind == "schema":
+        return name == ours.schema
+    return kind != "table" or name in tables
+
+
+def _has_accounts(connection: Connection, schema: str | None) -> bool:
+    inspector = inspect(connection)
+    return all(inspector.has_table(name, schema) for name in accounts_metadata.tables)
+
+
+def _shares_accounts(connection: Connection, name: TableName) -> bool:
+    """Whether another table of sessions, with a history of its own, is in the same schema."""
+    inspector = inspect(connection)
+    names = {*inspector.get_table_names(name.schema)}
+    others = {name._replace(table=table) for table in names} - {name}
+    ours = {*sessions_table(name).columns.keys()}
+    return any(
+        {column["name"] for column in inspector.get_columns(one.table, name.schema)} == ours
+        for one in others
+        if one.version_table in names
     )
 
 
-def _is_one_of(tables: MetaData, name: str | None, kind: str, _parents: object) -> bool:
-    """Whatever else lives in the database is none of our business."""
-    return kind != "table" or name in tables.tables
-
-
-def _has_accounts(connection: Connection) -> bool:
-    inspector = inspect(connection)
-    return all(inspector.has_table(name) for name in accounts_metadata.tables)
-
-
-def schema_of(connection: Connection, *, accounts: bool = False) -> Schema:
+def schema_of(connection: Connection, name: TableName, *, accounts: bool = False) -> Schema:
     """Where the database stands that a connection leads to; whether with the tables of accounts."""
     scripts = _scripts()
-    current = _migration_context(connection).get_current_revision()
+    options = {"version_table": name.version_table, "version_table_schema": name.schema}
+    current = MigrationContext.configure(connection, opts=options).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is None:
-        return Schema(None, _head(), is_known=True, foreign=_foreign(connection))
-    lacks_accounts = accounts and not _has_accounts(connection)
+        return Schema(None, _head(), is_known=True, foreign=_foreign(connection, name))
+    lacks_accounts = accounts and not _has_accounts(connection, name.schema)
     return Schema(current, _head(), current in known, lacks_accounts=lacks_accounts)
 
 
@@ -207,9 +238,14 @@ def _head() -> str:
     return str(_scripts().get_current_head())
 
 
-def _run(operation: Callable[[Config, str], None], connection: Connection, revision: str) -> None:
+def _run(
+    operation: Callable[[Config, str], None],
+    connection: Connection,
+    name: TableName,
+    revision: str,
+) -> None:
     try:
-        operation(_config(connection), revision)
+        operation(_config(connection, name), revision)
     except CommandError as error:
         raise Problem(
             f"Alembic refuses: {error}",
@@ -218,22 +254,22 @@ def _run(operation: Callable[[Config, str], None], connection: Connection, revis
         ) from error
 
 
-def _foreign(connection: Connection) -> str | None:
+def _foreign(connection: Connection, name: TableName) -> str | None:
     """Why a table of sessions that no migration has made is not ours, if it is not."""
-    if not inspect(connection).has_table(sessions.name):
+    if not inspect(connection).has_table(name.table, name.schema):
         return None
-    found = _compared(connection, accounts=False)
+    found = _compared(connection, name, accounts=False)
     # A list holds the changes of one column.
     changes = [one for change in found for one in (change if type(change) is list else [change])]
     foreign = [change for change in changes if change[0] not in {"add_index", "add_table"}]
-    return f"there is a table {sessions.name} that is not ours: {foreign[0]}" if foreign else None
+    return f"there is a table {name.table} that is not ours: {foreign[0]}" if foreign else None
 
 
-def _back_up(connection: Connection, current: str | None) -> Path | None:
+def _back_up(connection: Connection, name: TableName, current: str | None) -> Path | None:
     """A copy of a SQLite file beside it, when it holds sessions."""
-    if connection.dialect.name != "sqlite" or not inspect(connection).has_table(sessions.name):
+    if connection.dialect.name != "sqlite" or not inspect(connection).has_table(name.table):
         return None
-    if connection.execute(text("SELECT 1 FROM sessions LIMIT 1")).first() is None:
+    if connection.execute(select(sessions_table(name).c.version).limit(1)).first() is None:
         return None
     source, version = Path(str(connection.engine.url.database)), current or "unversioned"
     backup = next(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
     from hello_tornado.sessions.metrics import SessionMetrics
     from hello_tornado.sessions.stores.redis.store import RedisStore
+    from hello_tornado.sessions.stores.sql.store import SqlStore
 
 __all__ = [
     "AesGcm",
@@ -39,6 +40,7 @@ __all__ = [
     "SessionMetrics",
     "SessionMixin",
     "SessionWebSocketHandler",
+    "SqlStore",
     "Store",
     "TokenPolicy",
     "WebSocketSessionMixin",
@@ -51,9 +53,15 @@ WITH_AN_EXTRA = {
     "AesGcm": "encryption",
     "RedisStore": "redis",
     "SessionMetrics": "metrics",
+    "SqlStore": "sql",
     "new_encryption_key": "encryption",
 }
-MODULES = {"encryption": "encryption", "metrics": "metrics", "redis": "stores.redis.store"}
+MODULES = {
+    "encryption": "encryption",
+    "metrics": "metrics",
+    "redis": "stores.redis.store",
+    "sql": "stores.sql.store",
+}
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not there is an error
 

@@ -1,7 +1,8 @@
-"""The table of sessions."""
+"""The table of sessions, under the name and in the schema that the store's URL has."""
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy import quoted_name
 from sqlalchemy.dialects import mysql
 
 revision = "0001"
@@ -14,8 +15,9 @@ MARIADB = ("mysql", "mariadb")
 
 def upgrade() -> None:
     """Create the table of sessions and its three indexes."""
+    name = op.get_context().opts["table_name"]
     op.create_table(
-        "sessions",
+        quoted_name(name.table, quote=True),
         sa.Column(
             "key", sa.LargeBinary(32).with_variant(mysql.BINARY(32), *MARIADB), nullable=False
         ),
@@ -28,13 +30,21 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("accessed_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("key", name="pk_sessions"),
+        sa.PrimaryKeyConstraint("key", name=f"pk_{name.table}"),
+        schema=name.schema,
         if_not_exists=True,
     )
     for column in ("expires_at", "user_id", "handle"):
-        op.create_index(f"ix_sessions_{column}", "sessions", [column], if_not_exists=True)
+        op.create_index(
+            f"ix_{name.table}_{column}",
+            quoted_name(name.table, quote=True),
+            [column],
+            schema=name.schema,
+            if_not_exists=True,
+        )
 
 
 def downgrade() -> None:
     """Drop the table of sessions, and everybody's session with it."""
-    op.drop_table("sessions")
+    name = op.get_context().opts["table_name"]
+    op.drop_table(quoted_name(name.table, quote=True), schema=name.schema)

@@ -23,10 +23,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop both, and every account with them."""
+    """Drop both, and every account with them, unless another table of sessions uses them."""
+    if op.get_context().opts["shares_accounts"]:
+        return
+    schema = op.get_context().opts["table_name"].schema
     for kind, columns in OURS.items():
         for name in (kind, f"hello_tornado_{kind}"):  # the second where the first is another's
             inspector = sa.inspect(op.get_bind())
-            found = inspector.get_columns(name) if inspector.has_table(name) else []
+            found = inspector.get_columns(name, schema) if inspector.has_table(name, schema) else []
             if {column["name"] for column in found} == columns:
-                op.drop_table(name)
+                op.drop_table(name, schema=schema)

@@ -22,26 +22,30 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Rename them back."""
+    """Rename them back, unless another table of sessions uses them under these names."""
+    if op.get_context().opts["shares_accounts"]:
+        return
     for name in COLUMNS:
         _rename(f"hello_tornado_{name}", name)
 
 
 def _rename(old: str, new: str) -> None:
     """Each step may have been taken before: MariaDB commits it by itself."""
-    kind = old.removeprefix("hello_tornado_")
+    kind, schema = old.removeprefix("hello_tornado_"), op.get_context().opts["table_name"].schema
     inspector = sa.inspect(op.get_bind())
-    if inspector.has_table(old) and not inspector.has_table(new):
-        if {column["name"] for column in inspector.get_columns(old)} != COLUMNS[kind]:
+    if inspector.has_table(old, schema) and not inspector.has_table(new, schema):
+        if {column["name"] for column in inspector.get_columns(old, schema)} != COLUMNS[kind]:
             return  # an application's own
-        op.rename_table(old, new)
-        if op.get_bind().dialect.name == "postgresql":
-            op.execute(f"ALTER INDEX IF EXISTS pk_{old} RENAME TO pk_{new}")
+        op.rename_table(old, new, schema=schema)
+        dialect = op.get_bind().dialect
+        if dialect.name == "postgresql":
+            quoted = "" if schema is None else f"{dialect.identifier_preparer.quote(schema)}."
+            op.execute(f"ALTER INDEX IF EXISTS {quoted}pk_{old} RENAME TO pk_{new}")
     inspector = sa.inspect(op.get_bind())
-    if not inspector.has_table(new):
+    if not inspector.has_table(new, schema):
         return
-    if {column["name"] for column in inspector.get_columns(new)} != COLUMNS[kind]:
+    if {column["name"] for column in inspector.get_columns(new, schema)} != COLUMNS[kind]:
         return
     column = INDEXED[kind]
-    op.drop_index(f"ix_{old}_{column}", new, if_exists=True)
-    op.create_index(f"ix_{new}_{column}", new, [column], if_not_exists=True)
+    op.drop_index(f"ix_{old}_{column}", new, schema=schema, if_exists=True)
+    op.create_index(f"ix_{new}_{column}", new, [column], schema=schema, if_not_exists=True)

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Mapp
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
+from urllib.parse import urlencode
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import ConfigurationError
@@ -20,7 +21,7 @@ from hello_tornado.sessions.records.record import (
     SessionRecord,
     Swap,
 )
-from hello_tornado.sessions.stores.schemes import SCHEMES, Scheme, scheme_of
+from hello_tornado.sessions.stores.schemes import SCHEMES, SQL, Scheme, family_of, scheme_of
 
 __all__ = [
     "AGAIN",
@@ -132,28 +133,55 @@ def placement_of(store: Store) -> Placement | None:
     return placement
 
 
+NAMED: Final = options.optional(options.text(re.compile(r"[^\0]+"), "a name"))
+
+
 @options.checked(
     url=options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db"),
+    table=NAMED,
+    schema=NAMED,
     moving_from=options.optional(
         options.text(re.compile(r"[^\0]*"), "a URL, such as sqlite:///var/sessions.db")
     ),
 )
-def open_store(url: str, *, moving_from: str | None = None) -> Store:
+def open_store(
+    url: str,
+    *,
+    table: str | None = None,
+    schema: str | None = None,
+    moving_from: str | None = None,
+) -> Store:
     """The store that a URL names: `memory://`, `sqlite:///var/sessions.db`, or a plug-in's scheme.
 
     Opening does no I/O; the store connects on first use. Other packages add schemes by an entry
     point in the group `hello_tornado.stores`: scheme = a callable that takes the URL.
 
-    With *moving_from*, the URL of the store that was used before, all sessions of that one go on
-    and move to the new one when they are written to, or by `sessions move`. All processes must name
-    it until the old store is empty.
+    Args:
+        url: where the sessions are kept.
+        table: what their table is called in a SQL database; `sessions` if it is not said.
+        schema: the schema of the table in PostgreSQL, or its database in MariaDB. If it is not
+            said, the table is where the connections look by themselves. The URL's options `table`
+            and `schema` say the same.
+        moving_from: the URL of the store that was used before. All its sessions go on, and move
+            when they are written to, or by `sessions move`. All processes must name it until the
+            old store is empty.
+
+    Raises:
+        ConfigurationError: no store is known for this URL, or an option cannot be what it is.
+
     """
-    if moving_from is not None:
-        if moving_from == url:
-            raise ConfigurationError("moving_from names the store itself: it is another one's URL")
-        moving = import_module("hello_tornado.sessions.stores.moving")
-        moved: Store = moving.moving_store(open_store(url), open_store(moving_from))
-        return moved
+    named = {"table": table, "schema": schema}
+    url = _with_names(url, {name: value for name, value in named.items() if value is not None})
+    if moving_from is None:
+        return _opened(url)
+    if moving_from == url:
+        raise ConfigurationError("moving_from names the store itself: it is another one's URL")
+    moving = import_module("hello_tornado.sessions.stores.moving")
+    store: Store = moving.moving_store(_opened(url), _opened(moving_from))
+    return store
+
+
+def _opened(url: str) -> Store:
     check_is_encoded(url)
     scheme = scheme_of(url)
     ours = SCHEMES.get(scheme)
@@ -167,6 +195,21 @@ def open_store(url: str, *, moving_from: str | None = None) -> Store:
             f"{scheme}:// needs the package {missing}: pip install {package}"
         ) from error
     return store
+
+
+def _with_names(url: str, names: Mapping[str, str]) -> str:
+    """A SQL URL with what open_store() was given besides, as options."""
+    if not names:
+        return url
+    said = ", ".join(f"{name}=…" for name in names)
+    if family_of(url) not in SQL:
+        raise ConfigurationError(
+            f"open_store({said}) is for SQL databases, and {scheme_of(url)}:// is none: leave it "
+            "out. Redis has the option prefix in its URL: redis://host/0?prefix=app"
+        )
+    if twice := [name for name in names if re.search(rf"[?&]{name}=", url)]:
+        raise ConfigurationError(f"{twice[0]} is said twice: leave it out of the URL")
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(names)}"
 
 
 def _loaded(scheme: Scheme) -> Callable[[str], Store]:

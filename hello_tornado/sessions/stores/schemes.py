@@ -21,7 +21,6 @@ class Scheme(NamedTuple):
 
 
 _SQL: Final = "hello_tornado.sessions.stores.sql.store:SqlStore.from_url"
-_POSTGRESQL: Final = "hello_tornado.sessions.stores.sql.postgresql:PostgresqlStore.from_url"
 _REDIS: Final = "hello_tornado.sessions.stores.redis.store:RedisStore.from_url"
 
 SCHEMES: Final = {
@@ -29,8 +28,8 @@ SCHEMES: Final = {
         "memory", "memory", "hello_tornado.sessions.stores.memory:MemoryStore.from_url"
     ),
     "sqlite": Scheme("sqlite", "SQLite", _SQL, "sql"),
-    "postgres": Scheme("postgresql", "PostgreSQL", _POSTGRESQL, "postgresql"),
-    "postgresql": Scheme("postgresql", "PostgreSQL", _POSTGRESQL, "postgresql"),
+    "postgres": Scheme("postgresql", "PostgreSQL", _SQL, "postgresql"),
+    "postgresql": Scheme("postgresql", "PostgreSQL", _SQL, "postgresql"),
     "mysql": Scheme("mariadb", "MariaDB", _SQL, "mariadb"),
     "mariadb": Scheme("mariadb", "MariaDB", _SQL, "mariadb"),
     "redis": Scheme("redis", "Redis", _REDIS, "redis"),

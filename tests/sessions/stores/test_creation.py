@@ -1,17 +1,17 @@
 """A store makes its one table by itself, on every SQL database; or says how it is made."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from databases import as_a_poor_user, run
 
 from hello_tornado.database import migrate
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreMisconfigured
 from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.stores.sql.url import blocking_target_of
 
 pytestmark = pytest.mark.gen_test
 
@@ -26,18 +26,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     plain, _, driver = request.param.partition("+")
     found: str = request.getfixturevalue(f"{plain}_url")
     return found.replace("://", f"+{driver}://", 1) if driver else found
-
-
-def run(url: str, *statements: str) -> list[str]:
-    """Run statements; returns the names of all tables."""
-    target = blocking_target_of(url)
-    engine = create_engine(target.url, connect_args=dict(target.arguments))
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-        names = inspect(connection).get_table_names()
-    engine.dispose()
-    return names
 
 
 async def begin(manager: SessionManager) -> Any:
@@ -85,7 +73,7 @@ async def test_a_table_that_is_dropped_is_made_anew(url: str) -> None:
                 told.append(str(error))
         else:
             pytest.fail("the table was not made anew")
-        assert all("it is made with: CREATE TABLE sessions" in one for one in told)
+        assert all(re.search("it is made with: CREATE TABLE .sessions.", one) for one in told)
 
 
 async def test_who_wants_no_table_made_is_told_how(url: str) -> None:
@@ -141,28 +129,6 @@ async def test_the_option_is_true_or_false(given: str) -> None:
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 async def test_a_user_who_may_not_is_told_how(kind: str, request: pytest.FixtureRequest) -> None:
     manager = SessionManager(as_a_poor_user(request.getfixturevalue(f"{kind}_url")), log=False)
-    with pytest.raises(StoreMisconfigured, match=r"create=false .* run: CREATE TABLE sessions"):
+    with pytest.raises(StoreMisconfigured, match=r"create=false .* run: CREATE TABLE .sessions."):
         await begin(manager)
     await manager.aclose()
-
-
-def as_a_poor_user(url: str) -> str:
-    """The URL of the same database for a user who may read and write, and make nothing."""
-    target = blocking_target_of(url).url
-    if target.get_backend_name() == "postgresql":
-        run(
-            url,
-            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
-            "DO $$ BEGIN CREATE ROLE poor_user LOGIN PASSWORD 'poor'; "
-            "EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-        )
-    else:
-        run(
-            url,
-            "CREATE OR REPLACE USER poor_user@'127.0.0.1' IDENTIFIED BY 'poor'",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{target.database}`.* "
-            "TO poor_user@'127.0.0.1'",
-        )
-    return target.set(
-        drivername=target.get_backend_name(), username="poor_user", password="poor"
-    ).render_as_string(hide_password=False)

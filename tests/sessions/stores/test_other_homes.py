@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from hello_tornado.sessions import SessionManager, Store
+from hello_tornado.sessions import SessionManager, SqlStore, Store
 from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.records.ids import SessionId
 
@@ -46,6 +47,23 @@ def test_a_manager_works_in_one_event_loop_after_another(make_store: Callable[[]
         return int((await manager.reload(session))["n"])
 
     assert [asyncio.run(asyncio.wait_for(turn(), 10)) for _ in range(3)] == [1, 1, 1]
+    asyncio.run(manager.aclose())
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+asyncpg", "mariadb+asyncmy"])
+def test_so_does_a_store_in_an_applications_engine(
+    request: pytest.FixtureRequest, driver: str
+) -> None:
+    name = driver.partition("+")[0]
+    url: str = request.getfixturevalue(f"{name}_url")
+    engine = create_async_engine(url.replace(name, driver, 1))
+    manager = SessionManager(SqlStore.from_engine(engine), log=False)
+
+    async def turn() -> int:
+        await begun(manager, 1)
+        return await manager.length()
+
+    assert [asyncio.run(asyncio.wait_for(turn(), 10)) for _ in range(3)] == [1, 2, 3]
     asyncio.run(manager.aclose())
 
 

@@ -40,7 +40,8 @@ async def test_processes_that_purge_together_delete_each_session_once(
 @contextmanager
 def purging_postgresql(url: str) -> Iterator[None]:
     with psycopg.connect(url) as connection:
-        connection.execute(f"SELECT pg_advisory_xact_lock({PURGE_LOCK})")
+        table = "hashtext(md5('public.sessions'))"
+        connection.execute(f"SELECT pg_advisory_xact_lock({PURGE_LOCK}, {table})")
         yield
 
 
@@ -51,7 +52,8 @@ def purging_mariadb(url: str) -> Iterator[None]:
     with pymysql.connect(
         **arguments, password=parts.password, database=parts.database
     ) as connection:
-        connection.cursor().execute(f"SELECT GET_LOCK(CONCAT('{PURGE_LOCK} ', DATABASE()), 1)")
+        table = "MD5(CONCAT(DATABASE(), '.sessions'))"
+        connection.cursor().execute(f"SELECT GET_LOCK(CONCAT('{PURGE_LOCK} ', {table}), 1)")
         yield
 
 

@@ -16,7 +16,6 @@ from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreError, StoreMisconfigured
 from hello_tornado.sessions.records.record import Saved, Swap
 from hello_tornado.sessions.stores.failures import ServerRefuses
-from hello_tornado.sessions.stores.sql.saves import save
 from hello_tornado.sessions.testing import NOW, make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)
@@ -141,7 +140,7 @@ async def test_a_refused_value_is_told_by_its_code_alone(
         same = make_record(key=taken.key)
         await store.save([Swap(None, taken)])
         with pytest.raises(StoreError) as caught:
-            await store._database.write(save, [Swap(None, same)])
+            await store._database.write(store._saves.save, [Swap(None, same)])
         text = "".join(traceback.format_exception(caught.value))
         assert taken.key.hex() not in text.lower()
         assert repr(taken.key)[2:-1] not in text

@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 
 from hello_tornado.database import migrate
 from hello_tornado.sessions.records.record import Swap
-from hello_tornado.sessions.stores.sql import statements
 from hello_tornado.sessions.stores.sql.store import SqlStore
 from hello_tornado.sessions.testing import make_record
 
@@ -35,7 +34,9 @@ async def test_requests_pass_a_long_count_on_a_server(
     store, record, (lock, unlock) = SqlStore.from_url(url), make_record(), LOCKS[kind]
     await store.save([Swap(None, record)])
     await store._database.write(answer, lock)
-    monkeypatch.setattr(statements, "count", lambda connection, _after: answer(connection, lock))
+    monkeypatch.setattr(
+        store._statements, "count", lambda connection, _after: answer(connection, lock)
+    )
     count = asyncio.ensure_future(store.count())
     await asyncio.sleep(0)  # it has its lane now
     assert record.key in await store.load([record.key])
@@ -54,8 +55,8 @@ async def test_requests_pass_a_long_count_in_sqlite(
         begun.set()
         return int(may_end.wait(10))
 
-    monkeypatch.setattr(statements, "count", count)
     store, record = SqlStore.from_url(f"sqlite:///{tmp_path}/sessions.db"), make_record()
+    monkeypatch.setattr(store._statements, "count", count)
     await store.save([Swap(None, record)])
     counting = asyncio.ensure_future(store.count())
     await asyncio.to_thread(begun.wait, 10)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy import Connection, MetaData, func, inspect, select, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
@@ -13,13 +13,14 @@ from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 from hello_tornado.sessions.errors import StoreMisconfigured
 from hello_tornado.sessions.stores.failures import failed
 from hello_tornado.sessions.stores.sql.errors import judge
+from hello_tornado.sessions.stores.sql.names import digest_of
 from hello_tornado.sessions.stores.sql.schema import FOLDING
 from hello_tornado.sessions.stores.sql.transactions import transaction
 
 LOCK: Final = 0x5E551045  # any number, as long as it is the same one in all processes
 LOCK_SECONDS: Final = 2
 MISSING: Final = re.compile(
-    r"(?<!of )relation [^ ]+ does not exist|table .* doesn't exist|no such table", re.IGNORECASE
+    r"(?<!of )relation \".*\" does not exist|table .* doesn't exist|no such table", re.IGNORECASE
 )
 
 
@@ -32,7 +33,7 @@ def make_missing(connection: Connection, metadata: MetaData) -> None:
     if not is_missing(connection, metadata):
         return
     try:
-        with _one_at_a_time(connection):
+        with _one_at_a_time(connection, metadata):
             make(connection, metadata)
     except DBAPIError as error:
         judged = judge(error)
@@ -50,10 +51,11 @@ def is_missing(connection: Connection, metadata: MetaData) -> bool:
     """Whether a table is not there; on MariaDB, which makes it in several steps, or an index."""
     inspector = inspect(connection)
     for table in metadata.sorted_tables:
-        if not inspector.has_table(table.name):
+        if not inspector.has_table(table.name, schema=table.schema):
             return True
         if connection.dialect.name in FOLDING:
-            found = {index["name"] for index in inspector.get_indexes(table.name)}
+            indexes = inspector.get_indexes(table.name, schema=table.schema)
+            found = {index["name"] for index in indexes}
             if not {index.name for index in table.indexes} <= found:
                 return True
     return False
@@ -86,7 +88,7 @@ def statements(metadata: MetaData, dialect: Dialect) -> str:
 
 
 @contextmanager
-def _one_at_a_time(connection: Connection) -> Iterator[None]:
+def _one_at_a_time(connection: Connection, metadata: MetaData) -> Iterator[None]:
     match connection.dialect.name:
         case "sqlite":  # which has one writer at a time
             with transaction(connection):
@@ -96,9 +98,10 @@ def _one_at_a_time(connection: Connection) -> Iterator[None]:
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
                 yield
         case _:
-            lock = f"CONCAT(DATABASE(), ' {LOCK}')"
-            connection.execute(text(f"SELECT GET_LOCK({lock}, {LOCK_SECONDS})"))
+            digest = digest_of(metadata.sorted_tables[0], connection.dialect)
+            lock = func.concat(f"{LOCK} ", digest)
+            connection.execute(select(func.get_lock(lock, LOCK_SECONDS)))
             try:
                 yield
             finally:
-                connection.execute(text(f"SELECT RELEASE_LOCK({lock})"))
+                connection.execute(select(func.release_lock(lock)))

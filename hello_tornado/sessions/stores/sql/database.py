@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, MetaData
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError
 
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.connections import Connections
 from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, Wait
 from hello_tornado.sessions.stores.failures import Taken, TakenBack
+from hello_tornado.sessions.stores.sql.schema import in_schema
 from hello_tornado.sessions.stores.sql.sqlite import SqliteThreads
-from hello_tornado.sessions.stores.sql.url import target_of
+from hello_tornado.sessions.stores.sql.url import Target, target_of
 
 if TYPE_CHECKING:  # SQLite needs neither, and they take a quarter of a command's start
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,11 +59,13 @@ class SqlDatabase:
         self,
         runner: Runner,
         name: str,
+        dialect: Dialect,
         *,
         limit: float = LIMIT_SECONDS,
         server: "SqlServer | None" = None,
     ) -> None:
         self.limit_seconds = limit
+        self.dialect = dialect
         self._runner = runner
         self._name = name
         self._server = server
@@ -77,13 +80,18 @@ class SqlDatabase:
     def from_url(cls, text: str, metadata: MetaData) -> "SqlDatabase":
         """The database of a SQLAlchemy URL, in its everyday form or with a driver.
 
-        The tables of *metadata* are made where they are missing, unless it says `create=false`.
+        The tables of *metadata* are made where they are missing, unless it says `create=false`, in
+        the schema that it names.
         """
         target = target_of(text)
-        name = without_password(target.url.render_as_string())
+        return cls.at(target, in_schema(metadata, target.name.schema))
+
+    @classmethod
+    def at(cls, target: Target, metadata: MetaData) -> "SqlDatabase":
+        """The database of *target*; the tables of *metadata* say in which schema they are."""
         if target.url.get_backend_name() == "sqlite":
             threads = SqliteThreads(target, metadata)
-            return cls(threads, name, limit=target.limit)
+            return cls(threads, target.shown, threads.dialect, limit=target.limit)
         from hello_tornado.sessions.stores.sql.server import SqlServer  # noqa: PLC0415 - see above
 
         try:
@@ -91,7 +99,7 @@ class SqlDatabase:
         except ArgumentError as error:
             raise ConfigurationError(f"the store's URL cannot be used: {error}") from None
         connections = Connections(server, target.limit)
-        return cls(connections, name, limit=target.limit, server=server)
+        return cls(connections, target.shown, server.dialect, limit=target.limit, server=server)
 
     async def transact(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs

@@ -44,6 +44,7 @@ SQLSTATES: Final[Mapping[str, Kind]] = {
     "25006": ServerRefuses,  # read-only
     **dict.fromkeys(("57P01", "57P02", "57P05", "25P03"), ConnectionLost),  # ended by the server
     "3D000": StoreMisconfigured,  # no such database
+    "3F000": StoreMisconfigured,  # no such schema
     "42P01": StoreMisconfigured,  # no such table
     "42703": StoreMisconfigured,  # no such column
     "42804": StoreMisconfigured,  # a column of another type

@@ -5,12 +5,13 @@ client a server process of its own is treated in the same way, because the two c
 """
 
 import logging
-from typing import Any, Final
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import TYPE_CHECKING, Any, Final
 
 from hello_tornado.sessions.errors import StoreMisconfigured
 from hello_tornado.sessions.stores.failures import failed
+
+if TYPE_CHECKING:  # SQLite needs none of it, and it takes its time
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 ASK: Final = "SELECT pg_backend_pid()"
 ASK_SETTINGS: Final = (
@@ -26,19 +27,19 @@ LIMITS: Final = (
 logger = logging.getLogger("hello_tornado.sessions")
 
 
-async def is_behind_a_pooler(connection: AsyncConnection) -> bool:
+async def is_behind_a_pooler(connection: "AsyncConnection") -> bool:
     """Whether the process that answers is not the one that was named when the connection opened."""
     driver = await driver_of(connection)
     named = driver.get_server_pid() if _is_asyncpg(connection) else driver.info.backend_pid
     return bool((await connection.exec_driver_sql(ASK)).scalar_one() != named)
 
 
-async def driver_of(connection: AsyncConnection) -> Any:
+async def driver_of(connection: "AsyncConnection") -> Any:
     """The connection of psycopg or asyncpg below SQLAlchemy's."""
     return (await connection.get_raw_connection()).driver_connection
 
 
-def _is_asyncpg(connection: AsyncConnection) -> bool:
+def _is_asyncpg(connection: "AsyncConnection") -> bool:
     return connection.dialect.driver == "asyncpg"
 
 
@@ -49,7 +50,7 @@ class PooledConnections:
         self._limit = limit
         self._has_told = False
 
-    async def set_up(self, connection: AsyncConnection) -> None:
+    async def set_up(self, connection: "AsyncConnection") -> None:
         """Switch prepared statements off, and check the settings that only the role can have."""
         if _is_asyncpg(connection):
             raise failed(

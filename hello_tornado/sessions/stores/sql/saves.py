@@ -7,7 +7,7 @@ two processes could wait for each other.
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Select,
+    Table,
     Text,
     TextClause,
     bindparam,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.engine import Dialect
 
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
@@ -36,24 +38,12 @@ from hello_tornado.sessions.records.record import (
     SessionRecord,
     Swap,
 )
-from hello_tornado.sessions.stores.sql.schema import FOLDING, by_key, sessions
-from hello_tornado.sessions.stores.sql.statements import load
+from hello_tornado.sessions.stores.sql.schema import FOLDING, by_key
+from hello_tornado.sessions.stores.sql.statements import Statements
 from hello_tornado.sessions.stores.sql.transactions import transaction
 
 COLUMNS = SessionRecord._fields  # a record is a row: schema.py has the same names in this order
 
-VERSIONS = by_key(
-    select(sessions.c.key, sessions.c.version).where(
-        sessions.c.key.in_(bindparam("keys", expanding=True))
-    )
-)
-LOCK_VERSIONS = VERSIONS.with_for_update()
-LOCK_FREE_VERSIONS = VERSIONS.with_for_update(skip_locked=True)
-CREATE = insert(sessions)
-SAVE = (  # for SQLite's own driver, which takes rows as they are
-    f"UPDATE sessions SET {', '.join(f'{name} = ?' for name in COLUMNS)} "  # noqa: S608
-    "WHERE key = ? AND version = ?"
-)
 SAVE_AT_ONCE = """
     WITH new AS (
         SELECT * FROM unnest(
@@ -64,15 +54,15 @@ SAVE_AT_ONCE = """
             created_at, accessed_at, expires_at
         )
     ), created AS (
-        INSERT INTO sessions
+        INSERT INTO {table}
             (key, handle, version, user_id, data, created_at, accessed_at, expires_at)
         SELECT key, handle, version, user_id, data, created_at, accessed_at, expires_at
         FROM new WHERE old_key IS NULL
     ), standing AS (
-        SELECT sessions.key FROM sessions JOIN new ON sessions.key = new.old_key
+        SELECT sessions.key FROM {table} AS sessions JOIN new ON sessions.key = new.old_key
         ORDER BY sessions.key FOR UPDATE OF sessions {wait}
     )
-    UPDATE sessions SET
+    UPDATE {table} AS sessions SET
         key = new.key, handle = new.handle, version = new.version, user_id = new.user_id,
         data = new.data, created_at = new.created_at, accessed_at = new.accessed_at,
         expires_at = new.expires_at
@@ -89,74 +79,108 @@ PARAMETERS: tuple[BindParameter[Any], ...] = (
         for name in ("created_at", "accessed_at", "expires_at")
     ),
 )
-AT_ONCE = text(SAVE_AT_ONCE.format(wait="")).bindparams(*PARAMETERS)
-FREE_AT_ONCE = text(SAVE_AT_ONCE.format(wait="SKIP LOCKED")).bindparams(*PARAMETERS)
 
 
-def save(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
-    """One outcome for each swap; `IntegrityError`, and nothing done, when a new key is taken."""
-    if connection.dialect.name == "postgresql":
-        return _save_at_once(connection, swaps, AT_ONCE)
-    try:
-        _save_all(connection, swaps)
-    except _SomeLost:
-        with transaction(connection):
-            return _save_those_that_stand(connection, swaps, LOCK_VERSIONS)
-    return [Saved()] * len(swaps)
+class Saves:
+    """How swaps are saved in one table, in the words of one kind of database."""
 
+    def __init__(self, table: Table, statements: Statements, dialect: Dialect) -> None:
+        keys: BindParameter[Any] = bindparam("keys", expanding=True)
+        versions = select(table.c.key, table.c.version).where(table.c.key.in_(keys))
+        name = dialect.identifier_preparer.format_table(table)
+        self._load = statements.load
+        self._dialect = dialect
+        self._lock_rows = by_key(versions, table).with_for_update()
+        self._lock_free = by_key(versions, table).with_for_update(skip_locked=True)
+        self._create_rows = insert(table)
+        self._update_row = (  # for SQLite's own driver, which takes rows as they are
+            f"UPDATE {name} SET {', '.join(f'{name} = ?' for name in COLUMNS)} "  # noqa: S608
+            "WHERE key = ? AND version = ?"
+        )
+        self._update_rows = lru_cache(maxsize=256)(partial(_joined_update, name))
+        self._at_once, self._free_at_once = (
+            text(SAVE_AT_ONCE.format(table=name, wait=wait)).bindparams(*PARAMETERS)
+            for wait in ("", "SKIP LOCKED")
+        )
 
-def save_free(connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
-    """The same; `AGAIN` for those rows that somebody holds, and nobody waits for them."""
-    if connection.dialect.name == "postgresql":
-        outcomes = _save_at_once(connection, swaps, FREE_AT_ONCE)
-    else:
-        with transaction(connection):
-            outcomes = _save_those_that_stand(connection, swaps, LOCK_FREE_VERSIONS)
-    return [
-        # It lost, and yet what it was made from still stands: it did not get the lock.
-        AGAIN
-        if isinstance(outcome, Conflict) and old is not None and _stands(old, outcome.current)
-        else outcome
-        for (old, _), outcome in zip(swaps, outcomes, strict=True)
-    ]
+    def save(self, connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+        """One outcome for each swap; `IntegrityError`, and nothing done, when a key is taken."""
+        if self._dialect.name == "postgresql":
+            return self._save_at_once(connection, swaps, self._at_once)
+        try:
+            self._save_all(connection, swaps)
+        except _SomeLost:
+            with transaction(connection):
+                return self._save_those_that_stand(connection, swaps, self._lock_rows)
+        return [Saved()] * len(swaps)
+
+    def save_free(self, connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+        """The same; `AGAIN` for those rows that somebody holds, and nobody waits for them."""
+        if self._dialect.name == "postgresql":
+            outcomes = self._save_at_once(connection, swaps, self._free_at_once)
+        else:
+            with transaction(connection):
+                outcomes = self._save_those_that_stand(connection, swaps, self._lock_free)
+        return [
+            # It lost, and yet what it was made from still stands: it did not get the lock.
+            AGAIN
+            if isinstance(outcome, Conflict) and old is not None and _stands(old, outcome.current)
+            else outcome
+            for (old, _), outcome in zip(swaps, outcomes, strict=True)
+        ]
+
+    def _save_at_once(
+        self, connection: Connection, swaps: Sequence[Swap], statement: TextClause
+    ) -> Sequence[Outcome]:
+        values: dict[str, list[Any]] = {
+            name: [new[place] for _, new in swaps] for place, name in enumerate(COLUMNS)
+        }
+        values["old_key"] = [old and old.key for old, _ in swaps]
+        values["old_version"] = [old and old.version for old, _ in swaps]
+        saved = {bytes(key) for key in connection.execute(statement, values).scalars()}
+        losers = [old.key for old, _ in swaps if old is not None and old.key not in saved]
+        return _outcomes(swaps, losers, self._load(connection, losers) if losers else {})
+
+    def _save_all(self, connection: Connection, swaps: Sequence[Swap]) -> None:
+        changes = [(old, new) for old, new in swaps if old is not None]
+        with transaction(connection) if len(swaps) > 1 else nullcontext():
+            if changes and self._update(connection, changes) < len(changes):
+                raise _SomeLost
+            self._create(connection, swaps)
+
+    def _save_those_that_stand(
+        self, connection: Connection, swaps: Sequence[Swap], lock: Select[Any]
+    ) -> Sequence[Outcome]:
+        changes = [(old, new) for old, new in swaps if old is not None]
+        rows = connection.execute(lock, {"keys": sorted(old.key for old, _ in changes)})
+        standing = {bytes(key): version for key, version in rows}
+        if winners := [(old, new) for old, new in changes if standing.get(old.key) == old.version]:
+            self._update(connection, winners)
+        self._create(connection, swaps)
+        losers = [old.key for old, _ in changes if standing.get(old.key) != old.version]
+        return _outcomes(swaps, losers, self._load(connection, losers))
+
+    def _create(self, connection: Connection, swaps: Sequence[Swap]) -> None:
+        if creates := [new._asdict() for old, new in swaps if old is None]:
+            connection.execute(self._create_rows, creates)
+
+    def _update(
+        self, connection: Connection, changes: Sequence[tuple[SessionRecord, SessionRecord]]
+    ) -> int:
+        """Save those that stand; returns how many."""
+        ordered = sorted(changes, key=lambda change: change[0].key)
+        if self._dialect.name in FOLDING:  # whose driver sends a statement for each row
+            values = [
+                _exact(value) for old, new in ordered for value in (old.key, old.version, *new)
+            ]
+            statement = self._update_rows(len(ordered))
+            return connection.exec_driver_sql(statement, tuple(values)).rowcount
+        rows = [(*new, old.key, old.version) for old, new in ordered]
+        return connection.exec_driver_sql(self._update_row, rows).rowcount
 
 
 def _stands(old: SessionRecord, current: SessionRecord) -> bool:
     return current.key == old.key and current.version == old.version
-
-
-def _save_at_once(
-    connection: Connection, swaps: Sequence[Swap], statement: TextClause
-) -> Sequence[Outcome]:
-    values: dict[str, list[Any]] = {
-        name: [new[place] for _, new in swaps] for place, name in enumerate(COLUMNS)
-    }
-    values["old_key"] = [old and old.key for old, _ in swaps]
-    values["old_version"] = [old and old.version for old, _ in swaps]
-    saved = {bytes(key) for key in connection.execute(statement, values).scalars()}
-    losers = [old.key for old, _ in swaps if old is not None and old.key not in saved]
-    return _outcomes(swaps, losers, load(connection, losers) if losers else {})
-
-
-def _save_all(connection: Connection, swaps: Sequence[Swap]) -> None:
-    changes = [(old, new) for old, new in swaps if old is not None]
-    with transaction(connection) if len(swaps) > 1 else nullcontext():
-        if changes and _update(connection, changes) < len(changes):
-            raise _SomeLost
-        _create(connection, swaps)
-
-
-def _save_those_that_stand(
-    connection: Connection, swaps: Sequence[Swap], lock: Select[Any]
-) -> Sequence[Outcome]:
-    changes = [(old, new) for old, new in swaps if old is not None]
-    rows = connection.execute(lock, {"keys": sorted(old.key for old, _ in changes)})
-    standing = {bytes(key): version for key, version in rows}
-    if winners := [(old, new) for old, new in changes if standing.get(old.key) == old.version]:
-        _update(connection, winners)
-    _create(connection, swaps)
-    losers = [old.key for old, _ in changes if standing.get(old.key) != old.version]
-    return _outcomes(swaps, losers, load(connection, losers))
 
 
 def _outcomes(
@@ -175,35 +199,19 @@ def _outcomes(
     return [outcome(swap) for swap in swaps]
 
 
-def _create(connection: Connection, swaps: Sequence[Swap]) -> None:
-    if creates := [new._asdict() for old, new in swaps if old is None]:
-        connection.execute(CREATE, creates)
-
-
-def _update(connection: Connection, changes: Sequence[tuple[SessionRecord, SessionRecord]]) -> int:
-    """Save those that stand; returns how many."""
-    ordered = sorted(changes, key=lambda change: change[0].key)
-    if connection.dialect.name in FOLDING:  # whose driver sends a statement for each row
-        values = [_exact(value) for old, new in ordered for value in (old.key, old.version, *new)]
-        return connection.exec_driver_sql(_joined_update(len(ordered)), tuple(values)).rowcount
-    rows = [(*new, old.key, old.version) for old, new in ordered]
-    return connection.exec_driver_sql(SAVE, rows).rowcount
-
-
 def _exact(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value
 
 
-@lru_cache(maxsize=256)
-def _joined_update(count: int) -> str:
-    """An UPDATE of *count* rows from as many rows of values."""
+def _joined_update(table: str, count: int) -> str:
+    """An UPDATE of *count* rows of a table, whose name is quoted, from as many rows of values."""
     names = ["old_key", "old_version", *COLUMNS]
     first = "SELECT " + ", ".join(f"%s AS `{name}`" for name in names)
     other = "SELECT " + ", ".join(["%s"] * len(names))
     rows = " UNION ALL ".join([first, *[other] * (count - 1)])
     assignments = ", ".join(f"sessions.`{name}` = new.`{name}`" for name in COLUMNS)
     return (
-        f"UPDATE ({rows}) AS new STRAIGHT_JOIN sessions "  # noqa: S608
+        f"UPDATE ({rows}) AS new STRAIGHT_JOIN {table} AS sessions "  # noqa: S608
         "ON sessions.`key` = new.old_key AND sessions.version = new.old_version "
         f"SET {assignments}"
     )

@@ -1,6 +1,6 @@
 """The table of sessions, in types that hold the same on every database."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -13,16 +13,16 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    quoted_name,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
-FOLDING = ("mysql", "mariadb")
+from hello_tornado.sessions.stores.sql.names import TableName
 
-metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
-)
+FOLDING = ("mysql", "mariadb")
+NAMING: Final = {"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
 
 
 class ExactText(TypeDecorator[str]):
@@ -46,33 +46,51 @@ class ExactText(TypeDecorator[str]):
         return bytes(value).decode() if isinstance(value, bytes | bytearray) else value
 
 
-sessions = Table(
-    "sessions",
-    metadata,
-    Column(
-        "key",
-        LargeBinary(32).with_variant(mysql.BINARY(32), *FOLDING),
-        primary_key=True,
-    ),
-    Column("handle", String(32), nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("user_id", ExactText(255)),
-    Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), *FOLDING), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("accessed_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
-    Index(None, "expires_at"),
-    Index(None, "user_id"),
-    Index(None, "handle"),
-)
+def sessions_table(name: TableName) -> Table:
+    """The table of sessions under this name, alone in its metadata."""
+    return Table(
+        quoted_name(name.table, quote=True),
+        MetaData(naming_convention=NAMING),
+        Column(
+            "key",
+            LargeBinary(32).with_variant(mysql.BINARY(32), *FOLDING),
+            primary_key=True,
+        ),
+        Column("handle", String(32), nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("user_id", ExactText(255)),
+        Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), *FOLDING), nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+        Column("accessed_at", BigInteger, nullable=False),
+        Column("expires_at", BigInteger, nullable=False),
+        Index(None, "expires_at"),
+        Index(None, "user_id"),
+        Index(None, "handle"),
+        schema=None if name.schema is None else quoted_name(name.schema, quote=True),
+    )
 
 
-def by_key(query: Select[Any]) -> Select[Any]:
+def in_schema(metadata: MetaData, schema: str | None) -> MetaData:
+    """The same tables in a schema; None leaves them where they are."""
+    if schema is None:
+        return metadata
+    moved = MetaData(naming_convention=NAMING)
+    for table in metadata.sorted_tables:
+        table.to_metadata(moved, schema=quoted_name(schema, quote=True))
+    return moved
+
+
+def execution_options(name: TableName) -> dict[str, Any]:
+    """What makes a connection look in the schema for tables that name none."""
+    return {} if name.schema is None else {"schema_translate_map": {None: name.schema}}
+
+
+def by_key(query: Select[Any], table: Table) -> Select[Any]:
     """A query that locks rows, made to find them by the primary key, and in its order.
 
     MariaDB reads a small table by whichever index it likes, and locks all that it reads: two
     processes would then wait for each other.
     """
     for dialect in FOLDING:
-        query = query.with_hint(sessions, "FORCE INDEX (PRIMARY)", dialect)
-    return query.order_by(sessions.c.key)
+        query = query.with_hint(table, "FORCE INDEX (PRIMARY)", dialect)
+    return query.order_by(table.c.key)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy import MetaData, NullPool
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -19,6 +20,7 @@ from hello_tornado.sessions.stores.failures import failed
 from hello_tornado.sessions.stores.sql.creation import make_missing, told_how
 from hello_tornado.sessions.stores.sql.errors import judge
 from hello_tornado.sessions.stores.sql.pooler import PooledConnections, is_behind_a_pooler
+from hello_tornado.sessions.stores.sql.schema import execution_options
 from hello_tornado.sessions.stores.sql.url import Target
 
 SMALLEST_PACKET: Final = 4 * 1024 * 1024
@@ -56,13 +58,22 @@ class SqlServer:
         self._creates = target.creates
         self._has_told_of_clocks = False
         self._pooled = PooledConnections(target.limit)
+        how: dict[str, Any] = {"connect_args": dict(target.arguments)}
+        if target.opens is not None:
+            how = {"creator": target.opens}
         self._engine = create_async_engine(
             target.url,
-            connect_args=dict(target.arguments),
+            **how,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,  # an error goes into a log, and what sessions hold must not
         )
+        self._options = execution_options(target.name)
+
+    @property
+    def dialect(self) -> Dialect:
+        """The words of this kind of server."""
+        return self._engine.dialect
 
     def connect(self) -> AsyncConnection:
         """A connection of the caller's own: `async with server.connect() as connection`."""
@@ -81,6 +92,7 @@ class SqlServer:
                 await self._set_up_postgresql(connection)
             else:
                 await self._set_up_mariadb(connection)
+            await connection.execution_options(**self._options)
             if self._creates:
                 await connection.run_sync(make_missing, self._metadata)
         except BaseException:

@@ -53,6 +53,7 @@ class SqliteThreads:
     def __init__(self, target: Target, metadata: MetaData) -> None:
         self._limit = target.limit
         database = _Database(target, metadata)
+        self.dialect = database.dialect
         self._reader, self._scanner, self._writer = (
             _Thread(database, target.limit) for _ in range(3)
         )
@@ -104,6 +105,7 @@ class _Database:
         self.path = Path(str(target.url.database))
         self._metadata = metadata
         self._engine = sqlite_engine(target.url, target.limit)
+        self.dialect = self._engine.dialect
         self._creates = self._may_be_made = target.creates
 
     def open(self) -> Connection:
@@ -124,7 +126,7 @@ class _Database:
 
     def judge(self, error: Exception) -> Exception:
         """What callers see in the place of SQLite's error."""
-        return told_how(judge(error), self._metadata, self._engine.dialect)
+        return told_how(judge(error), self._metadata, self.dialect)
 
     def identity(self) -> FileIdentity | None:
         """Which file stands at the path now, if any."""

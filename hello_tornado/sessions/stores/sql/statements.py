@@ -1,18 +1,22 @@
-"""What is asked of a SQL database, as plain functions over a SQLAlchemy connection.
-
-What writes does so in a transaction of its own.
-"""
+"""What is asked of a table of sessions, as functions of a SQLAlchemy connection."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    BindParameter,
+    ColumnElement,
     Connection,
+    Delete,
     LargeBinary,
     Row,
+    Select,
+    Table,
+    TextClause,
+    Update,
     any_,
     bindparam,
     delete,
@@ -21,161 +25,189 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.engine import Dialect
 
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import Listed, SessionFacts, SessionRecord
-from hello_tornado.sessions.stores.sql.schema import FOLDING, by_key, sessions
+from hello_tornado.sessions.stores.sql.names import digest_of
+from hello_tornado.sessions.stores.sql.schema import FOLDING, by_key
 from hello_tornado.sessions.stores.sql.transactions import transaction
 
-PURGE_LOCK = 7_403_117_052  # any number, as long as every process takes the same
-
-LOAD = select(sessions).where(sessions.c.key.in_(bindparam("keys", expanding=True)))
-LOAD_BY_ARRAY = select(sessions).where(
-    sessions.c.key == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
-)
-TOUCH = (
-    update(sessions)
-    .where(
-        sessions.c.key == bindparam("old_key"),
-        sessions.c.version == bindparam("old_version"),
-        sessions.c.accessed_at < bindparam("new_accessed_at"),
-        sessions.c.expires_at <= bindparam("new_expires_at"),
-    )
-    .values(accessed_at=bindparam("new_accessed_at"), expires_at=bindparam("new_expires_at"))
-)
-KEYS = select(sessions.c.key).where(sessions.c.key.in_(bindparam("keys", expanding=True)))
-LOCK_KEYS = by_key(KEYS).with_for_update()
-LOCK_FREE_KEYS = by_key(KEYS).with_for_update(skip_locked=True)
-DELETE = delete(sessions).where(sessions.c.key.in_(bindparam("keys", expanding=True)))
-DELETE_BY_KEY = text(  # the same, as MariaDB has to be told
-    "DELETE sessions FROM sessions FORCE INDEX (PRIMARY) WHERE `key` IN :keys"
-).bindparams(bindparam("keys", expanding=True))
-FACTS = [
-    func.length(column).label("size") if column is sessions.c.data else column
-    for column in sessions.c
-]
-FIND_BY_USER = (
-    select(*FACTS)
-    .where(sessions.c.user_id == bindparam("user_id"))
-    .order_by(sessions.c.created_at.desc(), sessions.c.key)
-)
-FIND_BY_HANDLE = select(sessions).where(sessions.c.handle.in_(bindparam("handles", expanding=True)))
-PAGE = (
-    select(*FACTS)
-    .where(
-        sessions.c.expires_at >= bindparam("expires_at"),
-        (sessions.c.expires_at > bindparam("expires_at")) | (sessions.c.key > bindparam("key")),
-    )
-    .order_by(sessions.c.expires_at, sessions.c.key)
-    .limit(bindparam("limit"))
-)
-COUNT = select(func.count()).where(sessions.c.expires_at > bindparam("after"))
-EXPIRED = (
-    select(sessions.c.key)
-    .where(sessions.c.expires_at > 0, sessions.c.expires_at <= bindparam("now"))
-    .order_by(sessions.c.expires_at)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-)
+PURGE_LOCK: Final = 0x5E551046  # any number, as long as every process takes the same
 
 BEFORE_ALL = (-(2**63), SessionKey(b""))
 
 
-def load(
-    connection: Connection, keys: Collection[SessionKey]
-) -> Mapping[SessionKey, SessionRecord]:
-    """The records under these keys."""
-    is_postgresql = connection.dialect.name == "postgresql"
-    rows = connection.execute(LOAD_BY_ARRAY if is_postgresql else LOAD, {"keys": list(keys)})
-    return {record.key: record for record in map(_record, rows)}
+class Statements:
+    """What is asked of one table, in the words of one kind of database.
 
+    What writes does so in a transaction of its own.
+    """
 
-def touch(connection: Connection, records: Iterable[SessionRecord]) -> None:
-    """Later times where key and version stand."""
-    ordered = sorted(records, key=lambda record: record.key)
-    if ordered:
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        columns, facts = table.c, _facts(table)
+        keys: BindParameter[Any] = bindparam("keys", expanding=True)
+        handles: BindParameter[Any] = bindparam("handles", expanding=True)
+        is_one: ColumnElement[bool] = columns.key.in_(keys)
+        chosen = select(columns.key).where(is_one)
+        if dialect.name == "postgresql":  # which takes one array faster than many parameters
+            is_one = columns.key == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
+        self._dialect = dialect
+        self._load = select(table).where(is_one)
+        self._touch = _touch(table)
+        self._lock_keys = by_key(chosen, table).with_for_update()
+        self._lock_free = by_key(chosen, table).with_for_update(skip_locked=True)
+        self._delete = _delete(table, dialect)
+        self._find_by_user = (
+            select(*facts)
+            .where(columns.user_id == bindparam("user_id"))
+            .order_by(columns.created_at.desc(), columns.key)
+        )
+        self._find_by_handle = select(table).where(columns.handle.in_(handles))
+        self._page = (
+            select(*facts)
+            .where(
+                columns.expires_at >= bindparam("expires_at"),
+                (columns.expires_at > bindparam("expires_at")) | (columns.key > bindparam("key")),
+            )
+            .order_by(columns.expires_at, columns.key)
+            .limit(bindparam("limit"))
+        )
+        self._count = select(func.count()).where(columns.expires_at > bindparam("after"))
+        self._expired = _expired(table)
+        self._digest = digest_of(table, dialect)
+
+    def load(
+        self, connection: Connection, keys: Collection[SessionKey]
+    ) -> Mapping[SessionKey, SessionRecord]:
+        """The records under these keys."""
+        rows = connection.execute(self._load, {"keys": list(keys)})
+        return {record.key: record for record in map(_record, rows)}
+
+    def touch(self, connection: Connection, records: Iterable[SessionRecord]) -> None:
+        """Later times where key and version stand."""
+        ordered = sorted(records, key=lambda record: record.key)
+        if ordered:
+            with transaction(connection):
+                connection.execute(self._touch, [_old(one) | _times(one) for one in ordered])
+
+    def touch_free(self, connection: Connection, records: Collection[SessionRecord]) -> None:
+        """The same, without those rows that somebody holds: a save of one sets its times, too."""
         with transaction(connection):
-            connection.execute(TOUCH, [_old(record) | _times(record) for record in ordered])
+            keys = {"keys": sorted(record.key for record in records)}
+            free = {bytes(key) for key in connection.execute(self._lock_free, keys).scalars()}
+            if rows := [_old(one) | _times(one) for one in records if one.key in free]:
+                connection.execute(self._touch, rows)
+
+    def remove(
+        self, connection: Connection, keys: Collection[SessionKey]
+    ) -> Collection[SessionKey]:
+        """Delete records; returns the keys of those that were there."""
+        with transaction(connection):
+            there = connection.execute(self._lock_keys, {"keys": sorted(keys)}).scalars().all()
+            if there:
+                connection.execute(self._delete, {"keys": there})
+        return {SessionKey(bytes(key)) for key in there}
+
+    def find_by_user(self, connection: Connection, user_id: str) -> Sequence[SessionFacts]:
+        """All records of a user, newest first, without their data."""
+        rows = connection.execute(self._find_by_user, {"user_id": user_id})
+        return [SessionFacts._make(row) for row in rows]
+
+    def find_by_handle(
+        self, connection: Connection, handles: Collection[str]
+    ) -> Sequence[SessionRecord]:
+        """The records that have these handles."""
+        rows = connection.execute(self._find_by_handle, {"handles": list(handles)})
+        return [_record(row) for row in rows]
+
+    def page(
+        self, connection: Connection, after: Listed | None, limit: int
+    ) -> Sequence[SessionFacts]:
+        """The next *limit* records by expiry, then by key, without their data."""
+        start = (after.expires_at, after.key) if after else BEFORE_ALL
+        values = {"expires_at": start[0], "key": start[1], "limit": limit}
+        return [SessionFacts._make(row) for row in connection.execute(self._page, values)]
+
+    def count(self, connection: Connection, after: int) -> int:
+        """How many records expire after a moment."""
+        return connection.execute(self._count, {"after": after}).scalar_one()
+
+    def purge(self, connection: Connection, now: int, limit: int) -> int:
+        """Delete up to *limit* expired records, the longest expired first; 0 while another does."""
+        with transaction(connection), self._alone(connection) as is_alone:
+            return self._purge(connection, now, limit) if is_alone else 0
+
+    @contextmanager
+    def _alone(self, connection: Connection) -> Iterator[bool]:
+        """Whether no other process purges this table; SQLite's write lock says so already."""
+        match self._dialect.name:
+            case "postgresql":
+                table = func.hashtext(self._digest)
+                lock = func.pg_try_advisory_xact_lock(PURGE_LOCK, table)
+                yield connection.execute(select(lock)).scalar_one()
+            case "mysql" | "mariadb":
+                name: ColumnElement[str] = func.concat(f"{PURGE_LOCK} ", self._digest)
+                is_alone = connection.execute(select(func.get_lock(name, 0))).scalar_one() == 1
+                try:
+                    yield is_alone
+                finally:
+                    if is_alone:  # else it would be held as long as the connection
+                        connection.execute(select(func.release_lock(name)))
+            case _:
+                yield True
+
+    def _purge(self, connection: Connection, now: int, limit: int) -> int:
+        now = min(now, _clock(connection))
+        values = {"now": now, "limit": limit}
+        expired = connection.execute(self._expired, values).scalars().all()
+        if not expired:
+            return 0
+        # We hold these rows: nobody has touched them meanwhile.
+        return connection.execute(self._delete, {"keys": expired}).rowcount
 
 
-def touch_free(connection: Connection, records: Collection[SessionRecord]) -> None:
-    """The same, without those rows that somebody holds: whoever writes one sets its times, too."""
-    with transaction(connection):
-        keys = {"keys": sorted(record.key for record in records)}
-        free = {bytes(key) for key in connection.execute(LOCK_FREE_KEYS, keys).scalars()}
-        if rows := [_old(record) | _times(record) for record in records if record.key in free]:
-            connection.execute(TOUCH, rows)
+def _facts(table: Table) -> list[ColumnElement[Any]]:
+    return [
+        func.length(column).label("size") if column is table.c.data else column
+        for column in table.c
+    ]
 
 
-def remove(connection: Connection, keys: Collection[SessionKey]) -> Collection[SessionKey]:
-    """Delete records; returns the keys of those that were there."""
-    with transaction(connection):
-        there = connection.execute(LOCK_KEYS, {"keys": sorted(keys)}).scalars().all()
-        if there:
-            _delete(connection, there)
-    return {SessionKey(bytes(key)) for key in there}
+def _touch(table: Table) -> Update:
+    columns = table.c
+    return (
+        update(table)
+        .where(
+            columns.key == bindparam("old_key"),
+            columns.version == bindparam("old_version"),
+            columns.accessed_at < bindparam("new_accessed_at"),
+            columns.expires_at <= bindparam("new_expires_at"),
+        )
+        .values(accessed_at=bindparam("new_accessed_at"), expires_at=bindparam("new_expires_at"))
+    )
 
 
-def find_by_user(connection: Connection, user_id: str) -> Sequence[SessionFacts]:
-    """All records of a user, newest first, without their data."""
-    rows = connection.execute(FIND_BY_USER, {"user_id": user_id})
-    return [SessionFacts._make(row) for row in rows]
+def _expired(table: Table) -> Select[Any]:
+    columns = table.c
+    return (
+        select(columns.key)
+        .where(columns.expires_at > 0, columns.expires_at <= bindparam("now"))
+        .order_by(columns.expires_at)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+    )
 
 
-def find_by_handle(connection: Connection, handles: Collection[str]) -> Sequence[SessionRecord]:
-    """The records that have these handles."""
-    rows = connection.execute(FIND_BY_HANDLE, {"handles": list(handles)})
-    return [_record(row) for row in rows]
-
-
-def page(connection: Connection, after: Listed | None, limit: int) -> Sequence[SessionFacts]:
-    """The next *limit* records by expiry, then by key, without their data."""
-    start = (after.expires_at, after.key) if after else BEFORE_ALL
-    values = {"expires_at": start[0], "key": start[1], "limit": limit}
-    return [SessionFacts._make(row) for row in connection.execute(PAGE, values)]
-
-
-def count(connection: Connection, after: int) -> int:
-    """How many records expire after a moment."""
-    return connection.execute(COUNT, {"after": after}).scalar_one()
-
-
-def purge(connection: Connection, now: int, limit: int) -> int:
-    """Delete up to *limit* expired records, the longest expired first; 0 while another does."""
-    with transaction(connection), _alone(connection) as is_alone:
-        return _purge(connection, now, limit) if is_alone else 0
-
-
-@contextmanager
-def _alone(connection: Connection) -> Iterator[bool]:
-    """Whether no other process purges; SQLite's write lock says so already."""
-    match connection.dialect.name:
-        case "postgresql":
-            lock = f"SELECT pg_try_advisory_xact_lock({PURGE_LOCK})"
-            yield connection.exec_driver_sql(lock).scalar_one()
-        case "mysql" | "mariadb":
-            name = f"CONCAT('{PURGE_LOCK} ', DATABASE())"
-            is_alone = connection.exec_driver_sql(f"SELECT GET_LOCK({name}, 0)").scalar_one() == 1
-            try:
-                yield is_alone
-            finally:
-                if is_alone:  # else it would be held as long as the connection
-                    connection.exec_driver_sql(f"SELECT RELEASE_LOCK({name})")
-        case _:
-            yield True
-
-
-def _purge(connection: Connection, now: int, limit: int) -> int:
-    now = min(now, _clock(connection))
-    expired = connection.execute(EXPIRED, {"now": now, "limit": limit}).scalars().all()
-    if not expired:
-        return 0
-    return _delete(connection, expired)  # which we hold: nobody has touched them meanwhile
-
-
-def _delete(connection: Connection, keys: Sequence[Any]) -> int:
-    statement = DELETE_BY_KEY if connection.dialect.name in FOLDING else DELETE
-    return connection.execute(statement, {"keys": keys}).rowcount
+def _delete(table: Table, dialect: Dialect) -> Delete | TextClause:
+    """A DELETE by keys; MariaDB has to be told to find them by the primary key."""
+    keys: BindParameter[Any] = bindparam("keys", expanding=True)
+    if dialect.name not in FOLDING:
+        return delete(table).where(table.c.key.in_(keys))
+    name = dialect.identifier_preparer.format_table(table)
+    return text(
+        f"DELETE old FROM {name} AS old FORCE INDEX (PRIMARY) WHERE old.`key` IN :keys"
+    ).bindparams(keys)
 
 
 def _clock(connection: Connection) -> int:

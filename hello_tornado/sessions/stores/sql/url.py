@@ -1,15 +1,17 @@
 """The database that a SQL URL leads to, in everyday words or with a driver."""
 
+import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.stores import check_is_encoded
+from hello_tornado.sessions.stores import check_is_encoded, without_password
 from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, limit_of
+from hello_tornado.sessions.stores.sql.names import TableName, table_name
 
 ON_THE_LOOP = {"postgresql": "psycopg", "mysql": "asyncmy", "mariadb": "asyncmy"}
 IN_A_THREAD = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
@@ -27,41 +29,59 @@ MARIADB_SETTINGS = (
 )
 YES = {"true", "1", "yes"}
 NO = {"false", "0", "no"}
-OUR_OPTIONS = {"timeout", "create"}
+OUR_OPTIONS = {"timeout", "create", "table", "schema"}
 
 
 class Target(NamedTuple):
     """A URL as SQLAlchemy takes it, and what its driver is told besides.
 
-    *limit* is the seconds of a call. Missing tables are made unless *creates* is False.
+    *limit* is the seconds of a call. Missing tables are made unless *creates* is False. *opens*
+    returns a new connection of the driver's, where the URL and the arguments do not say it all.
     """
 
     url: URL
     arguments: Mapping[str, Any]
     limit: float = LIMIT_SECONDS
     creates: bool = True
+    name: TableName = TableName()
+    opens: Callable[[], Any] | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password, with the table if it is not the default."""
+        named = self.url.update_query_dict(self.name.options)
+        return without_password(named.render_as_string())
 
 
 def target_of(text: str) -> Target:
     """What a URL leads to from an event loop; a driver that it names is used."""
-    url, limit, creates = _without_our_options(parse(text))
+    url = parse(text)
+    limit, creates, name = _our_options(url)
+    url = url.difference_update_query(OUR_OPTIONS)
     driver = ON_THE_LOOP.get(url.drivername)
     target = _with_arguments(
         url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
     )
-    return target._replace(limit=limit, creates=creates)
+    return target._replace(limit=limit, creates=creates, name=name)
 
 
 def blocking_target_of(text: str) -> Target:
     """The same database for a thread that waits, as upgrades do."""
-    url, _, _ = _without_our_options(parse(text))
-    name = url.get_backend_name()
-    if name not in IN_A_THREAD:
-        return Target(url, {})
+    url, name = parse(text).difference_update_query(OUR_OPTIONS), table_of(text)
+    backend = url.get_backend_name()
+    if backend not in IN_A_THREAD:
+        return Target(url, {}, name=name)
     if url.get_driver_name() == "asyncpg" and "ssl" in url.query:
         mode = {"sslmode": url.query["ssl"]}
         url = url.difference_update_query(["ssl"]).update_query_dict(mode)
-    return _with_arguments(url.set(drivername=f"{name}+{IN_A_THREAD[name]}"))
+    target = _with_arguments(url.set(drivername=f"{backend}+{IN_A_THREAD[backend]}"))
+    return target._replace(name=name)
+
+
+def table_of(text: str) -> TableName:
+    """What the table of sessions is called in the database of this URL."""
+    *_, name = _our_options(parse(text))
+    return name
 
 
 def parse(text: str) -> URL:
@@ -74,6 +94,8 @@ def parse(text: str) -> URL:
             "the store's URL is none; write it as sqlite:///var/sessions.db, or as "
             "postgresql://user:password@host/database, with %40 for an @ in the password"
         ) from None
+    if nameless := re.search(r"[?&](table|schema)=(?=&|$)", text):
+        raise ConfigurationError(f"the option {nameless[1]} of the store's URL names nothing")
     if url.drivername == "postgres":
         return url.set(drivername="postgresql")
     if url.get_backend_name() == "sqlite" and url.host:
@@ -88,18 +110,20 @@ def parse(text: str) -> URL:
         )
     if url.get_backend_name() == "sqlite" and (unknown := {*url.query} - OUR_OPTIONS):
         raise ConfigurationError(
-            f"a SQLite URL has no option {', '.join(sorted(unknown))}; it has create and timeout"
+            f"a SQLite URL has no option {', '.join(sorted(unknown))}; it has create, table and "
+            "timeout"
         )
     return url
 
 
-def _without_our_options(url: URL) -> tuple[URL, float, bool]:
-    """The rest of the URL, the seconds of `timeout`, and whether to `create` missing tables."""
+def _our_options(url: URL) -> tuple[float, bool, TableName]:
+    """The seconds of `timeout`, whether to `create` missing tables, and the table's name."""
     timeout, create = url.query.get("timeout"), str(url.query.get("create", "true")).lower()
     if create not in YES | NO:
         raise ConfigurationError("the option create of the store's URL is true or false")
     limit = LIMIT_SECONDS if timeout is None else limit_of(str(timeout))
-    return url.difference_update_query(OUR_OPTIONS), limit, create in YES
+    backend, table, schema = url.get_backend_name(), url.query.get("table"), url.query.get("schema")
+    return limit, create in YES, table_name(backend, table, schema)
 
 
 def _with_arguments(url: URL) -> Target:
@@ -127,8 +151,14 @@ def _with_arguments(url: URL) -> Target:
 def _arrays_in_binary() -> Any:
     from psycopg import adapters  # noqa: PLC0415 - only who has installed it gets here
     from psycopg.adapt import AdaptersMap  # noqa: PLC0415
-    from psycopg.types.array import ListBinaryDumper  # noqa: PLC0415
 
     own = AdaptersMap(adapters)
-    own.register_dumper(list, ListBinaryDumper)
+    write_arrays_in_binary(own)
     return own
+
+
+def write_arrays_in_binary(adapters: Any) -> None:
+    """Tell adapters of psycopg, such as those of a connection."""
+    from psycopg.types.array import ListBinaryDumper  # noqa: PLC0415 - it is installed here
+
+    adapters.register_dumper(list, ListBinaryDumper)
