@@ -41,7 +41,7 @@ def needing(store: Any) -> Callable[[float], Any]:
             await client.ping()
             await asyncio.sleep(seconds)
 
-        return lambda seconds: store._connections.write(on_redis, seconds)
+        return lambda seconds: store._masters.write_anywhere(on_redis, seconds)
 
     def on_sql(connection: Any, seconds: float) -> None:
         match connection.dialect.name:
