@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import pymysql
@@ -61,25 +61,84 @@ def mariadb_server() -> Iterator[URL]:
 
 
 @contextmanager
-def mariadb_node(*options: str) -> Iterator[URL]:
-    """A MariaDB server of one's own, with these options; yields its URL."""
+def mariadb_node(*options: str, donor: URL | None = None) -> Iterator[URL]:
+    """A MariaDB server of one's own, with these options; yields its URL.
+
+    With a *donor* it begins with nothing: Galera copies that node's data and users to it.
+    """
     mariadbd = _program("mariadbd", "mariadb-server", Path("/usr/sbin"), Path("/usr/bin"))
     install = _program("mariadb-install-db", "mariadb-server", Path("/usr/bin"))
     with TemporaryDirectory(prefix="mariadb-") as name:
-        data, port, password = Path(name) / "data", free_port(), secrets.token_hex(8)
-        script = Path(name) / "init.sql"
+        data, port = Path(name) / "data", free_port()
+        password = str(donor.password) if donor else secrets.token_hex(8)
+        data.mkdir()
+        script = Path(name) / "users.sql"
         script.write_text(
+            "FLUSH PRIVILEGES;\n"  # without it, nobody can be created so early
             f"CREATE USER tester@'127.0.0.1' IDENTIFIED BY '{password}';\n"
             "GRANT ALL ON *.* TO tester@'127.0.0.1' WITH GRANT OPTION;\n"
         )
         _give(Path(name), "mysql")
-        _run([str(install), "--no-defaults", f"--datadir={data}", "--skip-test-db"], "mysql")
-        server = [str(mariadbd), "--no-defaults", f"--datadir={data}", f"--init-file={script}"]
+        if donor is None:
+            place = [f"--datadir={data}", "--skip-test-db", f"--extra-file={script}"]
+            _run([str(install), "--no-defaults", *place], "mysql")
+        server = [str(mariadbd), "--no-defaults", f"--datadir={data}"]
         url = URL.create("mariadb", "tester", password, "127.0.0.1", port, "mysql")
         place = [f"--port={port}", f"--socket={name}/socket", "--bind-address=127.0.0.1"]
         with _running([*server, *place, "--skip-name-resolve", *options], "mysql", Path(name)):
             _wait_for(lambda: _mariadb(url).close(), pymysql.OperationalError)
             yield url
+
+
+@pytest.fixture(scope="session")
+def galera_cluster() -> Iterator[tuple[URL, URL]]:
+    """The URLs of two MariaDB nodes of a Galera cluster.
+
+    The first one counts twice: it goes on alone, and the second one does not.
+    """
+    provider = Path("/usr/lib/galera/libgalera_smm.so")
+    if not provider.exists():
+        _missing(f"{provider} is missing: install Debian's package galera-4")
+    address = f"127.0.0.1:{free_port()}"
+    with mariadb_node(*_galera(provider, address, "gcomm://", weight=2)) as first:
+        joining = _galera(provider, f"127.0.0.1:{free_port()}", f"gcomm://{address}", weight=1)
+        with mariadb_node(*joining, donor=first) as second:
+            _wait_until(lambda: is_synced(first) and is_synced(second))
+            yield first, second
+
+
+def _galera(provider: Path, listens: str, cluster: str, *, weight: int) -> list[str]:
+    """The options of a node that listens at *listens* for the others of *cluster*."""
+    replication = {
+        "gmcast.listen_addr": f"tcp://{listens}",
+        "ist.recv_addr": f"127.0.0.1:{free_port()}",
+        "gcache.size": "16M",
+        "pc.weight": weight,
+    }
+    return [
+        *("--wsrep-on=ON", f"--wsrep-provider={provider}", f"--wsrep-cluster-address={cluster}"),
+        *("--wsrep-node-address=127.0.0.1", "--wsrep-sst-method=rsync"),
+        f"--wsrep-sst-receive-address=127.0.0.1:{free_port()}",
+        f"--wsrep-provider-options={';'.join(f'{k}={v}' for k, v in replication.items())}",
+        *("--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--innodb-log-file-size=16M"),
+    ]
+
+
+def is_synced(node: URL) -> bool:
+    """Whether this node of Galera has all that the cluster has, and takes questions."""
+    with _mariadb(node) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW STATUS LIKE 'wsrep_local_state_comment'")
+        state = cursor.fetchone()
+        cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
+        return state is not None and state[1] == "Synced" and "ON" in (cursor.fetchone() or ())
+
+
+@pytest.fixture
+def galera_urls(galera_cluster: tuple[URL, URL]) -> Iterator[tuple[str, str]]:
+    """An empty database of the test's own, as each of the two nodes has it."""
+    first, second = galera_cluster
+    with _mariadb_database(first) as name:
+        yield _text(first.set(database=name)), _text(second.set(database=name))
 
 
 @pytest.fixture(scope="session")
@@ -223,10 +282,17 @@ def postgresql_url(postgresql_server: URL) -> Iterator[str]:
 @pytest.fixture
 def mariadb_url(mariadb_server: URL) -> Iterator[str]:
     """An empty MariaDB database of the test's own."""
-    name = f"test_{secrets.token_hex(6)}"
-    with _mariadb(mariadb_server) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
+    with _mariadb_database(mariadb_server) as name:
         yield _text(mariadb_server.set(database=name))
+
+
+@contextmanager
+def _mariadb_database(server: URL) -> Iterator[str]:
+    """The name of an empty database, which is dropped in the end."""
+    name = f"test_{secrets.token_hex(6)}"
+    with _mariadb(server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield name
         cursor.execute(f"DROP DATABASE {name}")
 
 
@@ -244,9 +310,12 @@ def _program(name: str, package: str, *directories: Path) -> Path:
     places = [str(directory) for directory in directories]
     found = shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"]]))
     if found is None:
-        missing = f"{name} is missing: install Debian's package {package}"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+        _missing(f"{name} is missing: install Debian's package {package}")
     return Path(found)
+
+
+def _missing(what: str) -> NoReturn:
+    pytest.fail(what) if os.environ.get("CI") == "true" else pytest.skip(what)
 
 
 def free_port() -> int:

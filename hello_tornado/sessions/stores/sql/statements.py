@@ -142,27 +142,34 @@ def count(connection: Connection, after: int) -> int:
 
 def purge(connection: Connection, now: int, limit: int) -> int:
     """Delete up to *limit* expired records, the longest expired first; 0 while another does."""
-    with transaction(connection), _alone(connection) as is_alone:
+    with _alone(connection) as is_alone:
         return _purge(connection, now, limit) if is_alone else 0
 
 
 @contextmanager
 def _alone(connection: Connection) -> Iterator[bool]:
-    """Whether no other process purges; SQLite's write lock says so already."""
+    """A transaction; yields whether no other process purges. SQLite's transaction says so already.
+
+    MariaDB's lock is given back after the transaction: within one that was taken back, nothing can
+    be done. On a Galera cluster it holds for one node; processes at two nodes purge side by side.
+    """
     match connection.dialect.name:
         case "postgresql":
-            lock = f"SELECT pg_try_advisory_xact_lock({PURGE_LOCK})"
-            yield connection.exec_driver_sql(lock).scalar_one()
+            with transaction(connection):
+                lock = f"SELECT pg_try_advisory_xact_lock({PURGE_LOCK})"
+                yield connection.exec_driver_sql(lock).scalar_one()
         case "mysql" | "mariadb":
             name = f"CONCAT('{PURGE_LOCK} ', DATABASE())"
             is_alone = connection.exec_driver_sql(f"SELECT GET_LOCK({name}, 0)").scalar_one() == 1
             try:
-                yield is_alone
+                with transaction(connection):
+                    yield is_alone
             finally:
                 if is_alone:  # else it would be held as long as the connection
                     connection.exec_driver_sql(f"SELECT RELEASE_LOCK({name})")
         case _:
-            yield True
+            with transaction(connection):
+                yield True
 
 
 def _purge(connection: Connection, now: int, limit: int) -> int:
