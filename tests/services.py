@@ -27,6 +27,8 @@ from psycopg import sql
 from redis import Redis, RedisError
 from sqlalchemy import URL, make_url
 
+from bench.faults.galera import PROVIDER, STATES, galera_options
+
 START_SECONDS = 60
 
 
@@ -112,41 +114,20 @@ def galera_cluster() -> Iterator[tuple[URL, URL]]:
 
     The first one counts twice: it goes on alone, and the second one does not.
     """
-    provider = Path("/usr/lib/galera/libgalera_smm.so")
-    if not provider.exists():
-        _missing(f"{provider} is missing: install Debian's package galera-4")
-    address = f"127.0.0.1:{free_port()}"
-    with mariadb_node(*_galera(provider, address, "gcomm://", weight=2)) as first:
-        joining = _galera(provider, f"127.0.0.1:{free_port()}", f"gcomm://{address}", weight=1)
+    if not PROVIDER.exists():
+        _missing(f"{PROVIDER} is missing: install Debian's package galera-4")
+    port = free_port()
+    with mariadb_node(*galera_options(port, None, weight=2)) as first:
+        joining = galera_options(free_port(), port, weight=1)
         with mariadb_node(*joining, donor=first) as second:
             _wait_until(lambda: is_synced(first) and is_synced(second))
             yield first, second
 
 
-def _galera(provider: Path, listens: str, cluster: str, *, weight: int) -> list[str]:
-    """The options of a node that listens at *listens* for the others of *cluster*."""
-    replication = {
-        "gmcast.listen_addr": f"tcp://{listens}",
-        "ist.recv_addr": f"127.0.0.1:{free_port()}",
-        "gcache.size": "16M",
-        "pc.weight": weight,
-    }
-    return [
-        *("--wsrep-on=ON", f"--wsrep-provider={provider}", f"--wsrep-cluster-address={cluster}"),
-        *("--wsrep-node-address=127.0.0.1", "--wsrep-sst-method=rsync"),
-        f"--wsrep-sst-receive-address=127.0.0.1:{free_port()}",
-        f"--wsrep-provider-options={';'.join(f'{k}={v}' for k, v in replication.items())}",
-        *("--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--innodb-log-file-size=16M"),
-    ]
-
-
 def is_synced(node: URL) -> bool:
     """Whether this node of Galera has all that the cluster has, and takes questions."""
     with _mariadb(node) as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW STATUS LIKE 'wsrep_local_state_comment'")
-        state = cursor.fetchone()
-        cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
-        return state is not None and state[1] == "Synced" and "ON" in (cursor.fetchone() or ())
+        return bool(cursor.execute(STATES) == 2)
 
 
 @pytest.fixture
