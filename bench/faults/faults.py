@@ -13,7 +13,9 @@ from bench.faults.world import World
 Act: TypeAlias = Callable[[World], AsyncIterator[None]]
 
 SERVERS = ("postgresql", "postgresql+asyncpg", "mariadb", "redis")
-ALL = ("sqlite", *SERVERS)
+SEVERAL = ("pgbouncer", "galera", "sentinel", "redis+cluster")  # servers that belong together
+ALL = ("sqlite", *SERVERS, *SEVERAL)
+POSTGRESQL = ("postgresql", "postgresql+asyncpg", "pgbouncer")
 SHORT, LONG = 2.0, 4.5  # seconds; the long ones outlast the limit of a store's call
 ENDINGS_OF_CONNECTIONS = 10
 AHEAD_SECONDS = 7_200
@@ -110,34 +112,34 @@ async def clock_ahead(_world: World) -> AsyncIterator[None]:
     yield
 
 
-@fault("the database is killed and started (SIGKILL)", SERVERS, short_on=SERVERS)
+@fault("the database is killed and started (SIGKILL)", (*SERVERS, *SEVERAL), short_on=SERVERS)
 async def database_killed(world: World) -> AsyncIterator[None]:
     await asyncio.to_thread(world.database.kill)
     yield
     await asyncio.to_thread(world.database.launch)
 
 
-@fault("the database is shut down and started", SERVERS)
+@fault("the database is shut down and started", (*SERVERS, *SEVERAL))
 async def database_restarted(world: World) -> AsyncIterator[None]:
     await asyncio.to_thread(world.database.shut_down)
     yield
     await asyncio.to_thread(world.database.launch)
 
 
-@fault("the database stands still (SIGSTOP)", SERVERS, seconds=LONG)
+@fault("the database stands still (SIGSTOP)", (*SERVERS, *SEVERAL), seconds=LONG)
 async def database_stopped(world: World) -> AsyncIterator[None]:
     world.database.freeze()
     yield
     world.database.thaw()
 
 
-@fault("the database fails over to another server", SERVERS, needs_twin=True)
+@fault("the database fails over to another server", (*SERVERS, "sentinel"), needs_twin=True)
 async def failed_over(world: World) -> AsyncIterator[None]:
     await asyncio.to_thread(world.database.fail_over)
     yield
 
 
-@fault("an administrator ends all connections, ten times", SERVERS, short_on=SERVERS)
+@fault("an administrator ends all connections, ten times", (*SERVERS, *SEVERAL), short_on=SERVERS)
 async def connections_ended(world: World) -> AsyncIterator[None]:
     for _ in range(ENDINGS_OF_CONNECTIONS):
         await asyncio.to_thread(world.database.end_connections)
@@ -145,7 +147,25 @@ async def connections_ended(world: World) -> AsyncIterator[None]:
     yield
 
 
-@fault("somebody else holds a lock on everything", seconds=LONG, short_on=("sqlite",))
+@fault("the pooler, or the sentinel, is killed and started (SIGKILL)", ("pgbouncer", "sentinel"))
+async def front_killed(world: World) -> AsyncIterator[None]:
+    await asyncio.to_thread(world.database.front.kill)
+    yield
+    await asyncio.to_thread(world.database.front.launch)
+
+
+@fault("the nodes do not reach each other", ("galera",), seconds=2 * LONG)
+async def isolated(world: World) -> AsyncIterator[None]:
+    async with in_thread(world.database.isolated()):
+        yield
+
+
+@fault(
+    "somebody else holds a lock on everything",
+    ("sqlite", *SERVERS, "pgbouncer"),
+    seconds=LONG,
+    short_on=("sqlite",),
+)
 async def locked(world: World) -> AsyncIterator[None]:
     async with in_thread(world.database.locked()):
         yield
@@ -153,7 +173,7 @@ async def locked(world: World) -> AsyncIterator[None]:
 
 @fault(
     "somebody else holds the row of one session",
-    ("postgresql", "postgresql+asyncpg", "mariadb"),
+    (*POSTGRESQL, "mariadb"),
     seconds=2 * LONG,
 )
 async def row_held(world: World) -> AsyncIterator[None]:
@@ -194,6 +214,7 @@ async def file_replaced(world: World) -> AsyncIterator[None]:
 
 @fault(
     "the disk is full",
+    ("sqlite", *SERVERS),
     seconds=LONG,
     needs_disk=True,
     options=(("--padding", str(PADDING)), ("--padding", str(PADDING))),
@@ -206,7 +227,9 @@ async def disk_full(world: World) -> AsyncIterator[None]:
 
 
 def _enter(network: Network, seconds: float, short_on: tuple[str, ...] = ()) -> None:
-    @fault(f"a network that {network.value}", SERVERS, seconds, short_on=short_on)
+    stores = (*SERVERS, "pgbouncer", "galera")
+
+    @fault(f"a network that {network.value}", stores, seconds, short_on=short_on)
     async def act(world: World) -> AsyncIterator[None]:
         async with world.networks[0].being(network):
             yield

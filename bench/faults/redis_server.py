@@ -42,11 +42,14 @@ class RedisServer(ServerDatabase):
     def _admin(self) -> Redis:
         return Redis(port=self.port, client_name="admin", socket_timeout=5)
 
-    def connections(self, _pids: Sequence[int]) -> int:
+    def clients(self) -> list[str]:
+        """The names of all connections but those of replicas and administrators; most have none."""
         with self._admin() as admin:
             clients = [*admin.client_list("normal"), *admin.client_list("pubsub")]
-        here = sum(client["name"] != "admin" for client in clients)
-        return here + (self.twin.connections([]) if self.twin else 0)
+        return [client["name"] for client in clients if client["name"] != "admin"]
+
+    def connections(self, _pids: Sequence[int]) -> int:
+        return len(self.clients()) + (self.twin.connections([]) if self.twin else 0)
 
     def end_connections(self) -> None:
         with self._admin() as admin:
@@ -94,24 +97,35 @@ class RedisServer(ServerDatabase):
                 admin.config_set(name, usual)
 
     def make_twin(self) -> None:
-        self.twin = type(self)(self.directory / "twin")
+        self.twin = RedisServer(self.directory / "twin")
         self.twin.directory.mkdir()
         give(self.twin.directory, self.user)
         self.twin.launch()
         with self.twin._admin() as admin:
             admin.replicaof("127.0.0.1", self.port)
-        _wait_for(self.twin, master_link_status="up")
-        _wait_for(self, slave0="online")
+        wait_for(self.twin, master_link_status="up")
+        wait_for(self, slave0="online")
+
+    def hold_writes_until_replicated(self) -> None:
+        """Accept no more writes, and wait until the twin has all that were acknowledged."""
+        with self._admin() as admin:
+            admin.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
+            written = admin.info("replication")["master_repl_offset"]
+            deadline = time.monotonic() + WAIT_SECONDS
+            while admin.info("replication")["slave0"]["offset"] < written:
+                if time.monotonic() > deadline:
+                    raise RuntimeError("Redis's twin did not get everything")
+                time.sleep(0.01)
 
     def fail_over(self) -> None:
         assert isinstance(self.twin, RedisServer)
         with self._admin() as admin:
             admin.execute_command("FAILOVER", "TO", "127.0.0.1", self.twin.port, "TIMEOUT", 5000)
-        _wait_for(self.twin, role="master")
+        wait_for(self.twin, role="master")
         self.has_failed_over = True
 
 
-def _wait_for(server: RedisServer, **wanted: str) -> None:
+def wait_for(server: RedisServer, **wanted: str) -> None:
     """Wait until these facts of its replication hold."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:

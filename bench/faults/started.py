@@ -7,9 +7,13 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from bench.faults.databases import Database, ServerDatabase, disk_of_its_own
+from bench.faults.galera import Galera
 from bench.faults.mariadb import Mariadb
+from bench.faults.pgbouncer import PooledPostgresql
 from bench.faults.postgresql import Postgresql, PostgresqlByAsyncpg
+from bench.faults.redis_cluster import RedisCluster
 from bench.faults.redis_server import RedisServer
+from bench.faults.sentinel import WatchedRedis
 from bench.faults.sqlite import Sqlite
 
 DATABASES: dict[str, type[Database]] = {
@@ -18,6 +22,10 @@ DATABASES: dict[str, type[Database]] = {
     "postgresql+asyncpg": PostgresqlByAsyncpg,
     "mariadb": Mariadb,
     "redis": RedisServer,
+    "pgbouncer": PooledPostgresql,
+    "galera": Galera,
+    "sentinel": WatchedRedis,
+    "redis+cluster": RedisCluster,
 }
 
 

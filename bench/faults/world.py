@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ async def world_of(
     """A world on a database that is up; `options` are those of each process."""
     async with AsyncExitStack() as stack:
         networks = [
-            await stack.enter_async_context(Proxy(lambda: database.leading_port).listening())
-            for _ in options
+            await stack.enter_async_context(Proxy(partial(database.port_for, place)).listening())
+            for place, _ in enumerate(options)
         ]
         groups = [[free_port() for _ in range(PROCESSES)]] if is_forked else None
         processes = []

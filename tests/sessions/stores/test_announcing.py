@@ -15,15 +15,24 @@ from hello_tornado.sessions.stores import Announcing
 
 Cut = Callable[[], object]
 
+ANNOUNCING = [
+    "postgresql+psycopg",
+    "postgresql+asyncpg",
+    "postgresql_18+psycopg",
+    "redis",
+    "valkey_9",
+]
 
-@pytest.fixture(params=["psycopg", "asyncpg", "redis"])
+
+@pytest.fixture(params=ANNOUNCING)
 def announcing(request: pytest.FixtureRequest) -> tuple[str, Cut]:
     """A store's URL, and a function that cuts every line on which somebody listens."""
-    if request.param == "redis":
-        url: str = request.getfixturevalue("redis_url")
+    if request.param in {"redis", "valkey_9"}:
+        url: str = request.getfixturevalue(f"{request.param}_url")
         port = urlsplit(url).port or 6379
         return url, lambda: Redis(port=port).client_kill_filter(_type="pubsub")
-    url = request.getfixturevalue("postgresql_url")
+    server, _, driver = request.param.partition("+")
+    url = request.getfixturevalue(f"{server}_url")
 
     def cut() -> None:
         with psycopg.connect(url, autocommit=True) as connection:
@@ -32,7 +41,7 @@ def announcing(request: pytest.FixtureRequest) -> tuple[str, Cut]:
                 "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
             )
 
-    return url.replace("postgresql:", f"postgresql+{request.param}:"), cut
+    return url.replace("postgresql:", f"postgresql+{driver}:"), cut
 
 
 async def listening(store: Announcing, announcer: Announcing) -> Any:

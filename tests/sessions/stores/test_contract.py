@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from databases import mariadb_database, run
 from prometheus_client import CollectorRegistry
+from redis import Redis
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -42,6 +45,13 @@ class TestPostgresqlStore(StoreContract):
 class TestAsyncpgStore(TestPostgresqlStore):
     def make_store(self) -> Store:
         return open_store(self.url.replace("postgresql://", "postgresql+asyncpg://"))
+
+
+class TestPostgresql18Store(TestPostgresqlStore):
+    @pytest.fixture(autouse=True)
+    def database(self, postgresql_18_url: str) -> None:
+        self.url = postgresql_18_url
+        migrate.upgrade(self.url)
 
 
 class TestMariadbStore(StoreContract):
@@ -137,6 +147,12 @@ class TestRedisStore(StoreContract):
         return open_store(self.url)
 
 
+class TestValkey9Store(TestRedisStore):
+    @pytest.fixture(autouse=True)
+    def database(self, valkey_9_url: str) -> None:
+        self.url = valkey_9_url
+
+
 class TestRedisClusterStore(TestRedisStore):
     @pytest.fixture(autouse=True)
     def database(self, redis_cluster_url: str) -> None:
@@ -148,3 +164,12 @@ class TestObservedStore(StoreContract):
 
     def make_store(self) -> Store:
         return SessionMetrics(CollectorRegistry()).observed(open_store("memory://"))
+
+
+def test_the_newest_servers_are_those_that_ci_names(
+    postgresql_18_url: str, valkey_9_server: str
+) -> None:
+    with psycopg.connect(postgresql_18_url) as connection:
+        assert connection.info.server_version // 10_000 == 18
+    with Redis(port=urlsplit(valkey_9_server).port or 0) as client:
+        assert client.info("server")["valkey_version"].startswith("9.")

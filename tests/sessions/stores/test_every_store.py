@@ -13,7 +13,7 @@ from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import SessionBusy
 from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.manager.leases import lease
-from hello_tornado.sessions.records.ids import SessionId, key_of
+from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of
 from hello_tornado.sessions.records.tombstones import tombstone_key_of
 from hello_tornado.sessions.stores.redis.store import RedisStore
 
@@ -75,18 +75,18 @@ async def test_it_is_told_for_an_hour_also_where_records_leave_by_themselves(
         session_id = await logged_in(here, "ada")
         await here.revoke_user("ada")
         if isinstance(here.store, RedisStore):
-            name = here.store._records + tombstone_key_of(key_of(session_id))
-            left = timedelta(milliseconds=await pttl(here.store, name))
+            left = await life_left(here.store, tombstone_key_of(key_of(session_id)))
             assert 2 * HOUR < left < 2 * HOUR + timedelta(minutes=2)
         await here.purge()
         assert (await here.open(session_id)).ended_reason == "revoked"
 
 
-async def pttl(store: RedisStore, name: bytes) -> int:
-    client = store._server.connect()
+async def life_left(store: RedisStore, key: SessionKey) -> timedelta:
+    client = store._target.connect()
+    name = store._masters.records[store._masters.partition_of(key)] + key
     left: int = await client.pttl(name)
     await client.aclose()
-    return left
+    return timedelta(milliseconds=left)
 
 
 async def test_what_it_says_of_itself_is_stored(

@@ -60,7 +60,8 @@ SQLSTATE_CLASSES: Final[Mapping[str, Kind]] = {
     "58": ServerRefuses,  # its disk fails
 }
 MARIADB: Final[Mapping[int, Kind]] = {
-    **dict.fromkeys((1213, 1020), TakenBack),
+    **dict.fromkeys((1213, 1020), TakenBack),  # also what a Galera cluster does not certify
+    **dict.fromkeys((1050, 1061, 1684), TakenBack),  # another node is making the same table
     1205: RowHeld,
     **dict.fromkeys((1969, 3024), StoreTimeout),  # max_statement_time, max_execution_time
     **dict.fromkeys((1290, 1792, 1836, 1223), ServerRefuses),  # read-only

@@ -42,6 +42,11 @@ ASK_POSTGRESQL: Final = "SELECT extract(epoch from clock_timestamp())"
 ASK_MARIADB: Final = (
     "SELECT UNIX_TIMESTAMP(UTC_TIMESTAMP(6)), @@max_allowed_packet, @@log_bin, @@binlog_format"
 )
+# A node of a Galera cluster may not have yet what another one has answered: each SELECT and BEGIN
+# (1), UPDATE and DELETE (2) waits for it. An INSERT need not: all nodes check its key. With dirty
+# reads a node that has lost the others would go on to answer, with old rows.
+ASK_GALERA: Final = "SHOW SESSION VARIABLES LIKE 'wsrep_on'"
+SET_GALERA: Final = "SET SESSION wsrep_sync_wait = 3, wsrep_dirty_reads = OFF"
 ASK_IF_READ_ONLY_POSTGRESQL: Final = "SELECT current_setting('transaction_read_only')"
 ASK_IF_READ_ONLY_MARIADB: Final = "SELECT @@global.read_only"
 WRITABLE: Final = ("off", 0, "OFF")
@@ -132,6 +137,9 @@ class SqlServer:
                 packet,
                 SMALLEST_PACKET,
             )
+        galera = await connection.exec_driver_sql(ASK_GALERA)
+        if ("wsrep_on", "ON") in galera.all():
+            await connection.exec_driver_sql(SET_GALERA)
 
     def _compare_clocks(self, theirs: float) -> None:
         difference = time.time() - theirs

@@ -135,27 +135,35 @@ class Statements:
 
     def purge(self, connection: Connection, now: int, limit: int) -> int:
         """Delete up to *limit* expired records, the longest expired first; 0 while another does."""
-        with transaction(connection), self._alone(connection) as is_alone:
+        with self._alone(connection) as is_alone:
             return self._purge(connection, now, limit) if is_alone else 0
 
     @contextmanager
     def _alone(self, connection: Connection) -> Iterator[bool]:
-        """Whether no other process purges this table; SQLite's write lock says so already."""
+        """A transaction; yields whether no other process purges this table.
+
+        SQLite's transaction says so already. MariaDB's lock is given back after the transaction:
+        within one that was taken back, nothing can be done. On a Galera cluster it holds for one
+        node; processes at two nodes purge side by side.
+        """
         match self._dialect.name:
             case "postgresql":
-                table = func.hashtext(self._digest)
-                lock = func.pg_try_advisory_xact_lock(PURGE_LOCK, table)
-                yield connection.execute(select(lock)).scalar_one()
+                with transaction(connection):
+                    table = func.hashtext(self._digest)
+                    lock = func.pg_try_advisory_xact_lock(PURGE_LOCK, table)
+                    yield connection.execute(select(lock)).scalar_one()
             case "mysql" | "mariadb":
                 name: ColumnElement[str] = func.concat(f"{PURGE_LOCK} ", self._digest)
                 is_alone = connection.execute(select(func.get_lock(name, 0))).scalar_one() == 1
                 try:
-                    yield is_alone
+                    with transaction(connection):
+                        yield is_alone
                 finally:
                     if is_alone:  # else it would be held as long as the connection
                         connection.execute(select(func.release_lock(name)))
             case _:
-                yield True
+                with transaction(connection):
+                    yield True
 
     def _purge(self, connection: Connection, now: int, limit: int) -> int:
         now = min(now, _clock(connection))
