@@ -60,7 +60,10 @@ class Schema:
         if self.is_current:
             return
         if self.foreign:
-            raise Problem(self.foreign, "name another database or table in store.url")
+            raise Problem(
+                self.foreign,
+                "name another database in store.url, or another table by ?table=app_sessions",
+            )
         if not self.is_known:
             raise Problem(
                 f"the database has the schema {self.current}, which is newer than this program's "

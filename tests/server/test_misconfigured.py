@@ -84,7 +84,7 @@ def test_there_is_an_option_that_the_driver_does_not_know(url: str, tmp_path: Pa
 
 def test_sqlite_has_no_other_option_and_takes_no_other_table(tmp_path: Path) -> None:
     text = tells(tmp_path, "sqlite:///s.db?colour=red", "", "serve", "--port", "0")
-    assert "no option colour; it has create and timeout" in text
+    assert "no option colour; it has create, table and timeout" in text
     url = f"sqlite:///{tmp_path}/s.db"
     with migrate.connected(url) as connection:
         connection.exec_driver_sql("CREATE TABLE sessions (id INTEGER)")

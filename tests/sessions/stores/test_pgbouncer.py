@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from services import pgbouncer
 from sqlalchemy import URL, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from hello_tornado.database import migrate
-from hello_tornado.sessions import SessionManager, Store, open_store
+from hello_tornado.sessions import SessionManager, SqlStore, Store, open_store
 from hello_tornado.sessions.errors import StoreMisconfigured, StoreUnavailable
 from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.records.ids import SessionId
@@ -54,7 +55,9 @@ async def begun(manager: SessionManager) -> SessionId:
 async def test_nothing_is_lost_between_processes_that_share_server_processes(
     pooled_url: str,
 ) -> None:
-    managers = [SessionManager(pooled_url, log=False) for _ in range(4)]
+    engine = create_async_engine(pooled_url.replace("://", "+psycopg://", 1))
+    stores = [*(open_store(pooled_url) for _ in range(3)), SqlStore.from_engine(engine)]
+    managers = [SessionManager(store, log=False) for store in stores]
     session_id = await begun(managers[0])
 
     async def count(manager: SessionManager) -> None:
