@@ -41,7 +41,7 @@ PRIVATE = {
         "_origin_matches_host",
         "_xsrf_token",
     },
-    "hello_tornado/sessions/web/mixin.py": {
+    "hello_tornado/sessions/web/binding.py": {
         "_execute",
         "_finished",
         "_handle_request_exception",
@@ -49,6 +49,7 @@ PRIVATE = {
         "_headers_written",
         "_request_summary",
     },
+    "hello_tornado/sessions/web/mixin.py": {"_request_summary"},
     "hello_tornado/sessions/web/websocket.py": {"_accept_connection"},
 }
 # Of the same name in a class of ours that is none of Tornado's.

@@ -100,8 +100,8 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
             watcher.remove(record.key, watch)
 
     def _session_changed(self, record: SessionRecord) -> None:
-        self._session = self.session_manager._session(record)
-        self._make_read_only(self._session)
+        self._loaded().session = session = self.session_manager._session(record)
+        self._make_read_only(session)
         self.on_session_change()
 
     def _session_ended(self, reason: EndedReason) -> None:
