@@ -75,7 +75,7 @@ PUBLIC: dict[type, str] = {
         session_touch session_wait update_session xsrf_token
     """,
     WebSocketSessionMixin: """
-        finish get get_websocket_protocol login_required on_session_change on_session_end
+        get get_websocket_protocol login_required on_session_change on_session_end
         session_touch session_transaction
     """,
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",

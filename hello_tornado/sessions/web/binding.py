@@ -9,10 +9,10 @@ Tornado's own. Whatever fails on the way is answered as if the handler had raise
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, OutputTransform
@@ -33,18 +33,45 @@ logger = logging.getLogger("hello_tornado.sessions")
 UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 
-
 Phase: TypeAlias = Literal[
-    "loading",
-    "open",
-    "failing",  # an error is answered instead: nothing is stored any more but a logout
-    "failed",  # that is sent, or has failed, too
-    "sending",  # Tornado sends the end of the response: nothing is stored any more
+    "loading",  # the session is not there yet
+    "open",  # the handler is at work
+    "committing",  # it has called `finish()`, and the response waits for the store
+    "sent",  # Tornado's `finish()` was called: nothing is stored any more
+    "failing",  # a step has failed, and an error is answered: only a logout is still stored
+    "failed",  # that answer is sent, or has failed, too: nothing is stored any more
 ]
 """How far a handler has come with its session."""
 
-STORING: Final = ("open", "failing")
-FAILURES: Final = ("failing", "failed")
+# What follows on each phase when something happens in it. A phase that is missing here is one in
+# which it cannot happen.
+LOADED: Final[Mapping[Phase, Phase]] = {"loading": "open", "sent": "sent"}
+FINISHED: Final[Mapping[Phase, Phase]] = {"open": "committing", "failing": "failing"}
+SENT: Final[Mapping[Phase, Phase]] = {
+    "loading": "sent",  # the page of an error that came before the session
+    "open": "sent",  # nothing is to be stored
+    "committing": "sent",
+    "sent": "sent",  # the first attempt has raised
+    "failing": "failed",
+    "failed": "failed",
+}
+FAILED: Final[Mapping[Phase, Phase]] = {
+    "open": "failing",
+    "committing": "failing",
+    "sent": "failing",  # Tornado could not send it
+    "failing": "failed",
+    "failed": "failed",
+}
+
+STORING: Final[Collection[Phase]] = ("open", "committing", "failing")
+ANSWERING: Final[Collection[Phase]] = ("open", "committing")
+
+ResponseKind: TypeAlias = Literal[
+    "page",
+    "error",  # of the request, which therefore stores nothing but a logout
+    "later",  # the same, and the client may ask again in a while
+]
+"""What the response is."""
 
 
 class _NothingToAwait:
@@ -61,14 +88,14 @@ class CommittingHandler(XsrfMixin):
     """Loads a session before `prepare()`, and stores it before the response leaves."""
 
     _phase: Phase = "loading"
-    _opened: RequestSession | None = None
+    _request_session: RequestSession | None = None
     _pending: PendingFinish | None = None
     _due: Due | None = None
-    _is_unavailable = False
-    _has_failed = False
+    _response_kind: ResponseKind = "page"
+    _errors_begin_at: ClassVar = 500  # the lowest status of a request that has failed
 
     async def _load_session(self) -> None:
-        """Open the session, as `_opened`."""
+        """Open the session, as `_request_session`."""
         raise NotImplementedError
 
     def get_session_device(self) -> Device | None:
@@ -98,24 +125,25 @@ class CommittingHandler(XsrfMixin):
             return self._send(chunk)
         if chunk is not None:
             self.write(chunk)
+        self._phase = FINISHED[self._phase]
         self._finished = True  # for the handler the request is over; Tornado has yet to send
         self._close_session()
-        return self._defer(partial(self._unless_failed, self._phase, self._commit_then_finish))
+        return self._defer(partial(self._take_in, (self._phase,), self._commit_then_finish))
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
         """Tornado's `flush()`, after the session is stored; may be awaited or not."""
-        is_first = self._phase == "open" and not self._headers_written
+        is_first = self._phase in ANSWERING and not self._headers_written
         if is_first and (self._is_commit_pending() or self._decide() is not NOT_DUE):
-            return self._defer(partial(self._unless_failed, self._phase, self._commit_then_flush))
+            return self._defer(partial(self._take_in, ANSWERING, self._commit_then_flush))
         return self._flush_now(include_footers)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Tornado's `send_error()`; a store that does not answer, or a busy session, is a 503."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, UNAVAILABLE):
-            self._is_unavailable = True
-            status_code = 503
-        self._has_failed = self._has_failed or status_code >= 500
+            self._response_kind, status_code = "later", 503
+        elif status_code >= 500 and self._response_kind == "page":
+            self._response_kind = "error"
         super().send_error(status_code, **kwargs)
 
     def log_exception(
@@ -145,7 +173,7 @@ class CommittingHandler(XsrfMixin):
             while (step := self._pending) is not None and step is not settled:
                 settled = step  # one that fails may leave another one
                 await step.settle()
-            if (opened := self._opened) is not None and opened.lease is not None:
+            if (opened := self._request_session) is not None and opened.lease is not None:
                 await opened.lease.release(opened.session)
 
     def _defer(
@@ -162,25 +190,29 @@ class CommittingHandler(XsrfMixin):
         return self._pending is not None and not self._pending.is_done
 
     def _send(self, chunk: str | bytes | dict[str, Any] | None) -> "asyncio.Future[None]":
-        self._phase = "failed" if self._phase in FAILURES else "sending"
+        self._phase = SENT[self._phase]
         self._close_session()
         return super().finish(chunk)
 
     def _close_session(self) -> None:
-        if self._opened is not None:
-            self._opened.session.response = "complete"
+        if self._request_session is not None:
+            self._request_session.session.response = "complete"
 
     def _flush_now(self, include_footers: bool = False) -> "asyncio.Future[None]":
         if not self._headers_written:
-            if self._opened is not None and self._opened.write_headers(self._headers):
+            if self._request_session is not None and self._request_session.write_headers(
+                self._headers
+            ):
                 self._renew_xsrf_cookie()
-            if self._is_unavailable:
+            if self._response_kind == "later":
                 self.set_header("Retry-After", RETRY_AFTER_SECONDS)
         return super().flush(include_footers)
 
-    async def _unless_failed(self, phase: Phase, step: Callable[[], Awaitable[Arrival]]) -> Arrival:
-        """Take a step of the response that was begun in *phase*, unless another one is sent now."""
-        return await step() if self._phase == phase else None
+    async def _take_in(
+        self, phases: Collection[Phase], step: Callable[[], Awaitable[Arrival]]
+    ) -> Arrival:
+        """Take a *step* of the response, unless the response is another one by now."""
+        return await step() if self._phase in phases else None
 
     async def _commit_then_flush(self) -> "asyncio.Future[None]":
         await self._commit()
@@ -205,7 +237,7 @@ class CommittingHandler(XsrfMixin):
         if self._finished and self._phase not in STORING:  # raised after the end, by on_finish()
             self.log_exception(type(error), error, error.__traceback__)
             return
-        self._phase = "failed" if self._phase in FAILURES else "failing"
+        self._phase = FAILED[self._phase]
         self._finished = False
         try:
             if self._headers_written:  # the client must not take for whole what was not stored
@@ -219,8 +251,9 @@ class CommittingHandler(XsrfMixin):
             cast("HTTP1Connection", self.request.connection).close()
 
     def _is_failing(self) -> bool:
-        has_failed = self._has_failed or self._phase == "failing"
-        return has_failed or self.get_status() >= 500
+        if self._response_kind != "page" or self._phase == "failing":
+            return True
+        return self.get_status() >= self._errors_begin_at
 
     def _due_at_the_end(self) -> Due | None:
         """What is due; None while that is not certain: beside another commit, or if it raises."""
@@ -233,7 +266,7 @@ class CommittingHandler(XsrfMixin):
 
     def _decide(self, *, is_explicit: bool = False) -> Due:
         """What is due now; of a request that fails, unless *is_explicit*, only a logout."""
-        opened = self._opened
+        opened = self._request_session
         if opened is None or self._phase not in STORING:
             return NOT_DUE
         only_end = self._is_failing() if not is_explicit else self._phase == "failing"
@@ -256,10 +289,8 @@ class CommittingHandler(XsrfMixin):
 
     async def _update_now(self, function: Callable[[Session], object]) -> None:
         await self._commit_explicitly()
-        opened = self._opened
-        if (
-            opened is None or self._phase != "open"
-        ):  # a step before it has failed: an error is answered
+        opened = self._request_session
+        if opened is None or self._phase not in ANSWERING:  # a step before it has failed
             return
         if opened.session.record is None:
             opened.update_unstored(function)
@@ -270,5 +301,5 @@ class CommittingHandler(XsrfMixin):
     async def _commit(self, *, is_explicit: bool = False) -> None:
         decided, self._due = self._due, None  # by finish(), if no other commit came between
         due = self._decide(is_explicit=is_explicit) if decided is None else decided
-        if self._opened is not None and due is not NOT_DUE:
-            await self._opened.carry_out(due)
+        if self._request_session is not None and due is not NOT_DUE:
+            await self._request_session.carry_out(due)

@@ -24,7 +24,7 @@ from hello_tornado.sessions.manager.manager import SessionManager
 from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.session.device import Device
 from hello_tornado.sessions.session.session import Session
-from hello_tornado.sessions.web.binding import CommittingHandler
+from hello_tornado.sessions.web.binding import LOADED, CommittingHandler
 from hello_tornado.sessions.web.request_session import (
     IncomingRequest,
     RequestSession,
@@ -98,8 +98,8 @@ class SessionMixin(CommittingHandler):
             opened.session.keeps_alive = self.session_touch
             if self.session_read_only:
                 opened.session.refusal = ReadOnly(f"{type(self).__name__}.session_read_only is set")
-        self._opened = opened
-        self._phase = "open"
+        self._request_session = opened
+        self._phase = LOADED[self._phase]
 
     async def _open_session(self) -> RequestSession:
         incoming, chosen = self._incoming_request(), self.session_exclusive
@@ -112,7 +112,7 @@ class SessionMixin(CommittingHandler):
     @property
     def session(self) -> Session:
         """This visitor's session; a new, empty one for who has none. `del` follows `unset`."""
-        opened = self._opened or self._loaded()
+        opened = self._request_session or self._loaded()
         if opened.use == "dropped":
             raise SessionEnded("this request has dropped its session")
         opened.use = "used"
@@ -133,11 +133,11 @@ class SessionMixin(CommittingHandler):
             self._loaded().use = "dropped"
 
     def _loaded(self) -> RequestSession:
-        if self._opened is None:
+        if self._request_session is None:
             raise SessionNotLoaded(
                 f"{type(self).__name__}.session is loaded after initialize(), before prepare()"
             )
-        return self._opened
+        return self._request_session
 
     @property
     def session_manager(self) -> SessionManager:
@@ -153,21 +153,26 @@ class SessionMixin(CommittingHandler):
         return self._manager
 
     @property
+    def _generation(self) -> int:
+        """Of whom `current_user` is true: grows with each login and logout."""
+        opened = self._request_session
+        return 0 if opened is None else opened.session.generation
+
+    @property
     def current_user(self) -> Any:
         """Tornado's `current_user`; asked for anew after a login, a logout or a `reset()`."""
-        generation = 0 if self._opened is None else self._opened.session.generation
+        generation = self._generation
         if self._known_user is None or self._known_user[0] != generation:
             self._known_user = (generation, self.get_current_user())
         return self._known_user[1]
 
     @current_user.setter
     def current_user(self, value: Any) -> None:
-        generation = 0 if self._opened is None else self._opened.session.generation
-        self._known_user = (generation, value)
+        self._known_user = (self._generation, value)
 
     def get_current_user(self) -> str | None:
         """The session's `user_id`, so that `current_user` and `@authenticated` work."""
-        opened = self._opened
+        opened = self._request_session
         if opened is None and self.get_status() >= 400:
             return None  # the page of an error that came before prepare()
         if opened is not None and opened.use == "dropped":
@@ -218,19 +223,24 @@ class SessionMixin(CommittingHandler):
         return [signed.session_id for signed in self._incoming_request().presented.signed]
 
     def _is_remembered(self, token: bytes) -> bool:
-        return self._opened is not None and self._opened.session._remembers_xsrf_token(token)
+        return (
+            self._request_session is not None
+            and self._request_session.session._remembers_xsrf_token(token)
+        )
 
     def _may_set_xsrf_cookie(self) -> bool:
-        return self._opened is None or self._opened.session.tombstone is None
+        return self._request_session is None or self._request_session.session.tombstone is None
 
     def _living_id(self) -> SessionId | None:
-        return None if self._opened is None else self._opened.living_id
+        return None if self._request_session is None else self._request_session.living_id
 
     def _id_after_response(self, *, is_needed: bool) -> SessionId | None:
-        if self._opened is None:
+        if self._request_session is None:
             presented = self._presented_ids()
             return presented[0] if len(presented) == 1 else None
-        return self._opened.id_after_response(is_needed=is_needed, is_failing=self._is_failing())
+        return self._request_session.id_after_response(
+            is_needed=is_needed, is_failing=self._is_failing()
+        )
 
     def _incoming_request(self) -> IncomingRequest:
         """The ids that the request carries; read once, before `prepare()` if there is a token."""
