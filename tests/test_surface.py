@@ -16,6 +16,7 @@ from hello_tornado.sessions import (
     CookiePolicy,
     Lifetimes,
     Session,
+    SessionDoor,
     SessionManager,
     SessionMixin,
     WebSocketSessionMixin,
@@ -48,6 +49,7 @@ PRIVATE = {
         "_headers",
         "_headers_written",
         "_request_summary",
+        "_transforms",
     },
     "hello_tornado/sessions/web/mixin.py": {"_request_summary"},
     "hello_tornado/sessions/web/websocket.py": {"_accept_connection"},
@@ -78,9 +80,10 @@ PUBLIC: dict[type, str] = {
         get get_websocket_protocol login_required on_session_change on_session_end
         session_touch session_transaction
     """,
+    SessionDoor: "open save session_of watch",
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",
     CookiePolicy: """
-        clear domain httponly issue name partitioned path persist persists
+        clear domain httponly ids_in issue name partitioned path persist persists
         priority read refuses request_header response_header samesite secure
     """,
 }

@@ -88,6 +88,10 @@ class Metrics(Protocol):
 # Where `store.page` begins to list sessions: behind the tombstones.
 BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
 
+TO_LOOK_AT: Final = (
+    "this session is only to look at; to change it: "
+    "async with session_manager.transaction(handle) as session: ..."
+)
 MAX_BYTES: Final = 64 * 1024
 SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
 REST: Final = 4  # times what it rests from; measured by bench.scale
@@ -598,10 +602,7 @@ class SessionManager:
     def _to_look_at(self, record: SessionRecord, now: int | None = None) -> Session:
         """A session outside of its request; it refuses writes, for nobody would store them."""
         session = self._session(record, now)
-        session.refusal = session.refusal or ReadOnly(
-            "this session is only to look at; to change it: "
-            "async with session_manager.transaction(handle) as session: ..."
-        )
+        session.refusal = session.refusal or ReadOnly(TO_LOOK_AT)
         return session
 
     def _readable(self, record: SessionRecord, now: int | None = None) -> Session:

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.web import HTTPError, OutputTransform
+from tornado.httputil import HTTPHeaders
+from tornado.web import HTTPError, OutputTransform, RequestHandler
 
 from hello_tornado.sessions.errors import SessionBusy, SessionUnreadable, StoreUnavailable
 from hello_tornado.sessions.session.device import Device
@@ -72,6 +73,29 @@ ResponseKind: TypeAlias = Literal[
     "later",  # the same, and the client may ask again in a while
 ]
 """What the response is."""
+
+
+class _WhenHeadersLeave(OutputTransform):
+    def __init__(self, write: Callable[[HTTPHeaders], object]) -> None:
+        self._write = write
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, _finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        self._write(headers)
+        return status_code, headers, chunk
+
+
+def when_headers_leave(handler: RequestHandler, write: Callable[[HTTPHeaders], object]) -> None:
+    """Call *write* with the headers of any handler's response before they leave.
+
+    That includes the page of an error, for which Tornado forgets the headers that were set before.
+    If the headers have left, *write* is called at once, with headers that go nowhere.
+    """
+    if handler._headers_written:
+        write(HTTPHeaders())
+    else:
+        handler._transforms = [*handler._transforms, _WhenHeadersLeave(write)]
 
 
 class _NothingToAwait:
@@ -182,8 +206,7 @@ class CommittingHandler(XsrfMixin):
         fail: Callable[[Exception], None] | None = None,
     ) -> "asyncio.Future[None]":
         """Take *step* after those that wait already, so that commits never run side by side."""
-        after = self._pending if self._is_commit_pending() else None
-        self._pending = PendingFinish(step, fail or self._fail, after)
+        self._pending = PendingFinish(step, fail or self._fail, self._pending)
         return cast("asyncio.Future[None]", self._pending)
 
     def _is_commit_pending(self) -> bool:

@@ -26,7 +26,6 @@ from hello_tornado.sessions.session.device import Device
 from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.web.binding import LOADED, CommittingHandler
 from hello_tornado.sessions.web.request_session import (
-    IncomingRequest,
     RequestSession,
     open_presented,
 )
@@ -70,7 +69,7 @@ class SessionMixin(CommittingHandler):
     }
 
     _manager: SessionManager | None = None
-    _incoming: IncomingRequest | None = None
+    _not_yet_opened: RequestSession | None = None
     _known_user: tuple[int, Any] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -80,19 +79,22 @@ class SessionMixin(CommittingHandler):
 
     async def _load_session(self) -> None:
         """Load the session that the request's cookie names."""
-        incoming = self._incoming_request()
+        opened = self._unopened()
+        manager, presented = opened.manager, opened.presented
         try:
-            if incoming.presented is NOTHING_PRESENTED:
-                opened = RequestSession(incoming, await incoming.manager.open(None))
+            if presented is NOTHING_PRESENTED:
+                opened.session, opened.signed = await manager.open(None), None
             else:
-                with incoming.wait:
-                    opened = await self._open_session()
+                with opened.wait:
+                    opened.session, opened.signed = await open_presented(manager, presented)
+                    if self.session_exclusive:
+                        await self._lease(opened)
         except StoreUnavailable as error:
             if self.session_required:
                 raise
             if not isinstance(error, SessionUnreadable):  # of that an event tells, now and then
                 logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
-            opened = RequestSession(incoming, await self.session_manager.open(None))
+            opened.session, opened.signed = await manager.open(None), None
             opened.session.refusal = error
         else:
             opened.session.keeps_alive = self.session_touch
@@ -101,13 +103,11 @@ class SessionMixin(CommittingHandler):
         self._request_session = opened
         self._phase = LOADED[self._phase]
 
-    async def _open_session(self) -> RequestSession:
-        incoming, chosen = self._incoming_request(), self.session_exclusive
-        session, signed = await open_presented(incoming.manager, incoming.presented)
-        opened = RequestSession(incoming, session, signed)
-        if chosen is True or (chosen and self.request.method in chosen):
+    async def _lease(self, opened: RequestSession) -> None:
+        chosen = self.session_exclusive
+        is_chosen = chosen if isinstance(chosen, bool) else self.request.method in chosen
+        if is_chosen:
             await opened.take_lease(wait=self.session_wait, lasts=self.session_lease)
-        return opened
 
     @property
     def session(self) -> Session:
@@ -181,7 +181,7 @@ class SessionMixin(CommittingHandler):
 
     def get_session_device(self) -> Device | None:
         """Called at a login: what the person's list of devices will say. None: nothing."""
-        return self._incoming_request().device
+        return self._unopened().device
 
     async def save_session(self) -> str | None:
         """Store the session now; what is changed afterwards is stored at the end, as usual.
@@ -220,7 +220,7 @@ class SessionMixin(CommittingHandler):
         self.session_manager.emit(RequestForbidden(reason))
 
     def _presented_ids(self) -> list[SessionId]:
-        return [signed.session_id for signed in self._incoming_request().presented.signed]
+        return [signed.session_id for signed in self._unopened().presented.signed]
 
     def _is_remembered(self, token: bytes) -> bool:
         return (
@@ -242,16 +242,16 @@ class SessionMixin(CommittingHandler):
             is_needed=is_needed, is_failing=self._is_failing()
         )
 
-    def _incoming_request(self) -> IncomingRequest:
-        """The ids that the request carries; read once, before `prepare()` if there is a token."""
-        if self._incoming is None:
+    def _unopened(self) -> RequestSession:
+        """What the request carries; read once, before the session is opened if there is a token."""
+        if self._not_yet_opened is None:
             manager, settings = self.session_manager, self.application.settings
             if "session_cookie" in settings:
                 raise ConfigurationError(
                     "session_cookie is no setting of an application: write SessionManager(cookie=…)"
                 )
-            self._incoming = IncomingRequest(manager, Keyring.of(settings), self.request)
-        return self._incoming
+            self._not_yet_opened = RequestSession(manager, Keyring.of(settings), self.request)
+        return self._not_yet_opened
 
 
 class SessionHandler(SessionMixin, RequestHandler):

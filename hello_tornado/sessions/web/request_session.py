@@ -1,7 +1,7 @@
 """The session of one request: opened by the ids that it carries, stored, told to the browser.
 
-Needs a request, and a place for the headers of its response, but no handler of Tornado's. The mixin
-and the door are built on it; they say when the session is stored.
+It needs a request and a place for the headers of its response, but no Tornado handler. The mixin
+and the door are built on it; they decide when the session is stored.
 """
 
 from collections.abc import Callable
@@ -63,30 +63,6 @@ class Due:
 NOT_DUE: Final = Due(NOTHING)
 
 
-class IncomingRequest:
-    """A request as the sessions of *manager* see it: how it came, and which ids it carries.
-
-    `wait` counts how long the request has waited for the store: all its calls share one limit.
-    """
-
-    __slots__ = ("carrier", "https", "keyring", "manager", "presented", "request", "wait")
-
-    def __init__(
-        self, manager: SessionManager, keyring: Keyring, request: HTTPServerRequest
-    ) -> None:
-        self.manager, self.keyring, self.request = manager, keyring, request
-        self.carrier = carrier_of(manager.cookie, request)
-        self.https = is_https(request, manager.trusted_proxies)
-        self.presented = self.carrier.read(request, keyring, manager.now(), https=self.https)
-        self.wait = Wait()
-
-    @property
-    def device(self) -> Device:
-        """The browser that sent the request, as it calls itself, and its address."""
-        user_agent = self.request.headers.get("User-Agent", "")
-        return Device(user_agent, address_of(self.request, self.manager.trusted_proxies))
-
-
 async def open_presented(
     manager: SessionManager, presented: PresentedIds
 ) -> tuple[Session, SignedId | None]:
@@ -133,35 +109,57 @@ async def _open_one_of(
 
 
 class RequestSession:
-    """The *session* of a request, and what the browser must be told of it.
+    """The session of one request, and what the browser must be told of it.
 
-    *signed* is the id by which it was opened; None: it is new.
+    *manager* has the session, and *keyring* signs its id. `presented` are the ids that the request
+    carries. The caller opens one of them (`open_presented`) and then sets `session`, and `signed`
+    to its id, or to None for a new session. `wait` counts how long the request has waited for the
+    store: all its calls share one limit.
     """
 
     __slots__ = (
         "_cookie_action",
         "_headers_have_left",
-        "_signed",
         "_told",
-        "incoming",
+        "carrier",
+        "https",
+        "keyring",
         "lease",
+        "manager",
+        "presented",
+        "request",
         "session",
+        "signed",
         "use",
+        "wait",
     )
 
+    session: Session
+    signed: SignedId | None
+
     def __init__(
-        self, incoming: IncomingRequest, session: Session, signed: SignedId | None = None
+        self, manager: SessionManager, keyring: Keyring, request: HTTPServerRequest
     ) -> None:
-        self.incoming, self.session, self._signed = incoming, session, signed
+        self.manager, self.keyring, self.request = manager, keyring, request
+        self.carrier = carrier_of(manager.cookie, request)
+        self.https = is_https(request, manager.trusted_proxies)
+        self.presented = self.carrier.read(request, keyring, manager.now(), https=self.https)
+        self.wait = Wait()
         self.use: Use = "unused"
-        self._cookie_action: CookieAction = KEEP
         self.lease: Lease | None = None
+        self._cookie_action: CookieAction = KEEP
         self._headers_have_left = False
         self._told: str | None = None  # why no session could begin
 
+    @property
+    def device(self) -> Device:
+        """The browser that sent the request, as it calls itself, and its address."""
+        user_agent = self.request.headers.get("User-Agent", "")
+        return Device(user_agent, address_of(self.request, self.manager.trusted_proxies))
+
     async def take_lease(self, *, wait: timedelta, lasts: timedelta) -> None:
         """Have the session for this request alone; as it is by then, if it has ended meanwhile."""
-        session, manager = self.session, self.incoming.manager
+        session, manager = self.session, self.manager
         if session.record is None:
             return
         others = session.presented  # a logout ends them, too
@@ -177,7 +175,7 @@ class RequestSession:
         """The id that the browser has, or will have with this response."""
         if isinstance(self._cookie_action, Issue):
             return self._cookie_action.session_id
-        return self._signed.session_id if self._signed else None
+        return self.signed.session_id if self.signed else None
 
     @property
     def living_id(self) -> SessionId | None:
@@ -192,7 +190,7 @@ class RequestSession:
         """
         session = self.session
         if session.tombstone or isinstance(session.refusal, StoreUnavailable):
-            signed = self.incoming.presented.signed  # not to be replaced by another one
+            signed = self.presented.signed  # not to be replaced by another one
             return signed[0].session_id if len(signed) == 1 else self.session_id
         if session.response != "not started" or session.ended or is_failing:
             return self.session_id
@@ -201,7 +199,7 @@ class RequestSession:
         if session.renewal is not None or (
             session.is_new and (is_needed or session.modified) and self._can_begin()
         ):
-            return self.incoming.manager.draw_id(session, self.incoming.request)
+            return self.manager.draw_id(session, self.request)
         return self.session_id
 
     def due(self, *, only_end: bool = False) -> Due:
@@ -209,23 +207,22 @@ class RequestSession:
 
         Raises what makes a change impossible.
         """
-        session, manager = self.session, self.incoming.manager
+        session, manager = self.session, self.manager
         only_end = only_end or self.use == "dropped"
         now = manager.now()
         intent = session.intent(manager.rules, now, only_end=only_end)
         if isinstance(intent, Create) and not self._can_begin(intent):
             intent = NOTHING
-        signed = None if only_end else self._signed
+        signed = None if only_end else self.signed
         resigns = signed is not None and self._is_resign_due(signed, manager, now)
         return Due(intent, resigns) if resigns or intent is not NOTHING else NOT_DUE
 
     def _can_begin(self, intent: Create | None = None) -> bool:
         """Whether a new session could send its cookie; if not, an *intent* to store one is told."""
-        incoming = self.incoming
-        reason = incoming.carrier.refuses(incoming.request, https=incoming.https)
+        reason = self.carrier.refuses(self.request, https=self.https)
         if reason is not None and intent and intent.changes and reason != self._told:
             self._told = reason
-            incoming.manager.emit(SessionNotBegun(reason))
+            self.manager.emit(SessionNotBegun(reason))
         return reason is None and self.session.refusal is None
 
     def _is_resign_due(self, signed: SignedId, manager: SessionManager, now: int) -> bool:
@@ -239,37 +236,31 @@ class RequestSession:
         session = self.session
         if session.ended or self._headers_have_left or isinstance(self._cookie_action, Issue):
             return False
-        incoming = self.incoming
-        if (
-            manager.rolling
-            or session.is_lifetime_changed
-            or not incoming.keyring.is_current(signed)
-        ):
+        if manager.rolling or session.is_lifetime_changed or not self.keyring.is_current(signed):
             return True
         if not session.keeps_alive:
             return False
         age, touch_after = now - signed.signed_at, session._touch_after(manager.rules)
         if age < touch_after and age < RESIGN_AFTER:
             return False
-        persists = incoming.carrier.persists(session.lifetime.remember)
+        persists = self.carrier.persists(session.lifetime.remember)
         return age >= (touch_after if persists else RESIGN_AFTER)
 
     async def carry_out(self, due: Due) -> None:
         """Store what is *due*."""
-        incoming = self.incoming
-        manager = incoming.manager
-        with incoming.wait:
-            action = await manager.commit(self.session, incoming.request, due.intent)
+        manager = self.manager
+        with self.wait:
+            action = await manager.commit(self.session, self.request, due.intent)
             if not isinstance(action, Keep):
                 self._cookie_action = action
-            elif due.resigns and self._signed is not None:
-                session_id = self._signed.session_id
+            elif due.resigns and self.signed is not None:
+                session_id = self.signed.session_id
                 if await manager.is_living(session_id):
                     self._cookie_action = Issue(session_id)
 
     async def update(self, function: Callable[[Session], object]) -> None:
         """Apply a *function* to the newest copy of a stored session, until the result is stored."""
-        session, manager = self.session, self.incoming.manager
+        session, manager = self.session, self.manager
         assert session.record is not None  # noqa: S101 - or nothing could have another copy
         copies: list[Session] = []
 
@@ -279,7 +270,7 @@ class RequestSession:
 
         before, keeps_alive = session.lifetime, session.keeps_alive
         try:
-            with self.incoming.wait:
+            with self.wait:
                 updated = await manager.update_from(
                     session.record, applied, keeps_alive=keeps_alive
                 ) or await manager.reload(session)
@@ -306,7 +297,7 @@ class RequestSession:
 
         Returns whether they bring the browser an id.
         """
-        session, carrier = self.session, self.incoming.carrier
+        session, carrier = self.session, self.carrier
         self._headers_have_left = True
         if session.response == "not started":
             session.response = "started"
@@ -323,22 +314,21 @@ class RequestSession:
         return isinstance(action, Issue)
 
     def _id_header(self, session: Session) -> str | None:
-        incoming = self.incoming
         match self._cookie_action:
             case Keep():
                 return None
             case Clear():
-                has_one = bool(incoming.presented.signed)
-                return incoming.carrier.clear(https=incoming.https) if has_one else None
+                has_one = bool(self.presented.signed)
+                return self.carrier.clear(https=self.https) if has_one else None
             case Issue(session_id):
-                persists = incoming.carrier.persists(session.lifetime.remember)
-                expires_at = session.expiry + incoming.manager.reason_told_for
-                return incoming.carrier.issue(
-                    incoming.keyring,
+                persists = self.carrier.persists(session.lifetime.remember)
+                expires_at = session.expiry + self.manager.reason_told_for
+                return self.carrier.issue(
+                    self.keyring,
                     session_id,
                     expires_at if persists else None,
-                    incoming.manager.now(),
-                    https=incoming.https,
+                    self.manager.now(),
+                    https=self.https,
                 )
 
 

@@ -102,7 +102,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
 
     def _session_ended(self, reason: EndedReason) -> None:
         self.session.end()
-        self.on_message = _ignored  # type: ignore[method-assign]
+        self.on_message = ignored  # type: ignore[method-assign]
         self.on_session_end(reason)
 
     def _make_read_only(self, session: Session) -> None:
@@ -116,6 +116,6 @@ class SessionWebSocketHandler(WebSocketSessionMixin):
     """A WebSocket with a session; see `WebSocketSessionMixin`."""
 
 
-def _ignored(message: str | bytes) -> Awaitable[None] | None:  # noqa: ARG001
+def ignored(message: str | bytes) -> Awaitable[None] | None:  # noqa: ARG001
     """What becomes of messages that were under way when the session ended."""
     return None
