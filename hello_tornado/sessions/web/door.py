@@ -20,7 +20,8 @@ from hello_tornado.sessions.errors import (
     SessionNotLoaded,
 )
 from hello_tornado.sessions.events import EndedReason
-from hello_tornado.sessions.manager.manager import TO_LOOK_AT, SessionManager
+from hello_tornado.sessions.manager.manager import SessionManager
+from hello_tornado.sessions.manager.reader import TO_LOOK_AT
 from hello_tornado.sessions.manager.watcher import Watch
 from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores.deadlines import Wait

@@ -96,7 +96,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
             watcher.remove(record.key, watch)
 
     def _session_changed(self, record: SessionRecord) -> None:
-        self._loaded().session = session = self.session_manager._session(record)
+        self._loaded().session = session = self.session_manager._reader.session(record)
         self._make_read_only(session)
         self.on_session_change()
 
