@@ -14,7 +14,13 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest, ResponseStartLine
 from tornado.netutil import bind_sockets
-from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
+from tornado.web import (
+    Application,
+    FallbackHandler,
+    HTTPError,
+    RequestHandler,
+    StaticFileHandler,
+)
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler, websocket_connect
 
 from hello_tornado.sessions import (
@@ -81,6 +87,14 @@ class Files(StaticFileHandler):
         await door.save(self, session)
 
 
+class Outer(FallbackHandler):
+    """Looks at the session, and leaves the answer to a handler of another application."""
+
+    async def prepare(self) -> None:
+        assert not (await self.settings["door"].open(self)).get("nothing")
+        super().prepare()
+
+
 class Ours(SessionMixin, RequestHandler):
     async def get(self) -> None:
         with pytest.raises(TypeError, match=r"use self\.session"):
@@ -90,13 +104,16 @@ class Ours(SessionMixin, RequestHandler):
 @asynccontextmanager
 async def doors(**options: Any) -> AsyncIterator[tuple[Site, Moody]]:
     store = Moody()
+    inner = Application([("/outer/(.*)", Files, {"path": "tests"})])
     routes = [
         ("/foreign", Foreign),
         ("/files/(.*)", Files, {"path": "tests"}),
         ("/ours", Ours),
+        ("/outer/(.*)", Outer, {"fallback": inner}),
     ]
     async with site(store, routes, settings={"compress_response": True}, **options) as server:
-        server.settings["door"] = SessionDoor(server.manager, cookie_secret=SECRET)
+        door = SessionDoor(server.manager, cookie_secret=SECRET)
+        server.settings["door"] = inner.settings["door"] = door
         yield server, store
 
 
@@ -141,8 +158,8 @@ async def test_a_plain_handler_shares_the_session_with_one_that_has_the_mixin() 
 async def test_a_handler_of_another_program_counts_its_visits() -> None:
     async with doors() as (server, _store):
         jar = Jar()
-        for _ in range(2):
-            assert (await server.ask(jar, "/files/conftest.py")).code == 200
+        for place in ("outer", "files"):
+            assert (await server.ask(jar, f"/{place}/conftest.py")).code == 200
         assert (await server.ask(jar, "/files/none")).code == 404
         assert await server.data(jar) == {"files": 3}
 

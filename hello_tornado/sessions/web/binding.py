@@ -77,12 +77,12 @@ ResponseKind: TypeAlias = Literal[
 
 class _WhenHeadersLeave(OutputTransform):
     def __init__(self, write: Callable[[HTTPHeaders], object]) -> None:
-        self._write = write
+        self.write = write
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, _finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
-        self._write(headers)
+        self.write(headers)
         return status_code, headers, chunk
 
 
@@ -90,12 +90,14 @@ def when_headers_leave(handler: RequestHandler, write: Callable[[HTTPHeaders], o
     """Call *write* with the headers of any handler's response before they leave.
 
     That includes the page of an error, for which Tornado forgets the headers that were set before.
-    If the headers have left, *write* is called at once, with headers that go nowhere.
+    If the headers have left, *write* is called at once, with headers that go nowhere. To ask for
+    the same twice is to ask once.
     """
+    transforms = handler._transforms
     if handler._headers_written:
         write(HTTPHeaders())
-    else:
-        handler._transforms = [*handler._transforms, _WhenHeadersLeave(write)]
+    elif not any(isinstance(one, _WhenHeadersLeave) and one.write == write for one in transforms):
+        handler._transforms = [*transforms, _WhenHeadersLeave(write)]
 
 
 class _NothingToAwait:

@@ -52,7 +52,6 @@ class _Opened:
         self.lock = asyncio.Lock()
         self.request_session: RequestSession | None = None
         self.pending: PendingFinish | None = None
-        self.is_told_when_headers_leave = False
 
 
 class SessionDoor:
@@ -101,7 +100,7 @@ class SessionDoor:
                     new.session, new.signed = await open_presented(self.manager, new.presented)
                 new.use = "used"
                 opened.request_session = new
-        _write_headers_of(at, opened)
+        _write_headers_of(at, opened.request_session)
         return opened.request_session.session
 
     async def save(self, at: RequestHandler | HTTPServerRequest, session: Session) -> HTTPHeaders:
@@ -129,7 +128,7 @@ class SessionDoor:
                 "this session was not opened for this request: session = await door.open(handler), "
                 "and then await door.save(handler, session)"
             )
-        _write_headers_of(at, opened)
+        _write_headers_of(at, request_session)
         step = partial(_store, request_session)
         opened.pending = pending = PendingFinish(step, _nobody_waits, opened.pending)
         await pending
@@ -211,12 +210,10 @@ def _request_of(at: RequestHandler | HTTPServerRequest) -> HTTPServerRequest:
     return at.request if isinstance(at, RequestHandler) else at
 
 
-def _write_headers_of(at: RequestHandler | HTTPServerRequest, opened: _Opened) -> None:
+def _write_headers_of(at: RequestHandler | HTTPServerRequest, opened: RequestSession) -> None:
     """Let the response of a handler carry the session's headers."""
-    if isinstance(at, RequestHandler) and not opened.is_told_when_headers_leave:
-        assert opened.request_session is not None  # noqa: S101 - it was opened just now
-        opened.is_told_when_headers_leave = True
-        when_headers_leave(at, opened.request_session.write_headers)
+    if isinstance(at, RequestHandler):
+        when_headers_leave(at, opened.write_headers)
 
 
 async def _store(opened: RequestSession) -> None:
