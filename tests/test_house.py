@@ -14,10 +14,6 @@ import hello_tornado.sessions.stores
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "hello_tornado").rglob("*.py"))
 LONGEST_FILE = 500
-LONGER_FOR_A_REASON = {
-    "mixin.py",  # the binding: its parts lean on each other
-    "manager.py",  # the service in one place: what a request costs, read down the page
-}
 LONGEST_FUNCTION = 40
 
 
@@ -26,8 +22,7 @@ def test_a_file_is_short_and_says_what_it_is_for(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "a module docstring says what the file is for"
-    if path.name not in LONGER_FOR_A_REASON:
-        assert text.count("\n") <= LONGEST_FILE
+    assert text.count("\n") <= LONGEST_FILE
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
             first = node.body[0].lineno  # options, a line each, are a list and no code

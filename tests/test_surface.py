@@ -16,6 +16,7 @@ from hello_tornado.sessions import (
     CookiePolicy,
     Lifetimes,
     Session,
+    SessionDoor,
     SessionManager,
     SessionMixin,
     SqlStore,
@@ -42,14 +43,16 @@ PRIVATE = {
         "_origin_matches_host",
         "_xsrf_token",
     },
-    "hello_tornado/sessions/web/mixin.py": {
+    "hello_tornado/sessions/web/binding.py": {
         "_execute",
         "_finished",
         "_handle_request_exception",
         "_headers",
         "_headers_written",
         "_request_summary",
+        "_transforms",
     },
+    "hello_tornado/sessions/web/mixin.py": {"_request_summary"},
     "hello_tornado/sessions/web/websocket.py": {"_accept_connection"},
 }
 # Of the same name in a class of ours that is none of Tornado's.
@@ -75,16 +78,17 @@ PUBLIC: dict[type, str] = {
         session_touch session_wait update_session xsrf_token
     """,
     WebSocketSessionMixin: """
-        finish get get_websocket_protocol login_required on_session_change on_session_end
+        get get_websocket_protocol login_required on_session_change on_session_end
         session_touch session_transaction
     """,
     SqlStore: """
         aclose count database delete find_by_handle find_by_user from_engine from_url load page
         purge save touch
     """,
+    SessionDoor: "open save session_of watch",
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",
     CookiePolicy: """
-        clear domain httponly issue name partitioned path persist persists
+        clear domain httponly ids_in issue name partitioned path persist persists
         priority read refuses request_header response_header samesite secure
     """,
 }

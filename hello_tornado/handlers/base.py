@@ -205,14 +205,14 @@ class BaseHandler(SessionMixin, PlainHandler):
     @property
     def username(self) -> str:
         """The name that the visitor has logged in with, as a page can carry it; else ""."""
-        if self._session is None:
+        if self._request_session is None:
             return ""
         return shown(str(self.session.get("username", "")))
 
     @property
     def is_visitor_known(self) -> bool:
         """Whether the session is loaded."""
-        return self._session is not None
+        return self._request_session is not None
 
     def flashes(self) -> list[Flash]:
         """The messages to show. An error page leaves them for the next one, as does a HEAD."""

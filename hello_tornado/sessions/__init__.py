@@ -18,6 +18,7 @@ from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.session.state import Flash
 from hello_tornado.sessions.stores import Store, open_store
 from hello_tornado.sessions.web.account.handlers import account_routes
+from hello_tornado.sessions.web.door import SessionDoor
 from hello_tornado.sessions.web.mixin import SessionHandler, SessionMixin
 from hello_tornado.sessions.web.websocket import SessionWebSocketHandler, WebSocketSessionMixin
 
@@ -35,6 +36,7 @@ __all__ = [
     "Lifetimes",
     "RedisStore",
     "Session",
+    "SessionDoor",
     "SessionHandler",
     "SessionManager",
     "SessionMetrics",

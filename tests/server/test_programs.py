@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tornado.websocket import websocket_connect
 
 PROGRAMS = Path(__file__).parent.parent.parent / "examples/programs"
 LONGEST = {  # lines that are not empty
+    "any_handler": 27,
     "cart": 15,
     "counter": 12,
     "everywhere": 16,
@@ -65,7 +67,7 @@ def started(directory: Path, name: str, **replaced: str) -> Iterator[Visitor]:
             process.terminate()
 
 
-def test_they_are_ten_and_short() -> None:
+def test_they_are_short() -> None:
     lengths = {
         path.stem: len([line for line in path.read_text().splitlines() if line.strip()])
         for path in PROGRAMS.glob("*.py")
@@ -148,6 +150,33 @@ def test_socket(tmp_path: Path) -> None:
     with started(tmp_path, "socket") as visitor:
         visitor.ask("POST", "/login", user="ada")
         assert asyncio.run(talk(visitor)) == ["ada 1", "ada 2"]
+
+
+def test_any_handler(tmp_path: Path) -> None:
+    """And the page about it has this program, and one that reads what it has stored."""
+    page = (PROGRAMS.parent.parent / "docs/any-handler.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert first == program("any_handler")
+
+    async def told(visitor: Visitor) -> list[Any]:
+        url = f"ws://127.0.0.1:{visitor.port}/ws"
+        connection = await websocket_connect(HTTPRequest(url, headers={"Cookie": visitor.cookie}))
+        heard = [await connection.read_message()]
+        await asyncio.to_thread(run_command, tmp_path, "sessions", "revoke", "--all", *there)
+        heard += [await connection.read_message(), connection.close_code]
+        connection.close()
+        return heard
+
+    there = ("--store", "sqlite:///sessions.db")
+    with started(tmp_path, "any_handler") as visitor:
+        assert visitor.ask("GET", "/") == (200, "Visit 1")
+        assert visitor.ask("GET", "/") == (200, "Visit 2")
+        header = "session=the text of a Cookie header"
+        for cookie, printed in ((header, b"None\n"), (visitor.cookie, b"2\n")):
+            command = [sys.executable, "-c", second.replace(header, cookie)]
+            env = clean_environment()
+            assert subprocess.check_output(command, cwd=tmp_path, env=env) == printed
+        assert asyncio.run(told(visitor)) == ["You were here 2 times", None, 4401]
 
 
 def test_test_home(tmp_path: Path) -> None:

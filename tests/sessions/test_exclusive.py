@@ -9,7 +9,7 @@ from schedules import TURNS
 from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
 
-from hello_tornado.sessions import Session, SessionHandler, SessionManager, SessionMixin
+from hello_tornado.sessions import SessionHandler, SessionManager, SessionMixin
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import LeaseNotReleased, SessionEvent
 from hello_tornado.sessions.stores.memory import MemoryStore
@@ -57,12 +57,12 @@ class Pay(SessionHandler):
 class Patient(Pay):
     session_wait = timedelta(seconds=20)
 
-    async def _open_session(self) -> Session:
+    async def _load_session(self) -> None:
         test: TestExclusive = self.settings["test"]
         test.arrived += self.path_args == ["count"]
         if test.arrived == 3:
             test.are_waiting.set()
-        return await super()._open_session()
+        await super()._load_session()
 
 
 class TestExclusive(AsyncHTTPTestCase):

@@ -1,6 +1,6 @@
 """How a session's signed id travels to the client and back: in a cookie, or in a header."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeAlias, TypeGuard, cast
 
@@ -45,6 +45,11 @@ class IdCarrier(Protocol):
     ) -> PresentedIds:
         """The ids in the request, which came over https or not."""
 
+    def ids_in(
+        self, values: Sequence[str], keyring: Keyring, now: int, *, https: bool
+    ) -> PresentedIds:
+        """The ids in *values* of the `request_header`, wherever they were sent to."""
+
     def issue(
         self,
         keyring: Keyring,
@@ -80,7 +85,7 @@ WANTED: Final = "a CookiePolicy, a TokenPolicy, or a function from the request t
 
 def choice(name: str, given: Any) -> Any:
     """The check of an option that is a `Choice`."""
-    if _is_carrier(given):
+    if is_carrier(given):
         return given
     if not callable(given) or isinstance(given, type):
         options.refuse(name, WANTED, options.kind_of(given))
@@ -89,16 +94,17 @@ def choice(name: str, given: Any) -> Any:
 
 def carrier_of(chosen: Choice, request: HTTPServerRequest) -> IdCarrier:
     """The carrier for this request."""
-    if _is_carrier(chosen):
+    if is_carrier(chosen):
         return chosen
     carrier = cast("Callable[[Any], object]", chosen)(request)
-    if not _is_carrier(carrier):
+    if not is_carrier(carrier):
         what = "a function from the request to a CookiePolicy or a TokenPolicy"
         options.refuse("SessionManager(cookie=…)", what, f"one to {options.kind_of(carrier)}")
     return carrier
 
 
-def _is_carrier(given: Any) -> TypeGuard[IdCarrier]:
+def is_carrier(given: Any) -> TypeGuard[IdCarrier]:
+    """Whether *given* is a carrier, and no function that makes one."""
     kind: type = type(given)
     return _makes_carriers(kind)
 

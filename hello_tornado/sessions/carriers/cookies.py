@@ -1,6 +1,7 @@
 """The session cookie: read strictly from the raw header, written as one policy says."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
@@ -100,8 +101,14 @@ class CookiePolicy:
         """The ids in the request's cookies of our name; at most four such cookies may be sent."""
         if self.refuses(request, https=https) is not None:
             return NOTHING_PRESENTED
+        return self.ids_in(request.headers.get_list("Cookie"), keyring, now, https=https)
+
+    def ids_in(
+        self, headers: Sequence[str], keyring: Keyring, now: int, *, https: bool
+    ) -> PresentedIds:
+        """The ids in Cookie *headers*, by the same rules; the policy's path and domain aside."""
         name = self._names[self._is_secure(https=https)]
-        values = _values(request, name)
+        values = _values(headers, name)
         if not values:
             return NOTHING_PRESENTED
         if len(values) == 1:
@@ -225,7 +232,7 @@ def _is_within(host: str, domain: str) -> bool:
     return host == domain or (host.endswith("." + domain) and not is_valid_ip(host))
 
 
-def _values(request: HTTPServerRequest, name: str) -> list[str]:
+def _values(headers: Sequence[str], name: str) -> list[str]:
     """The values of the cookies *name*, to the letter; double quotes around one are taken off.
 
     Tornado's parser keeps only the last of several, unescapes, and strips bytes that browsers count
@@ -234,7 +241,7 @@ def _values(request: HTTPServerRequest, name: str) -> list[str]:
     begins = name + "="
     return [
         _unquoted(pair[len(begins) :])
-        for header in request.headers.get_list("Cookie")
+        for header in headers
         for untrimmed in header.split(";")
         if (pair := untrimmed.strip(" \t")).startswith(begins)
     ]

@@ -4,6 +4,7 @@ A header is opt-in, and takes the place of the cookie: where one is read, the ot
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,10 +53,20 @@ class TokenPolicy:
         keyring: Keyring,
         now: int,
         *,
-        https: bool,  # noqa: ARG002 - it may travel over http as well
+        https: bool,
     ) -> PresentedIds:
         """The id in the request's header, of which there may be one."""
-        values = request.headers.get_list(self.header)
+        return self.ids_in(request.headers.get_list(self.header), keyring, now, https=https)
+
+    def ids_in(
+        self,
+        values: Sequence[str],
+        keyring: Keyring,
+        now: int,
+        *,
+        https: bool,  # noqa: ARG002 - it may travel over http as well
+    ) -> PresentedIds:
+        """The id in the *values* of the header."""
         if not any(values):
             return NOTHING_PRESENTED
         if len(values) > 1:

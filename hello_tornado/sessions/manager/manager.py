@@ -7,16 +7,16 @@ a shared touch.
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, Self, TypeVar, cast
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.carriers.carrier import Choice, choice
+from hello_tornado.sessions.carriers.carrier import Choice
 from hello_tornado.sessions.carriers.cookies import CookiePolicy
-from hello_tornado.sessions.carriers.proxies import Networks, network
-from hello_tornado.sessions.errors import ReadOnly, SessionError, SessionUnreadable
+from hello_tornado.sessions.carriers.proxies import Networks
+from hello_tornado.sessions.errors import SessionUnreadable
 from hello_tornado.sessions.event_log import EventLog
 from hello_tornado.sessions.events import (
     EndedReason,
@@ -24,23 +24,19 @@ from hello_tornado.sessions.events import (
     Hook,
     LoggedIn,
     Purged,
-    RecordUnreadable,
     SessionEvent,
     emit,
 )
 from hello_tornado.sessions.manager.actions import KEEP, CookieAction
+from hello_tornado.sessions.manager.checks import CHECKS, Clock, Metrics, random_id
 from hello_tornado.sessions.manager.codec import Cipher, Codec, Plain
 from hello_tornado.sessions.manager.committer import Commit, Standing
 from hello_tornado.sessions.manager.endings import Endings
-from hello_tornado.sessions.manager.purger import Purger
+from hello_tornado.sessions.manager.purger import Purger, purge
+from hello_tornado.sessions.manager.reader import Reader
 from hello_tornado.sessions.manager.watcher import Watcher
 from hello_tornado.sessions.manager.writer import Writer
-from hello_tornado.sessions.records.ids import (
-    SessionId,
-    SessionKey,
-    key_of,
-    new_session_id,
-)
+from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of
 from hello_tornado.sessions.records.lifetimes import (
     MICROSECOND,
     Lifetimes,
@@ -52,79 +48,21 @@ from hello_tornado.sessions.records.record import (
     Gone,
     Listed,
     Saved,
-    SessionFacts,
     SessionRecord,
     Swap,
 )
 from hello_tornado.sessions.records.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.records.tombstones import Tombstone, tombstone_key_of
 from hello_tornado.sessions.records.values import check_user_id
-from hello_tornado.sessions.session.document import empty_document
-from hello_tornado.sessions.session.draft import (
-    CommitRules,
-    Intent,
-    Nothing,
-    Storing,
-)
+from hello_tornado.sessions.session.draft import CommitRules, Intent, Nothing, Storing
 from hello_tornado.sessions.session.draft import Update as Change
 from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores import Store, as_store
 from hello_tornado.sessions.stores.batched_store import BatchedStore
 
-Clock: TypeAlias = Callable[[], int]
 E = TypeVar("E", bound=SessionEvent)
 
-
-class Metrics(Protocol):
-    """Counts events, and the calls to a store."""
-
-    def __call__(self, event: SessionEvent, /) -> None:
-        """Count *event*."""
-
-    def observed(self, store: Store, /) -> Store:
-        """*store*, with its calls counted."""
-
-
-# Where `store.page` begins to list sessions: behind the tombstones.
-BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
-
 MAX_BYTES: Final = 64 * 1024
-SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
-REST: Final = 4  # times what it rests from; measured by bench.scale
-MAX_REST: Final = timedelta(seconds=1)
-READ_AT_ONCE: Final = 50  # sessions; with 64 KiB each that is 3 MiB
-
-
-def random_id(_request: object) -> str:
-    """The usual `genid`."""
-    return new_session_id()
-
-
-HOOK: Final = options.function(1, "print")
-CHECKS: Final[Mapping[str, options.Check]] = {
-    "lifetimes": options.optional(
-        options.instance_of(Lifetimes, "Lifetimes(idle=timedelta(hours=1))")
-    ),
-    "cookie": options.optional(choice),
-    "serializer": options.optional(options.implements(Serializer, "JsonSerializer()")),
-    "cipher": options.optional(options.implements(Cipher, "AesGcm([key])")),
-    "resave": options.flag,
-    "save_uninitialized": options.flag,
-    "rolling": options.flag,
-    "unset": options.one_of("keep", "destroy"),
-    "genid": options.function(1, "lambda request: secrets.token_urlsafe(27)"),
-    "touch_interval": options.duration(least=timedelta(0)),
-    "remember_ended": options.duration(least=timedelta(0)),
-    "max_sessions_per_user": options.optional(options.count),
-    "max_bytes": options.count,
-    "purge_every": options.optional(options.duration(least=SHORTEST_INTERVAL)),
-    "purge_batch": options.count,
-    "trusted_proxies": options.optional(options.several(network)),
-    "metrics": options.optional(options.implements(Metrics, "SessionMetrics()")),
-    "hooks": options.several(HOOK),
-    "log": options.flag,
-    "clock": options.clock,
-}
 
 
 def refuse_coroutine(result: object) -> None:
@@ -201,16 +139,25 @@ class SessionManager:
         self.rules = CommitRules(resave, save_uninitialized, touch, after)
         self.reason_told_for = as_timedelta(remember_ended) // MICROSECOND
         self._max_sessions_per_user = max_sessions_per_user
-        self._serializer = serializer or JsonSerializer()
+        serializer = serializer or JsonSerializer()
         self._hooks: list[Hook] = [*hooks] if metrics is None else [metrics, *hooks]
         if log:
             self._hooks.insert(0, EventLog(clock))
         self.now = clock
-        self._codec = Codec(self._serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
+        self._codec = Codec(serializer, cipher or Plain(), self.lifetimes, max_bytes, clock)
         self._shared = BatchedStore(self.store)
         self._endings = Endings(self.store, self._codec, clock, self.reason_told_for, self.emit)
         self._writer = Writer(self._shared, self._codec, self._endings, genid, self.emit)
         self._purger = Purger(lambda: self.purge(batch=purge_batch), purge_every, self.emit)
+        self._reader = Reader(
+            self.store,
+            self._shared,
+            self._codec,
+            serializer,
+            clock=clock,
+            used=self._purger.begin,  # a session that is opened, in whichever way, is use
+            emit=self.emit,
+        )
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
@@ -230,21 +177,21 @@ class SessionManager:
         """
         record = session.record
         if record is None:
-            return self._session(None)
+            return self._reader.session(None)
         found = await self._open(record.key)
         if not found.is_new:
             return found
         if (successor := await self._writer.successor_of(record)) is not None:
-            return self._readable(successor)
+            return self._reader.readable(successor)
         found.end(found.ended_reason)
         return found
 
     async def _open(self, key: SessionKey | None) -> Session:
         if key is None:
-            return self._session(None)
+            return self._reader.session(None)
         record, now = await self._shared.load(key), self.now()
         if record is not None and self.lifetimes.is_living(record, now):
-            return self._readable(record, now)
+            return self._reader.readable(record, now)
         if record is None:
             return self._session_after(await self._tombstone_of(key), now)
         session = self._session_after(None, now)
@@ -258,17 +205,17 @@ class SessionManager:
     def _session_after(self, tombstone: Tombstone | None, now: int) -> Session:
         """A new session in the place of one that has ended, or whose id was renewed."""
         if tombstone is None:
-            session = self._session(None, now)
+            session = self._reader.session(None, now)
             session.ended_reason = self._endings.unexplained
             return session
-        session = self._session(None, now)
+        session = self._reader.session(None, now)
         session.tombstone = tombstone if self._endings.is_just_now(tombstone) else None
         session.ended_reason = None if tombstone.reason is EndedReason.RENEWED else tombstone.reason
         return session
 
     async def is_living(self, session_id: SessionId) -> bool:
         """Whether the store has a living session under this id."""
-        return await self._live_record(key_of(session_id)) is not None
+        return await self._reader.living(key_of(session_id)) is not None
 
     def intent(self, session: Session, *, only_end: bool = False) -> Intent:
         """What `commit` would do now; raises what makes it impossible.
@@ -316,7 +263,7 @@ class SessionManager:
         refuses writes.
         """
         record = None if handle is None else await self._writer.living_by_handle(handle)
-        session = self._session(None) if record is None else self._readable(record)
+        session = self._reader.session(None) if record is None else self._reader.readable(record)
         async with self.committing(session, keeps_alive=keeps_alive):
             yield session
 
@@ -374,7 +321,7 @@ class SessionManager:
         """
 
         async def find() -> SessionRecord | None:
-            return await self._live_record(record.key) or await self._writer.successor_of(record)
+            return await self._reader.living(record.key) or await self._writer.successor_of(record)
 
         return await self._update(await find(), function, find, keeps_alive=keeps_alive)
 
@@ -388,7 +335,7 @@ class SessionManager:
     ) -> Session | None:
         """Update the session in *record*, and in what *find* finds when it is no longer there."""
         while record is not None:
-            session = self._readable(record)
+            session = self._reader.readable(record)
             session.response, session.keeps_alive = "none", keeps_alive
             async with self._ending_at_least(session):
                 refuse_coroutine(function(session))
@@ -422,44 +369,22 @@ class SessionManager:
 
         Each has a `handle`, a `size` and its moments. `read` gives the sessions to some of them.
         """
-        check_user_id(user_id)
-        now = self.now()
-        found = await self.store.find_by_user(user_id)
-        return [one for one in found if self.lifetimes.is_living(one, now)]
+        return await self._reader.facts_of(user_id)
 
-    async def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
+    def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
         """The sessions that were *listed*, with their data, in that order; they refuse writes.
 
         One that has ended since is left out; one whose id was renewed is found by its handle.
         """
-        for start in range(0, len(listed), READ_AT_ONCE):
-            part = listed[start : start + READ_AT_ONCE]
-            found = await self.store.load([one.key for one in part])
-            moved = [one.handle for one in part if one.key not in found]
-            others = await self.store.find_by_handle(moved) if moved else ()
-            successors = {record.handle: record for record in others}
-            now = self.now()
-            for one in part:
-                record = found.get(one.key) or successors.get(one.handle)
-                if (
-                    record is not None
-                    and record.user_id == one.user_id
-                    and self.lifetimes.is_living(record, now)
-                ):
-                    yield self._to_look_at(record, now)
+        return self._reader.read(listed)
 
     @options.checked(batch=options.count)
-    async def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
+    def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
         """Every living session, those that end soonest first; *batch* of them are read at a time.
 
         They refuse writes.
         """
-        now, last = self.now(), BEFORE_ALL_SESSIONS
-        while page := await self.store.page(last, batch):
-            living = [one for one in page if self.lifetimes.is_living(one, now)]
-            async for session in self.read(living):
-                yield session
-            last = page[-1]
+        return self._reader.all(batch)
 
     async def length(self) -> int:
         """How many sessions are alive; those that began in the future are counted, too."""
@@ -483,7 +408,7 @@ class SessionManager:
         record = await self._writer.living_by_handle(handle)
         if record is None:
             return None
-        session = self._to_look_at(record)
+        session = self._reader.to_look_at(record)
         return None if isinstance(session.refusal, SessionUnreadable) else session
 
     async def revoke(self, *handles: str, user_id: str | None = None) -> int:
@@ -520,26 +445,9 @@ class SessionManager:
         Between two batches it rests four times as long as the last one took, for requests go first.
         *progress* is told the size of each batch that is done.
         """
-        now, total = self.now(), 0
-        async for purged in self._batches(lambda: self.store.purge(now, batch), batch):
-            total += purged
-            if progress is not None:
-                progress(purged)
-        async for _forgotten in self._batches(lambda: self._endings.forget(batch), batch):
-            pass
+        total = await purge(self.store, self._endings, self.now, batch, progress)
         self.emit(Purged(total))
         return total
-
-    async def _batches(self, step: Callable[[], Awaitable[int]], size: int) -> AsyncIterator[int]:
-        """What each *step* has done, until one does less than *size*; with a rest in between."""
-        begun = self.now()
-        while done := await step():
-            yield done
-            if done < size:
-                return
-            rest = REST * (self.now() - begun) * MICROSECOND
-            await asyncio.sleep(max(0, min(rest, MAX_REST).total_seconds()))
-            begun = self.now()
 
     async def aclose(self) -> None:
         """Stop purging and watching, and close the store."""
@@ -574,42 +482,6 @@ class SessionManager:
     def emit(self, event: SessionEvent) -> None:
         """Tell the hooks of *event*."""
         emit(self._hooks, event)
-
-    async def _live_record(self, key: SessionKey) -> SessionRecord | None:
-        record = await self._shared.load(key)
-        if record is None or not self.lifetimes.is_living(record, self.now()):
-            return None
-        return record
-
-    def _session(self, record: SessionRecord | None, now: int | None = None) -> Session:
-        self._purger.begin()  # a session that is opened, in whichever way, is use
-        opened_at = self.now() if now is None else now
-        refusal: SessionError | None = None
-        try:
-            document = self._codec.document(record, opened_at) if record else empty_document()
-        except SessionUnreadable as error:
-            assert record is not None  # noqa: S101 - or nothing was read
-            self.emit(RecordUnreadable(record.handle, str(error)))
-            document, refusal = empty_document() | {"user_id": record.user_id}, error
-        session = Session(record, document, opened_at, self.lifetimes, self._serializer)
-        session.refusal = refusal
-        return session
-
-    def _to_look_at(self, record: SessionRecord, now: int | None = None) -> Session:
-        """A session outside of its request; it refuses writes, for nobody would store them."""
-        session = self._session(record, now)
-        session.refusal = session.refusal or ReadOnly(
-            "this session is only to look at; to change it: "
-            "async with session_manager.transaction(handle) as session: ..."
-        )
-        return session
-
-    def _readable(self, record: SessionRecord, now: int | None = None) -> Session:
-        """The session in *record*; `SessionUnreadable` when its bytes cannot be read."""
-        session = self._session(record, now)
-        if session.refusal is not None:
-            raise session.refusal
-        return session
 
     async def _logged_in(self, session: Session) -> None:
         record = session.record

@@ -14,7 +14,7 @@ Arrival: TypeAlias = "asyncio.Future[None] | None"
 
 
 class PendingFinish:
-    """A step of a response, taken once, and *after* another one if there is one.
+    """A step of a response, taken once, and *after* another one unless that is done.
 
     An error is raised to those who await the step; if nobody does, *fail* is told.
     """
@@ -27,7 +27,7 @@ class PendingFinish:
     ) -> None:
         self._step: Callable[[], Awaitable[Arrival]] | None = step
         self._fail: Callable[[Exception], None] | None = fail
-        self._after = after
+        self._after = None if after is None or after.is_done else after
         self._task: asyncio.Task[None] | None = None
         self._waiting = 0
         loop = asyncio.get_running_loop()

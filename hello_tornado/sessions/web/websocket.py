@@ -1,6 +1,5 @@
 """Sessions in Tornado's WebSockets: stored before the 101 leaves, and watched until they end."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.manager.watcher import Watch
 from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.session.session import Session
+from hello_tornado.sessions.web.binding import SENT
 from hello_tornado.sessions.web.mixin import SessionMixin
 
 SESSION_ENDED: Final = 4401  # a code for applications to choose, after HTTP's 401
@@ -39,6 +39,7 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
     login_required = True
     session_touch = False
 
+    _errors_begin_at = 400  # a socket that is refused stores nothing but a logout
     _attribute_checks: ClassVar[Mapping[str, options.Check]] = {"login_required": options.flag}
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
@@ -61,15 +62,10 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
         self, accept: Callable[[WebSocketHandler], Awaitable[None]], handler: WebSocketHandler
     ) -> None:
         await self.save_session()
-        self._phase = "sending"  # Tornado detaches the connection right after finish()
+        self._phase = SENT[self._phase]  # Tornado detaches the connection right after finish()
         self._make_read_only(self.session)
         with self._watched():
             await accept(handler)
-
-    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
-        """Tornado's `finish()`; what is refused, or is no socket, stores nothing but a logout."""
-        self._has_failed = self._has_failed or self.get_status() >= 400
-        return super().finish(chunk)
 
     def on_session_change(self) -> None:
         """Called when somebody else has changed or used the session; `session` is the new one."""
@@ -100,13 +96,13 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
             watcher.remove(record.key, watch)
 
     def _session_changed(self, record: SessionRecord) -> None:
-        self._session = self.session_manager._session(record)
-        self._make_read_only(self._session)
+        self._loaded().session = session = self.session_manager._reader.session(record)
+        self._make_read_only(session)
         self.on_session_change()
 
     def _session_ended(self, reason: EndedReason) -> None:
         self.session.end()
-        self.on_message = _ignored  # type: ignore[method-assign]
+        self.on_message = ignored  # type: ignore[method-assign]
         self.on_session_end(reason)
 
     def _make_read_only(self, session: Session) -> None:
@@ -120,6 +116,6 @@ class SessionWebSocketHandler(WebSocketSessionMixin):
     """A WebSocket with a session; see `WebSocketSessionMixin`."""
 
 
-def _ignored(message: str | bytes) -> Awaitable[None] | None:  # noqa: ARG001
+def ignored(message: str | bytes) -> Awaitable[None] | None:  # noqa: ARG001
     """What becomes of messages that were under way when the session ended."""
     return None
