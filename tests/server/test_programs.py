@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,14 +58,15 @@ class Visitor(Server):
 def started(directory: Path, name: str, **replaced: str) -> Iterator[Visitor]:
     port = free_port()
     code = program(name, **{"8888": str(port)} | replaced)
+    command = [sys.executable, "-c", code]
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=directory, env=clean_environment()
+        command, cwd=directory, env=clean_environment(), start_new_session=True
     ) as process:
         try:
             wait_until_it_listens(port)
             yield Visitor(process, port)
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # with the processes that it has forked
 
 
 def test_they_are_short() -> None:
