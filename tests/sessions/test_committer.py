@@ -8,7 +8,7 @@ import pytest
 from hello_tornado.sessions import Session, SessionManager
 from hello_tornado.sessions.errors import SessionTooLarge, StoreError
 from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId
+from hello_tornado.sessions.records.ids import SessionId, SessionKey
 from hello_tornado.sessions.records.record import Conflict, Outcome, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
@@ -152,3 +152,43 @@ async def test_nothing_is_kept_of_what_was_stored() -> None:
     await asyncio.gather(*commits)
     assert store.sizes == [1, 1, 1], "who waited goes on from what was stored, without a conflict"
     assert manager._writer._committer._standing == {}
+
+
+class TwoServers(MemoryStore):
+    """A store whose sessions go to its other server with each save."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.placement, self.server = self, 0
+
+    def partition_of(self, _key: SessionKey, /) -> int:
+        return 0
+
+    def server_of(self, _key: SessionKey, /) -> int:
+        return self.server
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        outcomes = await super().save(swaps)
+        self.server += 1
+        return outcomes
+
+
+@pytest.mark.gen_test
+async def test_sessions_that_change_their_server_are_stored_once() -> None:
+    async with SessionManager(TwoServers(), log=False) as manager:
+        ids = []
+        for _ in range(20):
+            session = await manager.open(None)
+            session["n"] = 0
+            action = await manager.commit(session)
+            assert isinstance(action, Issue)
+            ids.append(action.session_id)
+
+        async def count(session_id: SessionId) -> None:
+            session = await manager.open(session_id)
+            session.increment("n")
+            await manager.commit(session)
+
+        await asyncio.gather(*(count(session_id) for session_id in ids * 3))
+        counts = [(await manager.open(session_id))["n"] for session_id in ids]
+        assert counts == [3] * 20

@@ -71,11 +71,12 @@ class Batcher(Generic[K, Q, A]):
         self._limit = limit
         self._seconds = seconds
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lines: dict[K, Line[Q, A]] = {}
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._free_lanes = self._lanes
-        self._lines: dict[K, Line[Q, A]] = {}
+        self._lines = {}
         self._under_way: list[Sequence[Turn[K, Q, A]]] = []
         self._numbers = count()
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -215,8 +216,8 @@ class Batchers(Generic[K, Q, A]):
         return self._batchers[self._server_of(key)](key, question)
 
     def has_waiting(self, key: K) -> bool:
-        """Whether somebody waits under *key* for the next call."""
-        return self._batchers[self._server_of(key)].has_waiting(key)
+        """Whether somebody waits under *key* for the next call, also one to the server before."""
+        return any(batcher.has_waiting(key) for batcher in self._batchers.values())
 
 
 def batched(
