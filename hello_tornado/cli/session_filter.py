@@ -7,9 +7,8 @@ from datetime import timedelta
 
 from hello_tornado.accounts.usernames import BadName, user_id_of
 from hello_tornado.sessions import Store
-from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
-from hello_tornado.sessions.records.record import Listed
+from hello_tornado.sessions.records.record import Listed, page_order
 
 PAGE = 500
 
@@ -44,8 +43,8 @@ class Selection:
     async def records(self, store: Store, after: Listed | None = None) -> AsyncIterator[Listed]:
         """Those of *store*, by their end, a page at a time."""
         if self.user is not None:
-            for record in sorted(await self._of_user(store, self.user), key=_place):
-                if after is None or _place(record) > _place(after):
+            for record in sorted(await self._of_user(store, self.user), key=page_order):
+                if after is None or page_order(record) > page_order(after):
                     yield record
             return
         while page := await store.page(after, PAGE):
@@ -53,10 +52,6 @@ class Selection:
                 if record in self:
                     yield record
             after = page[-1]
-
-
-def _place(record: Listed) -> tuple[int, SessionKey]:
-    return record.expires_at, record.key
 
 
 async def count_expired(store: Store, now: int) -> int:

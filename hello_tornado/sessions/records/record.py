@@ -62,6 +62,11 @@ Listed: TypeAlias = SessionFacts | SessionRecord
 """What a store may list: of a whole record only the facts are read."""
 
 
+def page_order(record: Listed) -> tuple[int, SessionKey]:
+    """What pages are ordered by: the end of a record, and then its key."""
+    return record.expires_at, record.key
+
+
 class Swap(NamedTuple):
     """Put `new` where `old` still stands: same key, same version. Without `old`, create.
 

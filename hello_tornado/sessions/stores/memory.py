@@ -14,6 +14,7 @@ from hello_tornado.sessions.records.record import (
     SessionFacts,
     SessionRecord,
     Swap,
+    page_order,
 )
 
 
@@ -94,9 +95,9 @@ class MemoryStore:
         """The next *limit* records by expiry, then by key, without their data."""
         found: Iterable[SessionRecord] = self._records.values()
         if after is not None:
-            start = _place(after)
-            found = (one for one in found if _place(one) > start)
-        return [record.facts for record in heapq.nsmallest(limit, found, key=_place)]
+            start = page_order(after)
+            found = (one for one in found if page_order(one) > start)
+        return [record.facts for record in heapq.nsmallest(limit, found, key=page_order)]
 
     async def count(self, after: int = 0, /) -> int:
         """How many records expire after a moment."""
@@ -141,7 +142,3 @@ class MemoryStore:
             if not keys:
                 del self._keys_by_user[record.user_id]
         return True
-
-
-def _place(record: Listed) -> tuple[int, SessionKey]:
-    return record.expires_at, record.key

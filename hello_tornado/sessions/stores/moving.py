@@ -34,6 +34,7 @@ from hello_tornado.sessions.records.record import (
     Saved,
     SessionRecord,
     Swap,
+    page_order,
 )
 from hello_tornado.sessions.records.tombstones import ERA
 from hello_tornado.sessions.stores import Announcing, Store, placement_of
@@ -135,7 +136,7 @@ class MovingStore:
         in_old = await _page_of(self._old, after, limit)
         await self._finish()  # what was a marker when the old store was read is in the new one now
         in_new = await _page_of(self._new, after, limit)
-        return heapq.nsmallest(limit, _merged(in_old, in_new), key=_order)
+        return heapq.nsmallest(limit, _merged(in_old, in_new), key=page_order)
 
     async def count(self, after: int = 0, /) -> int:
         """How many records expire after a moment."""
@@ -312,7 +313,3 @@ def _merged(in_old: Sequence[L], in_new: Sequence[L]) -> list[L]:
     """What both stores list; of what stands in both, what the new one says."""
     moved = {one.handle for one in in_new}
     return list(in_new) + [_unmarked(one) for one in in_old if one.handle not in moved]
-
-
-def _order(record: Listed) -> tuple[int, SessionKey]:
-    return record.expires_at, record.key

@@ -24,6 +24,7 @@ from hello_tornado.sessions.records.record import (
     SessionRecord,
     Swap,
     in_parts,
+    page_order,
 )
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, limit_of
@@ -165,7 +166,7 @@ class RedisStore:
         last = dict.fromkeys(range(count), after)  # seen, of the tags that may have more
         while last:
             calls = [
-                self._script(tag, "page", share, *(_place(seen) if seen else ()))
+                self._script(tag, "page", share, *(page_order(seen) if seen else ()))
                 for tag, seen in last.items()
             ]
             pages = await self._masters.scan(_run, calls)
@@ -175,12 +176,12 @@ class RedisStore:
                 found += facts
                 if len(facts) == share:
                     more[tag] = facts[-1]
-            found = heapq.nsmallest(limit, found, key=_place)
+            found = heapq.nsmallest(limit, found, key=page_order)
             is_full = len(found) == limit
             last = {
                 tag: seen
                 for tag, seen in more.items()
-                if not is_full or (seen is not None and _place(seen) < _place(found[-1]))
+                if not is_full or (seen is not None and page_order(seen) < page_order(found[-1]))
             }
         return found
 
@@ -271,10 +272,6 @@ _key_of_record: Callable[[SessionRecord], SessionKey] = attrgetter("key")
 
 def _key_of_swap(swap: Swap) -> SessionKey:
     return (swap.old or swap.new).key
-
-
-def _place(record: Listed) -> tuple[int, SessionKey]:
-    return record.expires_at, record.key
 
 
 async def _run(client: Client, calls: Sequence[Call]) -> Sequence[Any]:
