@@ -1,8 +1,7 @@
 """`sessions move|copy`: sessions go to another store, under running servers or while none runs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,9 +18,7 @@ from hello_tornado.problem import Problem
 
 if TYPE_CHECKING:
     from hello_tornado.config.settings import Settings
-    from hello_tornado.sessions import SessionManager, Store
-
-T = TypeVar("T")
+    from hello_tornado.sessions import SessionManager
 
 BATCH = 250
 
@@ -42,7 +39,7 @@ def move(settings: SettingsFile = None) -> None:
             )
         moved = 0
         with progress("moving", await manager.store.left()) as advance:
-            while count := await manager.store.move(BATCH):
+            async for count in manager.store.move(BATCH):
                 moved += count
                 advance(count)
         return moved
@@ -67,42 +64,27 @@ def copy(
                 "name a store that lasts, such as sqlite:///var/sessions.db",
             )
         check_database(url)
-    copied, there = asyncio.run(_with_stores(origin, target, _copy))
+    copied, left = asyncio.run(_copy(origin, target))
     console.print(f"{counted(copied, 'record')} copied")
-    if there:
-        console.print(f"{counted(there, 'record')} left as they were: the other store had them")
+    if left:
+        console.print(f"{counted(left, 'record')} left as they were: the other store had them")
 
 
-async def _with_stores(
-    origin: str, target: str, work: "Callable[[Store, Store], Awaitable[T]]"
-) -> T:
+async def _copy(origin: str, target: str) -> tuple[int, int]:
+    """How many records were copied, and how many were left out."""
     from hello_tornado.database.databases import as_it_is
     from hello_tornado.sessions import open_store
+    from hello_tornado.sessions.stores.moving import copies
 
     one, other = open_store(as_it_is(origin)), open_store(as_it_is(target))
+    copied = left = 0
     try:
-        return await work(one, other)
+        with progress("copying", await one.count()) as advance:
+            async for page in copies(one, other, BATCH):
+                copied += page.copied
+                left += page.left
+                advance(sum(page))
     finally:
         await one.aclose()
         await other.aclose()
-
-
-async def _copy(origin: "Store", target: "Store") -> tuple[int, int]:
-    """How many records were copied, and how many the *target* had already."""
-    from hello_tornado.sessions.records.record import AGAIN, Saved, Swap
-
-    copied = there = 0
-    after = None
-    with progress("copying", await origin.count()) as advance:
-        while page := await origin.page(after, BATCH):
-            records = await origin.load([one.key for one in page])
-            swaps = [Swap(None, record) for record in records.values()]
-            while swaps:
-                outcomes = await target.save(swaps)
-                copied += sum(isinstance(outcome, Saved) for outcome in outcomes)
-                again = [outcome is AGAIN for outcome in outcomes]
-                there += len(swaps) - sum(again)
-                swaps = [swap for swap, is_asked in zip(swaps, again, strict=True) if is_asked]
-            advance(len(page))
-            after = page[-1]
-    return copied, there - copied
+    return copied, left

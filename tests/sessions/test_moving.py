@@ -9,7 +9,9 @@ from typing import Any, cast
 import pytest
 from schedules import GatedStore, Schedule, every_schedule
 
-from hello_tornado.sessions import Store, open_store
+from hello_tornado.sessions import SessionManager, Store, open_store
+from hello_tornado.sessions.errors import StoreError
+from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.records.ids import new_handle
 from hello_tornado.sessions.records.record import (
     Conflict,
@@ -21,7 +23,7 @@ from hello_tornado.sessions.records.record import (
 )
 from hello_tornado.sessions.records.tombstones import ERA
 from hello_tornado.sessions.stores.memory import MemoryStore
-from hello_tornado.sessions.stores.moving import MovingStore, moving_store
+from hello_tornado.sessions.stores.moving import Copied, MovingStore, copies, moving_store
 from hello_tornado.sessions.testing import HOUR, NOW, StoreContract, make_record, newer, renewed
 
 pytestmark = pytest.mark.timeout(240)
@@ -96,7 +98,9 @@ class Move:
 
     def process(self) -> MovingStore:
         new, old = (Through(self.gate, one, name) for one, name in self.both)
-        return MovingStore(cast("Store", new), cast("Store", old))
+        process = MovingStore(cast("Store", new), cast("Store", old))
+        process._are_two = True  # it has seen that before: fewer calls to take turns
+        return process
 
     @property
     def both(self) -> Sequence[tuple[Store, str]]:
@@ -106,8 +110,7 @@ class Move:
         """What there is when all was moved and nobody is under way any more."""
         after = MovingStore(self.new, self.old)
         before = await after.load([one.key for one in await after.page(None, 9)])
-        while await after.move(9):
-            pass
+        await moved(after)
         assert await self.old.page(None, 9) == []
         page = await after.page(None, 9)
         found = await after.load([one.key for one in page])
@@ -116,23 +119,16 @@ class Move:
         return [*found.values()]
 
 
-async def write(store: Store, record: SessionRecord, label: bytes) -> bool:
-    """Add *label* to the data, as the committer does; False when the session is over."""
-    while True:
-        wanted = newer(record, data=record.data + label)
-        (outcome,) = await store.save([Swap(record, wanted)])
-        match outcome:
-            case Saved():
-                return True
-            case Gone():
-                return False
-            case Conflict(current):
-                record = current
+async def moved(store: MovingStore) -> int:
+    return sum([count async for count in store.move(100)])
 
 
-async def renew(store: Store, record: SessionRecord) -> SessionRecord | None:
+async def swapped(
+    store: Store, record: SessionRecord, change: Callable[[SessionRecord], SessionRecord]
+) -> SessionRecord | None:
+    """What stands after a change, made as the committer does; None when the session is over."""
     while True:
-        wanted = renewed(record)
+        wanted = change(record)
         (outcome,) = await store.save([Swap(record, wanted)])
         match outcome:
             case Saved():
@@ -141,6 +137,16 @@ async def renew(store: Store, record: SessionRecord) -> SessionRecord | None:
                 return None
             case Conflict(current):
                 record = current
+
+
+async def write(store: Store, record: SessionRecord, label: bytes) -> bool:
+    """Add *label* to the data; False when the session is over."""
+    done = await swapped(store, record, lambda one: newer(one, data=one.data + label))
+    return done is not None
+
+
+async def renew(store: Store, record: SessionRecord) -> SessionRecord | None:
+    return await swapped(store, record, renewed)
 
 
 Scene = Callable[[Move, Schedule], Coroutine[Any, Any, None]]
@@ -181,7 +187,7 @@ def test_two_writes_are_both_kept(steps: int) -> None:
 
 def test_a_write_beside_a_mover_is_kept(steps: int) -> None:
     async def scene(move: Move, schedule: Schedule) -> None:
-        mover = move.process().move(9)
+        mover = moved(move.process())
         saved, _ = await schedule.run(move.gate, write(move.process(), move.record, b"1"), mover)
         assert saved
         (record,) = await move.settled()
@@ -196,7 +202,7 @@ def test_a_logout_is_final(beside: str, steps: int) -> None:
         process = move.process()
         others: dict[str, Coroutine[Any, Any, Any]] = {
             "write": write(process, move.record, b"1"),
-            "move": process.move(9),
+            "move": moved(process),
             "load": process.load([move.record.key]),
             "purge": process.purge(NOW, 9),
             "renew": renew(process, move.record),
@@ -249,7 +255,7 @@ def test_a_session_is_found_at_any_moment_of_its_move(look: str, steps: int) -> 
             "find_by_handle": lambda: store.find_by_handle([move.record.handle]),
             "page": lambda: store.page(None, 2),
         }[look]()
-        found, _ = await schedule.run(move.gate, looking, move.process().move(9))
+        found, _ = await schedule.run(move.gate, looking, moved(move.process()))
         (one,) = found.values() if look == "load" else found
         assert one in {move.record, move.record.facts}
 
@@ -262,17 +268,10 @@ def test_what_was_purged_from_the_new_store_does_not_come_back_from_the_old(step
         short = newer(move.record, expires_at=NOW + 1)
         move.gate.is_open = True
         assert await store.save([Swap(move.record, short)]) == [Saved()]
-        await schedule.run(move.gate, store.purge(NOW + 2, 9), move.process().move(9))
+        await schedule.run(move.gate, store.purge(NOW + 2, 9), moved(move.process()))
         assert await move.settled() == []
 
     explore(scene, steps=steps)
-
-
-async def moved(store: MovingStore) -> int:
-    count = 0
-    while found := await store.move(100):
-        count += found
-    return count
 
 
 @pytest.mark.gen_test
@@ -290,6 +289,130 @@ async def test_tombstones_and_what_has_expired_come_too() -> None:
     assert await moved(store) == 500
     assert await new.load([one.key for one in records]) == {one.key: one for one in records}
     assert await old.page(None, 9) == []
+
+
+async def refused(call: Coroutine[Any, Any, Any], message: str) -> None:
+    with pytest.raises(StoreError, match=message):
+        await call
+
+
+@pytest.mark.gen_test
+async def test_a_store_that_is_named_twice_in_other_words_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    first, second = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/here/../a.db"
+    store = cast("MovingStore", open_store(first, moving_from=second))
+    record = make_record()
+    assert await store.save([Swap(None, record)]) == [Saved()]
+    await refused(moved(store), "moving_from")
+    assert await store.load([record.key]) == {record.key: record}
+    assert await store.delete([record.key]) == {record.key}
+    assert await store.page(None, 9) == []
+    await store.aclose()
+
+
+@pytest.mark.gen_test
+async def test_what_a_process_that_died_was_moving_is_found_behind_any_tombstones() -> None:
+    move = await Move(GatedStore(MemoryStore())).begin(steps=2)
+    store = move.process()
+    tombstones = [
+        make_record(created_at=0, accessed_at=0, expires_at=move.record.expires_at - ERA - 1 - n)
+        for n in range(150)
+    ]
+    await move.old.save([Swap(None, one) for one in tombstones])
+    assert move.record.facts in await store.page(None, 999)
+    assert await store.count() == 1
+    move = await Move(GatedStore(MemoryStore())).begin(steps=3)
+    store = move.process()
+    await move.old.save([Swap(None, one) for one in tombstones])
+    short = newer(move.record, expires_at=NOW + 1)
+    assert await store.save([Swap(move.record, short)]) == [Saved()]
+    assert await store.purge(NOW + 2, 9) == 1
+    await moved(store)
+    assert await store.load([move.record.key]) == {}
+
+
+@pytest.mark.gen_test
+async def test_a_place_that_was_left_is_no_session_of_the_next_move() -> None:
+    move = await Move(GatedStore(MemoryStore())).begin(steps=1)
+    third = MemoryStore()
+    onward = MovingStore(third, move.new)
+    assert await onward.count() == 0
+    assert await onward.load([move.record.key]) == {}
+    assert await onward.page(None, 9) == []
+    await moved(onward)
+    assert await third.page(None, 9) == await move.new.page(None, 9) == []
+
+
+@pytest.mark.gen_test
+async def test_a_move_that_was_not_finished_is_not_turned_round() -> None:
+    move = await Move(GatedStore(MemoryStore())).begin(steps=2)
+    back = MovingStore(move.old, move.new)
+    message = "let moving_from and the store change places"
+    await refused(back.load([move.record.key]), message)
+    await refused(back.save([Swap(move.record, newer(move.record))]), message)
+    assert await moved(back) == 1, "the place that was kept"
+    assert await move.settled() == [move.record]
+
+
+class Choosy(MemoryStore):
+    """A store that refuses some data for good, and with it the call."""
+
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+        if any(new.data == b"too much" for _, new in swaps):
+            raise StoreError("a record is too large")
+        return await super().save(swaps)
+
+
+@pytest.mark.gen_test
+async def test_a_record_that_the_new_store_refuses_stays_and_holds_up_no_other() -> None:
+    old, new = MemoryStore(), Choosy()
+    store = MovingStore(new, old)
+    good = [make_record(user_id="ada", expires_at=NOW + n) for n in range(5)]
+    bad = make_record(user_id="ada", expires_at=NOW + 2, data=b"too much")
+    await old.save([Swap(None, one) for one in (*good, bad)])
+    await refused(moved(store), "1 records stay in the old store.*too large")
+    assert await old.page(None, 9) == [bad.facts]
+    assert await new.count(1) == 5
+    assert len(await store.page(None, 9)) == len(await store.find_by_user("ada")) == 6
+    assert await store.load([bad.key, good[0].key]) == {bad.key: bad, good[0].key: good[0]}
+    assert await store.purge(NOW + 1, 9) == 3, "two, and the place that was kept for the other"
+    await refused(store.save([Swap(bad, newer(bad))]), "too large")
+    assert await store.delete([bad.key]) == {bad.key}
+    assert await moved(store) == 0
+
+
+@pytest.mark.gen_test
+async def test_a_second_copy_brings_back_nothing_that_has_ended_since() -> None:
+    origin = MemoryStore()
+    async with SessionManager(origin, log=False) as before:
+        ids = []
+        for user in ("ada", "bob", "eve"):
+            session = await before.open(None)
+            session.login(user)
+            action = await before.commit(session)
+            assert isinstance(action, Issue)
+            ids.append(action.session_id)
+    target = MemoryStore()
+    assert [one async for one in copies(origin, target, 9)] == [Copied(3, 0)]
+    async with SessionManager(target, log=False) as after:
+        await after.revoke_user("ada")
+        session = await after.open(ids[1])
+        session.renew()
+        await after.commit(session)
+        assert [one async for one in copies(origin, target, 9)] == [Copied(0, 3)]
+        assert (await after.open(ids[0])).user_id is None
+        assert (await after.open(ids[1])).user_id is None
+        assert (await after.open(ids[2])).user_id == "eve"
+
+
+@pytest.mark.gen_test
+async def test_a_move_that_was_not_finished_is_not_copied() -> None:
+    move = await Move(GatedStore(MemoryStore())).begin(steps=2)
+    for store in (move.old, move.new):
+        target = MemoryStore()
+        with pytest.raises(StoreError, match="was not finished"):
+            assert [one async for one in copies(store, target, 9)] == []
+        assert await target.page(None, 9) == []
 
 
 class TestFromSqliteToPostgresql(StoreContract):

@@ -8,22 +8,24 @@ stands in the old store is read from there. Before it is written to it is *taken
 3. In the new store the record is swapped for the place.
 4. The marker is deleted.
 
-Whoever finds a place or a marker goes on in the stead of the process that may have died. One that
-slept brings no session back: each place is another one, and a process fills only the place that it
-saw before it read the marker. An end deletes from the old store first, and then from the new one.
-So what was read before the end finds its place gone, and what is read afterwards is nothing.
+Whoever finds a place or a marker goes on where another process has stopped, which may have died.
+One that slept brings no session back: each place is another one, and a process fills only the place
+that it saw before it read the marker. An end deletes from the old store first, and then from the
+new one. So what was read before the end finds its place gone, and what is read afterwards is
+nothing.
 
 Places and markers have negative versions. A place has expired, so the next purge deletes one that
 was left. The moments of a marker are negative, as those of a tombstone are: no purge and no count
-sees it, and a page begins with it.
+sees it, and a page begins with such records.
 """
 
 import asyncio
 import heapq
 import secrets
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
+from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey, new_handle
 from hello_tornado.sessions.records.record import (
     AGAIN,
@@ -36,7 +38,7 @@ from hello_tornado.sessions.records.record import (
     Swap,
     page_order,
 )
-from hello_tornado.sessions.records.tombstones import ERA
+from hello_tornado.sessions.records.tombstones import ERA, tombstone_key_of
 from hello_tornado.sessions.stores import Announcing, Store, placement_of
 from hello_tornado.sessions.stores.deadlines import (
     deadline_of_call,
@@ -47,8 +49,24 @@ from hello_tornado.sessions.stores.deadlines import (
 L = TypeVar("L", SessionRecord, Listed)
 Records: TypeAlias = Mapping[SessionKey, SessionRecord]
 
-HEAD: Final = 100  # records of a page that begins with the markers
-LONG_AGO: Final = 1
+HEAD: Final = 100  # records of a page that begins with the markers and the tombstones
+LONG_AGO: Final = 1  # when a place has expired
+KEY_BYTES: Final = 32
+SAME_STORE: Final = (
+    "the store that sessions move from is the one that they move to, in other words: take "
+    "moving_from out of the settings, or name the store that was used before"
+)
+THE_OTHER_WAY: Final = (
+    "the store holds sessions that were on their way to another one, and that move was not "
+    "finished: let moving_from and the store change places, and run sessions move"
+)
+
+
+class Copied(NamedTuple):
+    """Of a page: how many records were copied, and how many the other store had, or had ended."""
+
+    copied: int
+    left: int
 
 
 class MovingStore:
@@ -63,31 +81,35 @@ class MovingStore:
         self.parts = (new, old)
         self.limit_seconds = max(limit_of_store(new), limit_of_store(old))
         self.placement = placement_of(new)
+        self._are_two = False  # the stores, as far as we know
 
     def __str__(self) -> str:
         return str(self._new)
 
     async def load(self, keys: Collection[SessionKey], /) -> Records:
         """The records under these keys."""
-        found = _without_places(await self._new.load(keys))
+        found = _standing_in_the_new(await self._new.load(keys))
         missing = [key for key in keys if key not in found]
         if not missing:
             return found
         in_old = await self._old.load(missing)
         await self._take_over([key for key, one in in_old.items() if _is_marker(one)])
-        found |= {key: one for key, one in in_old.items() if not _is_marker(one)}
+        found |= _standing(in_old)
         # What is in neither may have been moved in between: then it is in the new store by now.
         missing = [key for key in missing if key not in found]
-        return found | _without_places(await self._new.load(missing) if missing else {})
+        return found | _standing_in_the_new(await self._new.load(missing) if missing else {})
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
         """One outcome for each swap, in order."""
         await self._take_over(await self._keys_in_the_way(swaps))
         outcomes = [*await self._new.save(swaps)]
+        _standing_in_the_new(
+            {one.current.key: one.current for one in outcomes if isinstance(one, Conflict)}
+        )
         waiting = {
             (old or new).key: number
             for number, (old, new) in enumerate(swaps)
-            if _is_of_a_place(outcomes[number]) or (old and isinstance(outcomes[number], Gone))
+            if _is_blocked(outcomes[number]) or (old and isinstance(outcomes[number], Gone))
         }
         if waiting:
             await self._take_over([*await self._old.load(waiting)])
@@ -115,7 +137,7 @@ class MovingStore:
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
         """Remove records; returns the keys of those that were there."""
         in_old = await self._old.delete(keys)
-        in_new = _without_places(await self._new.load(keys))
+        in_new = _standing_in_the_new(await self._new.load(keys))
         deleted = await self._new.delete(keys)
         return {*in_old, *(key for key in deleted if key in in_new)}
 
@@ -140,7 +162,8 @@ class MovingStore:
 
     async def count(self, after: int = 0, /) -> int:
         """How many records expire after a moment."""
-        return await self._old.count(after) + await self._new.count(max(after, LONG_AGO))
+        after = max(after, LONG_AGO)
+        return await self._old.count(after) + await self._new.count(after)
 
     async def purge(self, now: int, limit: int, /) -> int:
         """Delete up to *limit* expired records."""
@@ -153,30 +176,71 @@ class MovingStore:
         await self._new.aclose()
         await self._old.aclose()
 
-    async def move(self, limit: int) -> int:
-        """Take over up to *limit* records; returns how many the old store had, 0 when it is empty.
+    async def move(self, limit: int) -> AsyncGenerator[int]:
+        """Take over what the old store has, in batches of *limit*; yields how many each has moved.
 
-        Tombstones come too, and what has expired: the next purge deletes it.
+        Tombstones come too, and what has expired: the next purge deletes it. What the new store
+        refuses stays in the old one, and is read from there: the rest is moved, and then the last
+        refusal is raised.
         """
-        keys = [one.key for one in await self._old.page(None, limit)]
-        await self._take_over(keys)
-        return len(keys)
+        while True:
+            after: Listed | None = None
+            moved = stayed = 0
+            refusal: StoreError | None = None
+            while page := await self._old.page(after, limit):
+                refused = await self._move_page(page)
+                staying = len(await self._old.load([one.key for one in page])) if refused else 0
+                refusal = refused or refusal
+                stayed += staying
+                moved += len(page) - staying
+                yield len(page) - staying
+                after = page[-1]
+            if not moved:
+                break
+        if refusal is not None:
+            raise StoreError(
+                f"{stayed} records stay in the old store, because the new one refuses them: "
+                f"{refusal}"
+            ) from refusal
+
+    async def _move_page(self, page: Sequence[Listed]) -> StoreError | None:
+        """Take over what a page lists; returns why the new store has refused some of it."""
+        if places := [one.key for one in page if _is_place(one)]:
+            await self._old.delete(places)  # left from the move to this store; nothing is in them
+        try:
+            await self._take_over([one.key for one in page if not _is_place(one)])
+        except (StoreUnavailable, StoreMisconfigured):
+            raise
+        except StoreError as error:
+            return error
+        return None
 
     async def left(self) -> int:
         """How many sessions have not been moved yet."""
-        return await self._old.count()
+        return await self._old.count(LONG_AGO)
 
     async def _take_over(self, keys: Collection[SessionKey]) -> None:
-        """See that what stands in the old store under these keys stands in the new one instead."""
+        """See that what stands in the old store under these keys stands in the new one instead.
+
+        What the new store refuses stands in the old one again, and the error is raised when the
+        rest is done.
+        """
         deadline = deadline_of_call(self.limit_seconds)
         while keys:
+            await self._prove_that_they_are_two()
             places = await self._places_of(keys)
             done = {key for key in keys if key not in places}  # something stands there
             markers = await self._markers_of(places)
             swaps = [Swap(places[key], _unmarked(marker)) for key, marker in markers.items()]
-            outcomes = await self._save_all(self._new, swaps)
+            try:
+                outcomes = await _save_all(self._new, swaps)
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                await self._after_a_refusal(markers, error)
+                outcomes = []
             keys = []
-            for swap, outcome in zip(swaps, outcomes, strict=True):
+            for swap, outcome in zip(swaps, outcomes, strict=False):
                 if isinstance(outcome, Saved):
                     done.add(swap.new.key)
                 else:  # the place is gone: somebody was first
@@ -186,15 +250,45 @@ class MovingStore:
             if asyncio.get_running_loop().time() > deadline:
                 raise did_not_answer()
 
+    async def _after_a_refusal(self, markers: Records, error: StoreError) -> None:
+        """Take over each of several records alone; a single one stands in the old store again."""
+        if len(markers) == 1:
+            await _save_all(self._old, [Swap(one, _unmarked(one)) for one in markers.values()])
+            raise error
+        refusal = None
+        for key in markers:
+            try:
+                await self._take_over([key])
+            except StoreUnavailable:
+                raise
+            except StoreError as one:
+                refusal = one
+        if refusal is not None:
+            raise refusal
+
+    async def _prove_that_they_are_two(self) -> None:
+        """Raise if both URLs lead to the same store: what has moved would be deleted there."""
+        if self._are_two:
+            return
+        place = _place(SessionKey(secrets.token_bytes(KEY_BYTES)))
+        await _save_all(self._new, [Swap(None, place)])
+        found = await self._old.load([place.key])
+        await self._new.delete([place.key])
+        if found:
+            raise StoreMisconfigured(SAME_STORE)
+        self._are_two = True
+
     async def _places_of(self, keys: Collection[SessionKey]) -> Records:
         """The places that are kept in the new store for those keys under which no record stands."""
         swaps = [Swap(None, _place(key)) for key in keys]
-        outcomes = await self._save_all(self._new, swaps)
+        outcomes = await _save_all(self._new, swaps)
         standing = [
             outcome.current if isinstance(outcome, Conflict) else swap.new
             for swap, outcome in zip(swaps, outcomes, strict=True)
         ]
-        return {one.key: one for one in standing if _is_marker(one)}
+        found = {one.key: one for one in standing}
+        taken = _standing_in_the_new(found)
+        return {key: one for key, one in found.items() if key not in taken}
 
     async def _markers_of(self, keys: Collection[SessionKey]) -> Records:
         """The markers in the old store for what stands there under these keys."""
@@ -202,32 +296,26 @@ class MovingStore:
         standing = [*(await self._old.load(keys)).values()] if keys else []
         while standing:
             markers |= {one.key: one for one in standing if _is_marker(one)}
-            swaps = [Swap(one, _marker(one)) for one in standing if not _is_marker(one)]
+            swaps = [Swap(one, _marker(one)) for one in standing if _is_standing(one)]
             standing = []
-            for swap, outcome in zip(swaps, await self._save_all(self._old, swaps), strict=True):
+            for swap, outcome in zip(swaps, await _save_all(self._old, swaps), strict=True):
                 if isinstance(outcome, Saved):
                     markers[swap.new.key] = swap.new
                 elif isinstance(outcome, Conflict):
                     standing.append(outcome.current)
         return markers
 
-    async def _save_all(self, store: Store, swaps: Sequence[Swap]) -> Sequence[Outcome]:
-        """The outcomes of *swaps*; where a store says `AGAIN`, it is asked again."""
-        deadline = deadline_of_call(self.limit_seconds)
-        outcomes: dict[int, Outcome] = {}
-        asked = [*range(len(swaps))]
-        while asked:
-            answers = await store.save([swaps[number] for number in asked])
-            outcomes.update(zip(asked, answers, strict=True))
-            asked = [number for number in asked if outcomes[number] is AGAIN]
-            if asked and asyncio.get_running_loop().time() > deadline:
-                raise did_not_answer()
-        return [outcomes[number] for number in range(len(swaps))]
-
     async def _finish(self) -> None:
-        """Take over what others have begun to: they may have died."""
-        while markers := [one.key for one in await self._old.page(None, HEAD) if _is_marker(one)]:
-            await self._take_over(markers)
+        """Take over what others have begun to: they may have died.
+
+        What the new store refuses stands in the old one again.
+        """
+        after: Listed | None = None
+        while page := await self._old.page(after, HEAD):
+            await self._move_page([one for one in page if _is_marker(one)])
+            after = page[-1]
+            if after.expires_at > 0:
+                return
 
 
 class AnnouncingMovingStore(MovingStore):
@@ -250,21 +338,79 @@ def moving_store(new: Store, old: Store) -> MovingStore:
     return kind(new, old)
 
 
+async def copies(origin: Store, target: Store, limit: int) -> AsyncGenerator[Copied]:
+    """Copy the records of *origin* to *target*, *limit* at a time, while nobody uses either.
+
+    What the target has already stays as it is, and what has ended there is left out, for as long as
+    a tombstone says so. `StoreMisconfigured` when a move between stores was not finished.
+    """
+    after: Listed | None = None
+    while page := await origin.page(after, limit):
+        keys = [one.key for one in page]
+        ended = await target.load([tombstone_key_of(key) for key in keys])
+        records = [
+            one
+            for key, one in (await origin.load(keys)).items()
+            if tombstone_key_of(key) not in ended
+        ]
+        if any(one.version < 0 for one in records):
+            raise StoreMisconfigured(
+                "a move from or to this store was not finished: run sessions move before a copy"
+            )
+        outcomes = await _save_all(target, [Swap(None, one) for one in records])
+        copied = sum(isinstance(outcome, Saved) for outcome in outcomes)
+        yield Copied(copied, len(page) - copied)
+        after = page[-1]
+
+
+async def _save_all(store: Store, swaps: Sequence[Swap]) -> Sequence[Outcome]:
+    """The outcomes of *swaps*; where a store says `AGAIN`, it is asked again."""
+    deadline = deadline_of_call(limit_of_store(store))
+    outcomes: dict[int, Outcome] = {}
+    asked = [*range(len(swaps))]
+    while asked:
+        answers = await store.save([swaps[number] for number in asked])
+        outcomes.update(zip(asked, answers, strict=True))
+        asked = [number for number in asked if outcomes[number] is AGAIN]
+        if asked and asyncio.get_running_loop().time() > deadline:
+            raise did_not_answer()
+    return [outcomes[number] for number in range(len(swaps))]
+
+
 async def _page_of(store: Store, after: Listed | None, limit: int) -> Sequence[Listed]:
     """A page of one store, without its places and markers."""
     found: list[Listed] = []
     while len(found) < limit:
         page = await store.page(after, limit)
-        found += [one for one in page if not _is_marker(one)]
+        found += filter(_is_standing, page)
         if len(page) < limit:
             break
         after = page[-1]
     return found[:limit]
 
 
+def _is_place(record: Listed) -> bool:
+    return record.version < 0 and record.expires_at == LONG_AGO
+
+
 def _is_marker(record: Listed) -> bool:
-    """Whether it is one in the old store; in the new one these are places."""
-    return record.version < 0
+    return record.version < 0 and record.expires_at != LONG_AGO
+
+
+def _is_standing(record: Listed) -> bool:
+    return record.version > 0
+
+
+def _standing(found: Records) -> dict[SessionKey, SessionRecord]:
+    """Those that are neither places nor markers."""
+    return {key: one for key, one in found.items() if _is_standing(one)}
+
+
+def _standing_in_the_new(found: Records) -> dict[SessionKey, SessionRecord]:
+    """The same, of the new store: in that there are no markers, unless it was an old one before."""
+    if any(map(_is_marker, found.values())):
+        raise StoreMisconfigured(THE_OTHER_WAY)
+    return _standing(found)
 
 
 def _into_its_place(swap: Swap, outcome: Outcome) -> Swap:
@@ -277,12 +423,13 @@ def _into_its_place(swap: Swap, outcome: Outcome) -> Swap:
 def _second_outcome(swap: Swap, outcome: Outcome) -> Outcome:
     """What became of a swap, when nothing stands in the old store any more."""
     if swap.old is None:
-        return AGAIN if _is_of_a_place(outcome) or isinstance(outcome, Gone) else outcome
-    return Gone() if _is_of_a_place(outcome) else outcome
+        return AGAIN if _is_blocked(outcome) or isinstance(outcome, Gone) else outcome
+    return Gone() if _is_blocked(outcome) else outcome
 
 
-def _is_of_a_place(outcome: Outcome) -> bool:
-    return isinstance(outcome, Conflict) and _is_marker(outcome.current)
+def _is_blocked(outcome: Outcome) -> bool:
+    """Whether a place was in the way."""
+    return isinstance(outcome, Conflict) and _is_place(outcome.current)
 
 
 def _place(key: SessionKey) -> SessionRecord:
@@ -305,11 +452,8 @@ def _unmarked(record: L) -> L:
     return record._replace(version=-record.version, accessed_at=accessed_at, expires_at=expires_at)
 
 
-def _without_places(found: Records) -> dict[SessionKey, SessionRecord]:
-    return {key: one for key, one in found.items() if not _is_marker(one)}
-
-
 def _merged(in_old: Sequence[L], in_new: Sequence[L]) -> list[L]:
     """What both stores list; of what stands in both, what the new one says."""
     moved = {one.handle for one in in_new}
-    return list(in_new) + [_unmarked(one) for one in in_old if one.handle not in moved]
+    rest = [one for one in in_old if one.handle not in moved and not _is_place(one)]
+    return [one for one in in_new if _is_standing(one)] + [_unmarked(one) for one in rest]
