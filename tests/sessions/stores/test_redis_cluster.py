@@ -21,6 +21,7 @@ from hello_tornado.sessions.records.record import Saved, SessionRecord, Swap
 from hello_tornado.sessions.records.tombstones import tombstone_key_of
 from hello_tornado.sessions.stores import Placement
 from hello_tornado.sessions.stores.batched_store import BatchedStore
+from hello_tornado.sessions.stores.moving import moving_store
 from hello_tornado.sessions.testing import HOUR, NOW, make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)
@@ -82,6 +83,32 @@ async def test_pages_are_in_order_and_whole_whatever_the_tags_hold(redis_cluster
             after = page[-1]
         assert seen == [one.key for one in records], limit
     await store.aclose()
+
+
+async def test_no_page_is_short_because_of_entries_whose_records_have_gone(
+    redis_cluster_url: str,
+) -> None:
+    old, new = open_store(redis_cluster_url), open_store("memory://")
+    stores = [old, moving_store(new, old)]
+    records = [make_record(expires_at=NOW + n) for n in range(400)]
+    await save_new(old, *records)
+    gone = records[:150]
+    for master in masters_of(redis_cluster_url):
+        with master:
+            for name in master.scan_iter("*:record:*", 1000):
+                if any(name.endswith(record.key) for record in gone):
+                    master.delete(name)  # as its time to live would
+    alive = [one.key for one in records if one not in gone]
+    for limit in (7, 100, 1000):
+        for store in stores:
+            seen: list[SessionKey] = []
+            after = None
+            while page := await store.page(after, limit):
+                assert len(page) == min(limit, len(alive) - len(seen))
+                seen += [one.key for one in page]
+                after = page[-1]
+            assert seen == alive, limit
+    await old.aclose()
 
 
 async def test_a_purge_takes_as_many_as_it_may_wherever_they_are(redis_cluster_url: str) -> None:

@@ -74,14 +74,10 @@ local function with_records(keys)
 end
 
 -- The line of facts alone, and the bytes of the data: a list of sessions needs no more.
-local function with_facts(keys)
-  local found = {}
-  for _, key in ipairs(keys) do
-    local name = record_name(key)
-    local line = redis.call('GETRANGE', name, 0, FACTS_BYTES - 1):match('^[^\n]*\n')
-    if line then found[#found + 1] = {key, line, redis.call('STRLEN', name) - #line} end
-  end
-  return found
+local function facts_of(key)
+  local name = record_name(key)
+  local line = redis.call('GETRANGE', name, 0, FACTS_BYTES - 1):match('^[^\n]*\n')
+  return line and {key, line, redis.call('STRLEN', name) - #line}
 end
 
 local function create(key, value)
@@ -154,7 +150,11 @@ function verbs.delete(keys)
 end
 
 function verbs.find_by_user(args)
-  return with_facts(redis.call('ZRANGE', user_name(args[1]), 0, -1))
+  local found = {}
+  for _, key in ipairs(redis.call('ZRANGE', user_name(args[1]), 0, -1)) do
+    found[#found + 1] = facts_of(key) or nil
+  end
+  return found
 end
 
 function verbs.find_by_handle(handles)
@@ -166,7 +166,7 @@ function verbs.find_by_handle(handles)
 end
 
 function verbs.page(args)
-  local limit, expires, key = unpack(args)
+  local limit, expires, key = tonumber(args[1]), args[2], args[3]
   local first = 0
   if key then
     local place = key .. '\0' -- the next name there could be
@@ -174,13 +174,20 @@ function verbs.page(args)
     first = redis.call('ZRANK', EXPIRIES, place)
     redis.call('ZREM', EXPIRIES, place)
   end
-  local keys = redis.call('ZRANGE', EXPIRIES, first, first + limit - 1)
-  local found = with_facts(keys)
-  -- Nothing but the end may look like the end: a page of dead entries does.
-  if #keys > 0 and #found == 0 then
-    redis.call('ZREM', EXPIRIES, unpack(keys))
-    return verbs.page(args)
-  end
+  -- Nothing but the end may look like the end: a page that has less than it may have does.
+  local found = {}
+  repeat
+    local keys = redis.call('ZRANGE', EXPIRIES, first, first + limit - #found - 1)
+    for _, key in ipairs(keys) do
+      local facts = facts_of(key)
+      if facts then
+        found[#found + 1] = facts
+        first = first + 1
+      else
+        redis.call('ZREM', EXPIRIES, key)
+      end
+    end
+  until #keys == 0 or #found >= limit
   return found
 end
 

@@ -37,6 +37,7 @@ SCRIPT: Final = Path(__file__).with_name("redis.lua").read_text(encoding="utf-8"
 UNWILLING: Final = re.compile(
     r"\b(OOM|MISCONF|NOREPLICAS|READONLY|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOGOODSLAVE)\b"
     r"|max number of clients|can't write against a read only|used memory > 'maxmemory'"
+    r"|attempted to access a non local key"  # of a slot that is being moved
 )
 ARGUMENTS: Final = re.compile(r"with args beginning with.*", re.DOTALL)
 
