@@ -129,10 +129,11 @@ class SessionMetrics:
                 self._rows.labels(operation).observe(rows)
         return result
 
-    def saved(self, outcomes: Sequence[Outcome]) -> None:
+    def saved(self, outcomes: Sequence[Outcome | StoreError]) -> None:
         """Count what became of swaps."""
         for outcome in outcomes:
-            self._saves.labels(type(outcome).__name__.lower()).inc()
+            refused = isinstance(outcome, StoreError)
+            self._saves.labels("refused" if refused else type(outcome).__name__.lower()).inc()
 
 
 class _ObservedStore:
@@ -150,7 +151,7 @@ class _ObservedStore:
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         return await self._timed("load", len(keys), self._store.load(keys))
 
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
         outcomes = await self._timed("save", len(swaps), self._store.save(swaps))
         self._saved(outcomes)
         return outcomes

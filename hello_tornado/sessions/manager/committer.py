@@ -158,7 +158,9 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - it goes to whoever made this commit
             return error
 
-    def _answer(self, attempt: Attempt, outcome: Outcome) -> Result | Again | Exception:
+    def _answer(
+        self, attempt: Attempt, outcome: Outcome | StoreError
+    ) -> Result | Again | Exception:
         key, wanted = attempt.old.record.key, attempt.wanted
         match outcome:
             case Saved():
@@ -174,7 +176,7 @@ class Committer:
         return outcome
 
 
-def _last(attempt: Attempt, outcomes: Iterator[Outcome]) -> Outcome:
+def _last(attempt: Attempt, outcomes: Iterator[Outcome | StoreError]) -> Outcome | StoreError:
     """The outcome of the session's own swap; a tombstone may be there already."""
     if attempt.tombstone is not None:
         next(outcomes)

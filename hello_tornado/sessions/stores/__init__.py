@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlencode
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.errors import ConfigurationError
+from hello_tornado.sessions.errors import ConfigurationError, StoreError
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
     AGAIN,
@@ -54,10 +54,13 @@ class Store(Protocol):
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys, expired or not; what is not there is left out."""
 
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
         """One outcome for each swap, in order. All keys of one call are distinct.
 
-        A store that keeps others waiting for a row may answer `AGAIN` for it, and save the rest.
+        A store that keeps others waiting for a row may answer `AGAIN` for it, and save the rest. A
+        `StoreError` in the place of an outcome is about that swap alone. One that is raised says
+        that nothing of the call was written, so that it is asked again, swap by swap; after
+        `StoreUnavailable` nobody knows, and nothing is asked again.
         """
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:

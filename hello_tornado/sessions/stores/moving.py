@@ -99,7 +99,7 @@ class MovingStore:
         missing = [key for key in missing if key not in found]
         return found | _standing_in_the_new(await self._new.load(missing) if missing else {})
 
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
         """One outcome for each swap, in order."""
         await self._take_over(await self._keys_in_the_way(swaps))
         outcomes = [*await self._new.save(swaps)]
@@ -364,9 +364,12 @@ async def copies(origin: Store, target: Store, limit: int) -> AsyncGenerator[Cop
 
 
 async def _save_all(store: Store, swaps: Sequence[Swap]) -> Sequence[Outcome]:
-    """The outcomes of *swaps*; where a store says `AGAIN`, it is asked again."""
+    """The outcomes of *swaps*; where a store says `AGAIN`, it is asked again.
+
+    What it refuses is raised when the rest is done.
+    """
     deadline = deadline_of_call(limit_of_store(store))
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, Outcome | StoreError] = {}
     asked = [*range(len(swaps))]
     while asked:
         answers = await store.save([swaps[number] for number in asked])
@@ -374,7 +377,11 @@ async def _save_all(store: Store, swaps: Sequence[Swap]) -> Sequence[Outcome]:
         asked = [number for number in asked if outcomes[number] is AGAIN]
         if asked and asyncio.get_running_loop().time() > deadline:
             raise did_not_answer()
-    return [outcomes[number] for number in range(len(swaps))]
+    done = [outcomes[number] for number in range(len(swaps))]
+    for outcome in done:
+        if isinstance(outcome, StoreError):
+            raise outcome
+    return [outcome for outcome in done if not isinstance(outcome, StoreError)]
 
 
 async def _page_of(store: Store, after: Listed | None, limit: int) -> Sequence[Listed]:
@@ -413,21 +420,21 @@ def _standing_in_the_new(found: Records) -> dict[SessionKey, SessionRecord]:
     return _standing(found)
 
 
-def _into_its_place(swap: Swap, outcome: Outcome) -> Swap:
+def _into_its_place(swap: Swap, outcome: Outcome | StoreError) -> Swap:
     """A swap as it is asked once more; what was to be created goes where a place was left."""
     if swap.old is None and isinstance(outcome, Conflict):
         return Swap(outcome.current, swap.new)
     return swap
 
 
-def _second_outcome(swap: Swap, outcome: Outcome) -> Outcome:
+def _second_outcome(swap: Swap, outcome: Outcome | StoreError) -> Outcome | StoreError:
     """What became of a swap, when nothing stands in the old store any more."""
     if swap.old is None:
         return AGAIN if _is_blocked(outcome) or isinstance(outcome, Gone) else outcome
     return Gone() if _is_blocked(outcome) else outcome
 
 
-def _is_blocked(outcome: Outcome) -> bool:
+def _is_blocked(outcome: Outcome | StoreError) -> bool:
     """Whether a place was in the way."""
     return isinstance(outcome, Conflict) and _is_place(outcome.current)
 

@@ -37,11 +37,11 @@ def needing(store: Any) -> Callable[[float], Any]:
     """A function of seconds: a write that takes the store so long."""
     if not hasattr(store, "database"):
 
-        async def on_redis(client: Any, seconds: float) -> None:
+        async def on_redis(client: Any, _index: str, seconds: float) -> None:
             await client.ping()
             await asyncio.sleep(seconds)
 
-        return lambda seconds: store._masters.write_anywhere(on_redis, seconds)
+        return lambda seconds: store._masters.write_to_one(on_redis, seconds)
 
     def on_sql(connection: Any, seconds: float) -> None:
         match connection.dialect.name:

@@ -8,21 +8,24 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
 from redis import Redis, RedisCluster
 from services import free_port, redis_node, redis_nodes_of_a_cluster
 
-from hello_tornado.sessions import Store, open_store
+from hello_tornado.sessions import SessionManager, Store, open_store
 from hello_tornado.sessions.errors import (
     ConfigurationError,
     StoreError,
     StoreTimeout,
     StoreUnavailable,
 )
+from hello_tornado.sessions.manager.actions import Issue
+from hello_tornado.sessions.records.ids import key_of, new_handle
 from hello_tornado.sessions.records.record import Saved, Swap
+from hello_tornado.sessions.stores.redis.store import RedisStore
 from hello_tornado.sessions.testing import HOUR, NOW, make_record, newer, renewed
 
 pytestmark = pytest.mark.gen_test
@@ -248,6 +251,24 @@ async def test_a_record_of_another_program_is_named_and_harms_no_neighbour(redis
     await store.aclose()
 
 
+async def test_beside_a_record_of_another_program_every_increment_counts_once(redis: Redis) -> None:
+    async with SessionManager(url_of(redis), log=False) as manager:
+        ids = []
+        for _ in range(3):
+            session = await manager.open(None)
+            session["n"] = 0
+            action = await manager.commit(session)
+            assert isinstance(action, Issue)
+            ids.append(action.session_id)
+        opened = [await manager.open(one) for one in ids]
+        redis.set(b"{hello_tornado}:record:" + key_of(ids[1]), b"\x80odd")
+        for session in opened:
+            session.increment("n")
+        answers = await asyncio.gather(*map(manager.commit, opened), return_exceptions=True)
+        assert [isinstance(one, StoreError) for one in answers] == [False, True, False]
+        assert [(await manager.open(one))["n"] for one in (ids[0], ids[2])] == [1, 1]
+
+
 async def test_tls_needs_a_certificate_that_is_trusted_and_names_the_host(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -328,10 +349,12 @@ async def test_a_logout_waits_for_the_replicas_of_a_cluster(redis_cluster_url: s
 async def test_a_cluster_that_loses_a_master_is_found_again_and_logouts_stay_final() -> None:
     with redis_nodes_of_a_cluster() as url:
         store = open_store(f"{url}?wait_replicas=1")
-        kept, ended = make_record(), make_record()
+        kept = make_record()
+        ended = renewed(kept, handle=new_handle())  # under the same tag, on the same master
         await store.save([Swap(None, kept), Swap(None, ended)])
         await store.delete([ended.key])
-        kill_the_master_of(b"{hello_tornado}:expiries", url)
+        masters = cast("RedisStore", store)._masters
+        kill_the_master_of(masters.records[masters.partition_of(kept.key)], url)
         outages = 0
         while True:
             try:

@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis, RedisCluster
@@ -19,9 +19,10 @@ from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of
 from hello_tornado.sessions.records.record import Saved, SessionRecord, Swap
 from hello_tornado.sessions.records.tombstones import tombstone_key_of
-from hello_tornado.sessions.stores import Placement
+from hello_tornado.sessions.stores import Announcing, Placement
 from hello_tornado.sessions.stores.batched_store import BatchedStore
 from hello_tornado.sessions.stores.moving import moving_store
+from hello_tornado.sessions.stores.redis.store import RedisStore
 from hello_tornado.sessions.testing import HOUR, NOW, make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)
@@ -43,16 +44,21 @@ async def save_new(store: Store, *records: SessionRecord) -> None:
     assert await store.save([Swap(None, record) for record in records]) == [Saved()] * len(records)
 
 
-def masters_of(url: str) -> list[Redis]:
+def address(url: str) -> tuple[str, int]:
     host, port = url.removeprefix("redis+cluster://").partition(",")[0].split(":")
-    with RedisCluster(host, int(port)) as cluster:
+    return host, int(port)
+
+
+def masters_of(url: str) -> list[Redis]:
+    with RedisCluster(*address(url)) as cluster:
         return [Redis(node.host, node.port) for node in cluster.get_primaries()]
 
 
 async def test_three_masters_hold_a_third_each(redis_cluster_url: str) -> None:
     store = open_store(redis_cluster_url)
-    for _ in range(12):
-        await save_new(store, *(make_record(user_id="ada") for _ in range(250)))
+    for start in range(0, 3000, 250):  # chance would miss the limits once in 200 times
+        keys = [bytes([n % 256]) + secrets.token_bytes(31) for n in range(start, start + 250)]
+        await save_new(store, *(make_record(key=SessionKey(key), user_id="ada") for key in keys))
     prefix = redis_cluster_url.rpartition("=")[2]
     shares = []
     for master in masters_of(redis_cluster_url):
@@ -230,3 +236,43 @@ async def test_a_master_that_is_lost_costs_its_third_only(cluster: str, blow: in
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGCONT)
     await store.aclose()
+
+
+async def test_a_part_that_is_refused_leaves_it_open_what_became_of_the_rest(
+    redis_cluster_url: str,
+) -> None:
+    async with SessionManager(redis_cluster_url, log=False) as manager:
+        store, by_server = manager.store, dict[object, list[SessionId]]()
+        for _ in range(40):
+            session = await manager.open(None)
+            session["n"] = 0
+            action = await manager.commit(session)
+            assert isinstance(action, Issue)
+            server = placement_of(store).server_of(key_of(action.session_id))
+            by_server.setdefault(server, []).append(action.session_id)
+        first, *others = max(by_server.values(), key=len)
+        opened = [await manager.open(one) for one in (first, *others)]
+        masters = cast("RedisStore", store)._masters
+        index = masters.indexes[masters.partition_of(key_of(first))]
+        with RedisCluster(*address(redis_cluster_url)) as cluster:
+            cluster.set(index, "no sorted set")
+        for session in opened:
+            session.increment("n")
+        await asyncio.gather(*map(manager.commit, opened), return_exceptions=True)
+        counts = {(await manager.open(one))["n"] for one in others}
+        assert counts <= {0, 1}
+
+
+async def test_ends_are_announced_while_any_master_answers(cluster: str) -> None:
+    here = open_store(f"{cluster}?timeout=1")
+    assert isinstance(here, Announcing)
+    await save_new(here, make_record())
+    with RedisCluster(*address(cluster)) as client:
+        of_the_first_tag = client.get_node_from_key(cast("RedisStore", here)._masters.indexes[0])
+    assert of_the_first_tag is not None
+    with Redis(of_the_first_tag.host, of_the_first_tag.port) as master:
+        process: Any = master.info("server")["process_id"]
+    os.kill(process, signal.SIGKILL)
+    for _ in range(3):
+        await here.announce(["a" * 20])
+    await here.aclose()

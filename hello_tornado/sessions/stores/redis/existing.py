@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import (
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.stores.redis.server import Client
-from hello_tornado.sessions.stores.redis.url import Target, check_prefix, limits_of
+from hello_tornado.sessions.stores.redis.url import Cluster, Target, check_prefix, limits_of
 
 # What says where a server is, and who asks; how long, how often and in which protocol is ours.
 KEPT: Final = {
@@ -94,7 +94,7 @@ def _beside_a_cluster(client: RedisCluster, limit: float) -> RedisCluster:
     nodes = client.nodes_manager.startup_nodes.values()
     facts = client.connection_kwargs
     kept = {name: value for name, value in _kept(facts).items() if name not in {"host", "port"}}
-    return RedisCluster(
+    return Cluster(
         startup_nodes=[ClusterNode(node.host, node.port) for node in nodes],
         ssl=facts.get("connection_class") is SSLConnection,
         require_full_coverage=False,

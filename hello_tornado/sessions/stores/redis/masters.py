@@ -20,8 +20,10 @@ from redis.asyncio import RedisCluster
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import RedisClusterException
 
+from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.stores.connections import Connections
+from hello_tornado.sessions.stores.failures import failed
 from hello_tornado.sessions.stores.redis.server import Client, RedisServer
 from hello_tornado.sessions.stores.redis.url import Target
 
@@ -50,6 +52,7 @@ class Masters:
         self.indexes: Final = [f"{{{tag}}}:expiries" for tag in self.tags]
         self.records: Final = [f"{{{tag}}}:record:".encode() for tag in self.tags]
         self._names = [""] * len(self.tags)  # of the masters; "" while nobody has looked
+        self._answering = ""  # the master that was written to last for the whole store
         self._connections: dict[str, Connections[Client]] = {}
 
     def partition_of(self, key: SessionKey, /) -> int:
@@ -69,12 +72,38 @@ class Masters:
         return await self._ask(Connections.scan, run, calls)
 
     async def write(self, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
-        """The same, asked once."""
-        return await self._ask(Connections.write, run, calls)
+        """The same, asked once.
 
-    async def write_anywhere(self, run: Run, *args: Any) -> Any:
-        """What *run* returns of the one server, or of any node of the cluster."""
-        return await self._connections_to("").write(run, *args)
+        When one of several calls is refused, the others may be done: `StoreUnavailable`.
+        """
+        try:
+            return await self._ask(Connections.write, run, calls)
+        except (StoreUnavailable, StoreMisconfigured):
+            raise
+        except StoreError as error:
+            if len(calls) == 1:
+                raise
+            raise failed(StoreUnavailable, "a part of it may be done", error) from error
+
+    async def write_to_one(self, run: Run, *args: Any) -> Any:
+        """What *run* returns of one master: the one that has answered last, or else the next.
+
+        *run* is given the client, the name of an index that this master has, and *args*.
+        """
+        names = [*dict.fromkeys(self._names)]
+        start = names.index(self._answering) if self._answering in names else 0
+        failure: StoreUnavailable | None = None
+        for name in names[start:] + names[:start]:
+            index = self.indexes[self._names.index(name)]
+            try:
+                answer = await self._connections_to(name).write(run, index, *args)
+            except StoreUnavailable as error:
+                failure = error
+            else:
+                self._answering = name
+                return answer
+        assert failure is not None  # noqa: S101 - there is one master at least
+        raise failure
 
     async def _ask(self, verb: Run, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
         """Ask all masters at once. What one refuses is raised when the others have done theirs."""

@@ -52,7 +52,7 @@ def facts_of(key: SessionKey, line: bytes, size: int) -> SessionFacts:
     return record_of(key, line).facts._replace(size=size)
 
 
-def outcome_of(answer: Any) -> Outcome:
+def outcome_of(answer: Any) -> Outcome | StoreError:
     """What the script says of one swap."""
     match answer:
         case 1:
@@ -60,5 +60,8 @@ def outcome_of(answer: Any) -> Outcome:
         case None:
             return Gone()
         case [key, value]:
-            return Conflict(record_of(key, value))
-    raise StoreError(f"Redis answered a save with {type(answer).__name__}")
+            try:
+                return Conflict(record_of(key, value))
+            except StoreError as error:
+                return error
+    return StoreError(f"Redis answered a save with {type(answer).__name__}")

@@ -151,6 +151,9 @@ class RedisServer:
 async def close(client: Client) -> None:
     """Close all connections of a client, also those to sentinels."""
     await client.aclose()
+    if isinstance(client, RedisCluster):  # after an error aclose() takes it for closed already
+        await client.nodes_manager.aclose()
+        await client.nodes_manager.aclose("startup_nodes")
     for sentinel in _sentinels_of(client):
         await sentinel.aclose()
 

@@ -97,13 +97,15 @@ class RedisStore:
                     found[key] = record_of(key, value)
         return found
 
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
         """One outcome for each swap, in order."""
         shares = self._by_tag(swaps, _key_of_swap)
-        outcomes: dict[int, list[Outcome]] = {tag: [] for tag in shares}
+        if self.placement is not None:
+            _check_tags(self._masters, swaps)  # before anything is written
+        outcomes: dict[int, list[Outcome | StoreError]] = {tag: [] for tag in shares}
         parts = {tag: in_parts(share) for tag, share in shares.items()}
         while calls := [
-            self._script(tag, "save", *self._saving(tag, part))
+            self._script(tag, "save", *_saving(part))
             for tag, waiting in parts.items()
             for part in islice(waiting, 1)
         ]:
@@ -114,18 +116,6 @@ class RedisStore:
             return outcomes.get(0, [])
         in_order = {tag: iter(done) for tag, done in outcomes.items()}
         return [next(in_order[self._masters.partition_of(_key_of_swap(one))]) for one in swaps]
-
-    def _saving(self, tag: int, swaps: Sequence[Swap]) -> Sequence[Any]:
-        arguments: list[Any] = []
-        for old, new in swaps:
-            if self._masters.partition_of(new.key) != tag:
-                raise StoreError(
-                    "on a Redis Cluster a session keeps to one hash tag: draw the id of a renewal "
-                    "until store.placement.partition_of() says the same of both keys"
-                )
-            standing = (b"", 0) if old is None else (old.key, old.version)
-            arguments += [*standing, new.key, value_of(new)]
-        return arguments
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
         """Later times where key and version stand."""
@@ -205,7 +195,7 @@ class RedisStore:
 
     async def announce(self, handles: Collection[str], /) -> None:
         """Tell every process that listens."""
-        await self._masters.write_anywhere(_publish, self._channel, " ".join(handles))
+        await self._masters.write_to_one(_publish, self._channel, " ".join(handles))
 
     async def announcements(self) -> AsyncGenerator[Collection[str]]:
         """What is announced from now on; holds one connection."""
@@ -274,6 +264,23 @@ def _key_of_swap(swap: Swap) -> SessionKey:
     return (swap.old or swap.new).key
 
 
+def _check_tags(masters: Masters, swaps: Sequence[Swap]) -> None:
+    for old, new in swaps:
+        if old is not None and masters.partition_of(old.key) != masters.partition_of(new.key):
+            raise StoreError(
+                "on a Redis Cluster a session keeps to one hash tag: draw the id of a renewal "
+                "until store.placement.partition_of() says the same of both keys"
+            )
+
+
+def _saving(swaps: Sequence[Swap]) -> Sequence[Any]:
+    arguments: list[Any] = []
+    for old, new in swaps:
+        standing = (b"", 0) if old is None else (old.key, old.version)
+        arguments += [*standing, new.key, value_of(new)]
+    return arguments
+
+
 async def _run(client: Client, calls: Sequence[Call]) -> Sequence[Any]:
     """The answers to *calls*, in one round trip; an error once all of them are answered."""
     if len(calls) == 1:
@@ -304,5 +311,9 @@ def _with_its_text(command: Sequence[Any]) -> Sequence[Any]:
     return ["EVAL", SCRIPT, *command[2:]]
 
 
-async def _publish(client: Client, channel: str, message: str) -> Any:
+async def _publish(client: Client, index: str, channel: str, message: str) -> Any:
+    """All nodes of a cluster tell each other: the master that has *index* is as good as any."""
+    if isinstance(client, RedisCluster):
+        node: Any = client.get_node_from_key(index)
+        return await client.execute_command("PUBLISH", channel, message, target_nodes=node)
     return await client.publish(channel, message)

@@ -9,17 +9,20 @@
 | `redis+sentinel://`, `rediss+sentinel://` | a master that sentinels name: `host,host/service/0` |
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.stores import check_is_encoded
@@ -31,6 +34,37 @@ TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostn
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 OPTIONS = ("db", "prefix", "timeout", "wait_replicas", *SENTINEL_OPTIONS, *TLS_OPTIONS)
 SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss"}
+
+
+class Cluster(RedisCluster):
+    """A client of a cluster that opens as long as any master answers.
+
+    redis-py asks the first master which commands there are, and fails if that one is lost.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands_parser = _CommandsOfAnyMaster(self)
+
+
+class _CommandsOfAnyMaster(AsyncCommandsParser):
+    def __init__(self, client: RedisCluster) -> None:
+        super().__init__()
+        self._client = client
+
+    async def initialize(self, _node: ClusterNode | None = None) -> None:
+        """Ask the masters, in any order, until one answers."""
+        masters, failure = self._client.get_primaries(), RedisError("the cluster has no master")
+        secrets.SystemRandom().shuffle(masters)
+        for node in masters:
+            try:
+                await super().initialize(node)
+            except RedisError as error:
+                failure = error
+            else:
+                self._client.set_default_node(node)
+                return
+        raise failure
 
 
 class Target(NamedTuple):
@@ -130,7 +164,7 @@ def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
         others = [ClusterNode(str(node.hostname), node.port or PORT) for node in nodes]
         # A part of the slots without a master costs the sessions in them, and no others.
         limits |= {"require_full_coverage": False}
-        return RedisCluster.from_url(url, startup_nodes=others, **limits)
+        return Cluster.from_url(url, startup_nodes=others, **limits)
     elif kind == "sentinel":
         return _client_of_sentinels(parts, limits, limit)
     else:
