@@ -1,6 +1,7 @@
 """A store where a client of the application leads."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -89,6 +90,50 @@ def test_what_is_no_client_of_asyncio_is_refused(client: object) -> None:
         RedisStore.from_client(client)  # type: ignore[arg-type]
 
 
-def test_a_prefix_with_braces_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="a word without braces"):
-        RedisStore.from_client(Redis(), prefix="{a}")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prefix": "{a}"}, "a word without braces"),
+        ({"prefix": ""}, "a word without braces"),
+        ({"prefix": b"a"}, "a word without braces"),
+        ({"wait_replicas": "1"}, "a whole number of at least 1"),
+        ({"wait_replicas": -1}, "a whole number of at least 1"),
+        ({"wait_replicas": True}, "a whole number of at least 1"),
+        ({"timeout": 0}, "timeout"),
+    ],
+)
+def test_an_argument_that_cannot_work_is_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        RedisStore.from_client(Redis(), **arguments)
+
+
+@pytest.mark.gen_test
+async def test_what_the_client_does_at_each_connection_is_done(port: int) -> None:
+    connected = []
+
+    async def connect(connection: Any) -> None:
+        connected.append(connection)
+        await connection.on_connect()
+
+    client = Redis(port=port, redis_connect_func=connect)
+    await works(RedisStore.from_client(client, prefix="connecting"))
+    assert len(connected) == 2, "the reader and the writer"
+    await client.aclose()
+
+
+@pytest.mark.gen_test
+async def test_the_addresses_of_a_cluster_are_those_that_the_client_uses(
+    redis_cluster_url: str,
+) -> None:
+    real = redis_cluster_url.removeprefix("redis+cluster://").split("?")[0].split(",")[0]
+    host, cluster_port = real.split(":")
+    asked = []
+
+    def remap(address: tuple[str, int]) -> tuple[str, int]:
+        asked.append(address)
+        return address
+
+    client = RedisCluster(host=host, port=int(cluster_port), address_remap=remap)
+    await works(RedisStore.from_client(client, prefix="of_a_client"))
+    assert asked
+    await client.aclose()

@@ -13,15 +13,11 @@ from redis import RedisCluster as BlockingRedisCluster
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection
-from redis.asyncio.sentinel import (
-    Sentinel,
-    SentinelConnectionPool,
-    SentinelManagedSSLConnection,
-)
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.stores.redis.server import Client
-from hello_tornado.sessions.stores.redis.url import Cluster, Target, check_prefix, limits_of
+from hello_tornado.sessions.stores.redis.url import Cluster, Target, limits_of, master_for
 
 # What says where a server is, and who asks; how long, how often and in which protocol is ours.
 KEPT: Final = {
@@ -32,6 +28,7 @@ KEPT: Final = {
     "password",
     "path",
     "port",
+    "redis_connect_func",
     "socket_keepalive",
     "socket_keepalive_options",
     "username",
@@ -40,7 +37,6 @@ KEPT: Final = {
 
 def target_of_client(client: object, prefix: str, replicas: int, limit: float) -> Target:
     """What a client of redis-py leads to."""
-    check_prefix(prefix)
     make: Callable[[], Client]
     if isinstance(client, RedisCluster):
         make = partial(_beside_a_cluster, client, limit)
@@ -93,28 +89,24 @@ def _beside_a_server(client: Redis, limit: float) -> Redis:
 def _beside_a_cluster(client: RedisCluster, limit: float) -> RedisCluster:
     nodes = client.nodes_manager.startup_nodes.values()
     facts = client.connection_kwargs
-    kept = {name: value for name, value in _kept(facts).items() if name not in {"host", "port"}}
+    of_one_node = {"host", "port", "redis_connect_func"}
+    kept = {name: value for name, value in _kept(facts).items() if name not in of_one_node}
     return Cluster(
         startup_nodes=[ClusterNode(node.host, node.port) for node in nodes],
         ssl=facts.get("connection_class") is SSLConnection,
         require_full_coverage=False,
+        address_remap=client.nodes_manager.address_remap,
         **kept,
         **limits_of(limit),
     )
 
 
 def _beside_sentinels(pool: SentinelConnectionPool, limit: float) -> Redis:
-    known = _addresses(pool)
-    share = limit / (len(known) + 1)
-    asking = {**limits_of(limit), "socket_connect_timeout": share, "socket_timeout": share}
-    manager, kept = pool.sentinel_manager, _kept(pool.connection_kwargs)
+    kept = _kept(pool.connection_kwargs)
     if issubclass(pool.connection_class, SentinelManagedSSLConnection):
         kept["ssl"] = True
-    sentinel: Any = Sentinel
-    ours: Redis = sentinel(
-        known, sentinel_kwargs=manager.sentinel_kwargs | asking, **kept, **limits_of(limit)
-    ).master_for(pool.service_name)
-    return ours
+    asking = pool.sentinel_manager.sentinel_kwargs
+    return master_for(pool.service_name, _addresses(pool), asking, kept, limit)
 
 
 def _addresses(pool: SentinelConnectionPool) -> list[tuple[str, int]]:

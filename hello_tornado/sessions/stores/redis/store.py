@@ -6,6 +6,7 @@ A record leaves at a purge, or by its time to live, an hour after its end.
 import hashlib
 import heapq
 import json
+import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from itertools import chain, islice
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeVar, cast
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
+from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
@@ -61,22 +63,26 @@ class RedisStore:
         return cls(target_of(text), without_password(text))
 
     @classmethod
+    @options.checked(
+        prefix=options.text(re.compile(r"[^{}]+"), "a word without braces"),
+        wait_replicas=options.optional(options.count),
+    )
     def from_client(
         cls,
         client: Client,
         *,
         prefix: str = "hello_tornado",
-        wait_replicas: int = 0,
+        wait_replicas: int | None = None,
         timeout: float = LIMIT_SECONDS,
     ) -> "RedisStore":
         """The store where a client of `redis.asyncio` leads, alone, by sentinels or to a cluster.
 
         It opens connections of its own, to the same servers and as the same user; the client goes
         on to be the application's, which closes it. All names begin with the *prefix*. A delete
-        waits for so many replicas, and a call may take *timeout* seconds. `ConfigurationError` when
-        it is no such client.
+        waits for so many replicas, by default for none, and a call may take *timeout* seconds.
+        `ConfigurationError` when it is no such client, or an argument cannot work.
         """
-        target = target_of_client(client, prefix, wait_replicas, limit_of(str(timeout)))
+        target = target_of_client(client, prefix, wait_replicas or 0, limit_of(str(timeout)))
         return cls(target, name_of_client(client))
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
@@ -166,18 +166,15 @@ def _client(parts: SplitResult, limit: float) -> Redis | RedisCluster:
         limits |= {"require_full_coverage": False}
         return Cluster.from_url(url, startup_nodes=others, **limits)
     elif kind == "sentinel":
-        return _client_of_sentinels(parts, limits, limit)
+        return _client_of_sentinels(parts, limit)
     else:
         url = parts._replace(scheme=SCHEMES[scheme]).geturl()
     pool = BlockingConnectionPool.from_url(url, max_connections=1, timeout=limit, **limits)
     return Redis.from_pool(pool)
 
 
-def _client_of_sentinels(parts: SplitResult, limits: Mapping[str, Any], limit: float) -> Redis:
-    """The master of a service. Of several sentinels each has a part of the time to name it.
-
-    The user and the password are the master's. TLS holds for the sentinels, too.
-    """
+def _client_of_sentinels(parts: SplitResult, limit: float) -> Redis:
+    """The master of a service. The user and the password are the master's. TLS holds for both."""
     user, at, hosts = parts.netloc.rpartition("@")
     sentinels = [urlsplit(f"//{host}") for host in hosts.split(",")]
     service, database = _service_and_database(parts)
@@ -187,16 +184,38 @@ def _client_of_sentinels(parts: SplitResult, limits: Mapping[str, Any], limit: f
     options = {
         name: options[name] for name in options.keys() - {"host", "port", "connection_class"}
     }
-    share = limit / (len(sentinels) + 1)
-    asking = {**limits, "socket_connect_timeout": share, "socket_timeout": share}
-    for name in SENTINEL_OPTIONS:
-        if name in options:
-            asking[name.removeprefix("sentinel_")] = options.pop(name)
+    asking = {
+        name.removeprefix("sentinel_"): options.pop(name)
+        for name in SENTINEL_OPTIONS
+        if name in options
+    }
     if scheme == "rediss":
         tls = {name: options[name] for name in TLS_OPTIONS if name in options} | {"ssl": True}
         options |= tls
         asking |= tls
     known = [(str(one.hostname), one.port or SENTINEL_PORT) for one in sentinels]
+    return master_for(service, known, asking, options, limit)
+
+
+def master_for(
+    service: str,
+    sentinels: Sequence[tuple[str, int]],
+    asking: Mapping[str, Any],
+    options: Mapping[str, Any],
+    limit: float,
+) -> Redis:
+    """A client of the master that *sentinels*, at these addresses, name for a *service*.
+
+    *asking* says how the sentinels are asked, and *options* how the master is. Of the *limit*, in
+    seconds, each sentinel has a part to name it.
+    """
+    share = limit / (len(sentinels) + 1)
+    shares = {"socket_connect_timeout": share, "socket_timeout": share}
     sentinel: Any = Sentinel
-    client: Redis = sentinel(known, sentinel_kwargs=asking, **options, **limits).master_for(service)
+    client: Redis = sentinel(
+        sentinels,
+        sentinel_kwargs={**asking, **limits_of(limit), **shares},
+        **options,
+        **limits_of(limit),
+    ).master_for(service)
     return client
