@@ -190,6 +190,25 @@ class ServerDatabase(Server, Database):
         super().stop()
 
 
+class Fronted(ServerDatabase):
+    """A database whose clients know only a server in *front* of it, started after it."""
+
+    front: Server
+
+    @property
+    def leading_port(self) -> int:
+        """Where the server in front is."""
+        return self.front.port
+
+    def ensure_running(self) -> None:
+        super().ensure_running()
+        self.front.ensure_running()
+
+    def stop(self) -> None:
+        self.front.stop()
+        super().stop()
+
+
 def free_port() -> int:
     """A port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

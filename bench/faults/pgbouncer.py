@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from bench.faults.databases import Server, give, program
+from bench.faults.databases import Fronted, Server, give, program
 from bench.faults.postgresql import Postgresql
 
 SERVER_PROCESSES = 3  # for six clients
@@ -54,10 +54,11 @@ class PgBouncer(Server):
             return connection.cursor(row_factory=dict_row).execute(command).fetchall()
 
 
-class PooledPostgresql(Postgresql):
+class PooledPostgresql(Fronted, Postgresql):
     """A PostgreSQL server whose clients go to a pooler."""
 
     name = "PostgreSQL, PgBouncer"
+    front: PgBouncer
 
     def create(self) -> None:
         super().create()
@@ -66,19 +67,6 @@ class PooledPostgresql(Postgresql):
         self.front = PgBouncer(self.directory / "pooler", self.port)
         self.front.launch()
 
-    @property
-    def leading_port(self) -> int:
-        """Where the pooler is."""
-        return self.front.port
-
     def connections(self, _pids: Sequence[int]) -> int:
         """How many clients the pooler has."""
         return sum(client["user"] == "app" for client in self.front.ask("SHOW CLIENTS"))
-
-    def ensure_running(self) -> None:
-        super().ensure_running()
-        self.front.ensure_running()
-
-    def stop(self) -> None:
-        self.front.stop()
-        super().stop()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from redis import Redis, RedisError
 
-from bench.faults.databases import Server, give, program
+from bench.faults.databases import Fronted, Server, give, program
 from bench.faults.redis_server import RedisServer, wait_for
 
 SERVICE = "sessions"
@@ -43,10 +43,11 @@ class Sentinel(Server):
         return len(known) == self.replicas
 
 
-class WatchedRedis(RedisServer):
+class WatchedRedis(Fronted, RedisServer):
     """A master that clients ask a sentinel for. To Redis itself they go without a network."""
 
     name = "Redis Sentinel"
+    front: Sentinel
 
     def url(self, port: int) -> str:
         return f"redis+sentinel://127.0.0.1:{port}/{SERVICE}/0"
@@ -55,11 +56,6 @@ class WatchedRedis(RedisServer):
         super().create()
         self.front = Sentinel(self.directory / "sentinel", self.port)
         self.front.launch()
-
-    @property
-    def leading_port(self) -> int:
-        """Where the sentinel is."""
-        return self.front.port
 
     def connections(self, _pids: Sequence[int]) -> int:
         """How many connections the application has to the master."""
@@ -79,11 +75,3 @@ class WatchedRedis(RedisServer):
         self.kill()
         wait_for(self.twin, role="master")
         self.has_failed_over = True
-
-    def ensure_running(self) -> None:
-        super().ensure_running()
-        self.front.ensure_running()
-
-    def stop(self) -> None:
-        self.front.stop()
-        super().stop()
