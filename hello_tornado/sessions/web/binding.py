@@ -101,7 +101,7 @@ def when_headers_leave(handler: RequestHandler, write: Callable[[HTTPHeaders], o
 
 
 class _NothingToAwait:
-    """For who awaits a `prepare()` that does nothing, and for who does not."""
+    """The result of a `prepare()` that does nothing: it may be awaited, and need not be."""
 
     def __await__(self) -> Generator[Any, None, None]:
         yield from ()

@@ -19,7 +19,8 @@ from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.stores.redis.server import Client
 from hello_tornado.sessions.stores.redis.url import Cluster, Target, limits_of, master_for
 
-# What says where a server is, and who asks; how long, how often and in which protocol is ours.
+# What is kept of a client's arguments: where the servers are, and as which user they are asked. The
+# time limits, the number of tries and the protocol are ours.
 KEPT: Final = {
     "client_name",
     "credential_provider",
