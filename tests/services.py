@@ -135,6 +135,9 @@ def galera_urls(galera_cluster: tuple[URL, URL]) -> Iterator[tuple[str, str]]:
     """An empty database of the test's own, as each of the two nodes has it."""
     first, second = galera_cluster
     with _mariadb_database(first) as name:
+        with _mariadb(second) as connection, connection.cursor() as cursor:
+            cursor.execute("SET SESSION wsrep_sync_wait = 3")  # until it has the database, too
+            cursor.execute(f"SHOW CREATE DATABASE {name}")
         yield _text(first.set(database=name)), _text(second.set(database=name))
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 MIN_LENGTH: Final = 32
-MIN_DIFFERENT: Final = 10  # different characters: 32 random ones have more, a repeated word has not
+MIN_DIFFERENT: Final = 8  # characters; of 32 random hexadecimal digits one in a million has fewer
 MIN_BITS: Final = 40  # beside the words that are found by chance; 16 random bytes keep 60 or more
 LEAST_SHARE: Final = 1 / 3  # of the letters and digits that nothing covers
 JUDGED: Final = 240  # characters; a longer secret is not stronger for it
@@ -26,6 +26,7 @@ DIGESTS: Final = {16: "md5", 20: "sha1", 28: "sha224", 32: "sha256", 48: "sha384
 EXPECTED: Final = ("cookie_secret", "my secret", "hello_tornado", "tornado", "session", "sessions")
 PRINTABLE: Final = frozenset(string.printable.encode())
 REPEATED: Final = re.compile(r"(.{2,}?)\1+")
+PROSE_SEPARATORS: Final = 4  # different ones in a text; random punctuation has more
 BETWEEN_SEPARATORS: Final = re.compile(r"(?<![^\W_])[^\W\d_]{2,15}(?![^\W_])")
 
 
@@ -97,9 +98,16 @@ def _covered(secret: str) -> Iterator[tuple[int, int]]:
             yield start, end
     for repeated in REPEATED.finditer(secret):
         yield repeated.start() + len(repeated[1]), repeated.end()
+    yield from _words_of_prose(secret)
+
+
+def _words_of_prose(secret: str) -> Iterator[tuple[int, int]]:
+    """Where the words are when most of *secret* is a text, in any language."""
     between = [one for one in BETWEEN_SEPARATORS.finditer(secret) if _is_written_as_a_word(one[0])]
-    if sum(len(one[0]) for one in between) * 2 > sum(map(str.isalnum, secret)):
-        yield from (one.span() for one in between)  # prose, in whichever language
+    separators = {character for character in secret if not character.isalnum()}
+    letters = sum(len(one[0]) for one in between)
+    if letters * 2 > sum(map(str.isalnum, secret)) and len(separators) <= PROSE_SEPARATORS:
+        yield from (one.span() for one in between)
 
 
 def _span(match: Mapping[str, Any]) -> tuple[int, int]:

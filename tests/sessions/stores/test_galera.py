@@ -233,7 +233,7 @@ async def test_a_login_at_one_node_is_known_at_the_other_at_once_and_so_is_its_e
 async def test_the_table_is_made_once_when_both_nodes_want_to_make_it(
     galera_urls: tuple[str, str],
 ) -> None:
-    for _ in range(3):
+    for _ in range(10):
         async with stores_at(galera_urls) as stores:
             records = [make_record(), make_record()]
             both = zip(stores, records, strict=True)

@@ -7,11 +7,11 @@ from typing import Final
 
 from sqlalchemy import Connection, MetaData, func, inspect, select, text
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InternalError
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from hello_tornado.sessions.errors import StoreMisconfigured
-from hello_tornado.sessions.stores.failures import failed
+from hello_tornado.sessions.stores.failures import TakenBack, failed
 from hello_tornado.sessions.stores.sql.errors import judge
 from hello_tornado.sessions.stores.sql.names import digest_of
 from hello_tornado.sessions.stores.sql.schema import FOLDING
@@ -30,11 +30,14 @@ def make_missing(connection: Connection, metadata: MetaData) -> None:
     Raises `StoreMisconfigured` when the database user may not make tables; the error has the
     statements, for an administrator to run.
     """
-    if not is_missing(connection, metadata):
-        return
     try:
-        with _one_at_a_time(connection, metadata):
-            make(connection, metadata)
+        if is_missing(connection, metadata):
+            with _one_at_a_time(connection, metadata):
+                make(connection, metadata)
+    except InternalError as error:
+        # A node of a Galera cluster that describes a table which another node is making ends its
+        # answer in the middle, and the driver does not understand that.
+        raise failed(TakenBack, "another node is making the table", error) from error
     except DBAPIError as error:
         judged = judge(error)
         if not isinstance(judged, StoreMisconfigured):
@@ -101,7 +104,5 @@ def _one_at_a_time(connection: Connection, metadata: MetaData) -> Iterator[None]
             digest = digest_of(metadata.sorted_tables[0], connection.dialect)
             lock = func.concat(f"{LOCK} ", digest)
             connection.execute(select(func.get_lock(lock, LOCK_SECONDS)))
-            try:
-                yield
-            finally:
-                connection.execute(select(func.release_lock(lock)))
+            yield  # after an error the connection is closed, and the lock ends with it
+            connection.execute(select(func.release_lock(lock)))
