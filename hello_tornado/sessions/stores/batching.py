@@ -6,7 +6,6 @@ thus share one query, one round trip, one fsync.
 
 import asyncio
 import math
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, count, islice
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -135,6 +134,10 @@ class Batcher(Generic[K, Q, A]):
         """Whether somebody waits under *key* for the next call."""
         return key in self._lines
 
+    def is_idle(self) -> bool:
+        """Whether no call is under way."""
+        return self._loop is None or not self._running
+
     async def _run_lane(self, number: int) -> None:
         wait_anew()
         try:
@@ -208,12 +211,17 @@ class Batchers(Generic[K, Q, A]):
     def __init__(
         self, make: Callable[[], Batcher[K, Q, A]], server_of: Callable[[K], Hashable]
     ) -> None:
+        self._make = make
         self._server_of = server_of
-        self._batchers: defaultdict[Hashable, Batcher[K, Q, A]] = defaultdict(make)
+        self._batchers: dict[Hashable, Batcher[K, Q, A]] = {}
 
     def __call__(self, key: K, question: Q) -> asyncio.Future[A]:
         """The answer to *question*, with what others ask of the same server."""
-        return self._batchers[self._server_of(key)](key, question)
+        server = self._server_of(key)
+        if server not in self._batchers:  # the addresses of servers may change for ever
+            busy = {name: one for name, one in self._batchers.items() if not one.is_idle()}
+            self._batchers = {**busy, server: self._make()}
+        return self._batchers[server](key, question)
 
     def has_waiting(self, key: K) -> bool:
         """Whether somebody waits under *key* for the next call, also one to the server before."""

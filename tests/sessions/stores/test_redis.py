@@ -354,7 +354,7 @@ async def test_a_cluster_that_loses_a_master_is_found_again_and_logouts_stay_fin
         await store.save([Swap(None, kept), Swap(None, ended)])
         await store.delete([ended.key])
         masters = cast("RedisStore", store)._masters
-        kill_the_master_of(masters.records[masters.partition_of(kept.key)], url)
+        kill_the_master_of(masters.indexes[masters.partition_of(kept.key)], url)
         outages = 0
         while True:
             try:
@@ -369,7 +369,7 @@ async def test_a_cluster_that_loses_a_master_is_found_again_and_logouts_stay_fin
         await store.aclose()
 
 
-def kill_the_master_of(name: bytes, url: str) -> None:
+def kill_the_master_of(name: str, url: str) -> None:
     host, port = url.removeprefix("redis+cluster://").partition(",")[0].split(":")
     with RedisCluster(host, int(port)) as cluster:
         node = cluster.get_node_from_key(name)

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, cast
 
@@ -26,13 +26,6 @@ from hello_tornado.sessions.stores.redis.store import RedisStore
 from hello_tornado.sessions.testing import HOUR, NOW, make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)
-
-
-@pytest.fixture
-async def store(redis_cluster_url: str) -> AsyncIterator[Store]:
-    store = open_store(redis_cluster_url)
-    yield store
-    await store.aclose()
 
 
 def placement_of(store: Any) -> Placement:
@@ -236,6 +229,48 @@ async def test_a_master_that_is_lost_costs_its_third_only(cluster: str, blow: in
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGCONT)
     await store.aclose()
+
+
+async def test_a_new_process_does_not_wait_for_a_node_that_hangs(cluster: str) -> None:
+    store = open_store(cluster)
+    records = [make_record() for _ in range(60)]
+    await save_new(store, *records)
+    server_of = {one: str(placement_of(store).server_of(one.key)) for one in records}
+    await store.aclose()
+    hung, *_ = sorted(set(server_of.values()))
+    with Redis(*hung.split(":")) as master:  # type: ignore[arg-type]
+        process: Any = master.info("server")["process_id"]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        for _ in range(5):  # redis-py asks the nodes in any order
+            store = open_store(f"{cluster}?timeout=2")
+            for record in records:
+                if server_of[record] != hung:
+                    assert await store.load([record.key]) == {record.key: record}
+            await store.aclose()
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+async def test_connections_to_a_server_that_is_no_master_any_more_are_closed(
+    redis_cluster_url: str,
+) -> None:
+    store = open_store(redis_cluster_url)
+    record = make_record()
+    await save_new(store, record)
+    masters = cast("RedisStore", store)._masters
+    first = masters._connections_to("gone:1")  # as one from before a failover
+    assert await first.read(echo, "here") == "here"
+    masters._connections_to("gone:2")
+    assert {*masters._connections} <= {*masters._names, "gone:2"}
+    await asyncio.wait(masters._closing)
+    assert first._reader._own is not None
+    assert first._reader._own.slot.connection is None
+    await store.aclose()
+
+
+async def echo(_client: object, word: str) -> str:
+    return word
 
 
 async def test_a_part_that_is_refused_leaves_it_open_what_became_of_the_rest(

@@ -51,9 +51,14 @@ class Masters:
         self.tags = _tags(target.prefix) if target.is_cluster else [target.prefix]
         self.indexes: Final = [f"{{{tag}}}:expiries" for tag in self.tags]
         self.records: Final = [f"{{{tag}}}:record:".encode() for tag in self.tags]
+        self.keys: Final = [[index] for index in self.indexes]  # the KEYS of the script
+        if target.is_cluster:
+            for tag, keys in zip(self.tags, self.keys, strict=True):
+                keys.append(f"{{{tag}}}:never")
         self._names = [""] * len(self.tags)  # of the masters; "" while nobody has looked
         self._answering = ""  # the master that was written to last for the whole store
         self._connections: dict[str, Connections[Client]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def partition_of(self, key: SessionKey, /) -> int:
         """The number of the tag of all names of a session."""
@@ -133,10 +138,18 @@ class Masters:
 
     def _connections_to(self, name: str) -> Connections[Client]:
         if name not in self._connections:
+            self._close_forgotten()
             tag = self._names.index(name) if name in self._names else 0
             server = RedisServer(self._target, self.indexes[tag], self._learn)
             self._connections[name] = Connections(server, self._target.limit)
         return self._connections[name]
+
+    def _close_forgotten(self) -> None:
+        """Close what led to a server that is no master any more."""
+        for name in self._connections.keys() - {*self._names}:
+            closing = asyncio.ensure_future(self._connections.pop(name).aclose())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _learn(self, client: Client) -> None:
         """See which master has each tag by now; where none has one, the last that did."""
@@ -150,6 +163,8 @@ class Masters:
         """Close all connections."""
         for connections in self._connections.values():
             await connections.aclose()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
 
 def _tags(prefix: str) -> Sequence[str]:

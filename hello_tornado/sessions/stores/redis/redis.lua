@@ -7,7 +7,9 @@
 --   {tag}:user:USER     a sorted set: the keys of a user's records, by their expiry
 --   {tag}:expiries      a sorted set: the keys of all records, by their expiry
 --
--- KEYS[1] is {tag}:expiries, ARGV[1] the verb, and the rest is the verb's.
+-- KEYS[1] is {tag}:expiries, ARGV[1] the verb, and the rest is the verb's. On a cluster KEYS[2] is
+-- a name that never exists: with such a name among the KEYS no script runs while their slot is being
+-- moved, when some of the names are on one node and some on another.
 
 local EXPIRIES = KEYS[1]
 local PREFIX = EXPIRIES:sub(1, -#'expiries' - 1)

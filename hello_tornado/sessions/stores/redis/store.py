@@ -6,20 +6,29 @@ A record leaves at a purge, or by its time to live, an hour after its end.
 import hashlib
 import heapq
 import json
+import math
 import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from itertools import chain, islice
 from operator import attrgetter
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import ClusterError, NoScriptError, RedisClusterException, RedisError
 
 from hello_tornado.sessions import options
 from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
+    AGAIN,
     Listed,
     Outcome,
     SessionFacts,
@@ -29,17 +38,21 @@ from hello_tornado.sessions.records.record import (
     page_order,
 )
 from hello_tornado.sessions.stores import without_password
-from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, limit_of
+from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, Wait, limit_of
+from hello_tornado.sessions.stores.failures import failed
 from hello_tornado.sessions.stores.redis.existing import name_of_client, target_of_client
-from hello_tornado.sessions.stores.redis.masters import Call, Masters
+from hello_tornado.sessions.stores.redis.masters import Call, Masters, Run
 from hello_tornado.sessions.stores.redis.records import facts_of, outcome_of, record_of, value_of
 from hello_tornado.sessions.stores.redis.server import SCRIPT, Client, close
 from hello_tornado.sessions.stores.redis.url import Target, target_of
 
 SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 LISTEN_SECONDS = 30
+MOVING: Final = object()  # instead of an answer: the slot is being moved, and nothing was done
 
 T = TypeVar("T")
+Verb: TypeAlias = Callable[[Run, Sequence[Call]], Awaitable[Sequence[Any]]]
+"""How the masters are asked: `Masters.read`, `scan` or `write`."""
 
 
 class RedisStore:
@@ -90,34 +103,39 @@ class RedisStore:
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
         """The records under these keys."""
-        shares = self._by_tag(keys, _itself)
-        calls = []
-        for tag, share in shares.items():
-            prefix = self._masters.records[tag]
-            calls.append(Call(tag, ["MGET", *[prefix + key for key in share]]))
-        found: dict[SessionKey, SessionRecord] = {}
-        answers = await self._masters.read(_run, calls)
-        for share, values in zip(shares.values(), answers, strict=True):
-            for key, value in zip(share, values, strict=True):
-                if value is not None:
-                    found[key] = record_of(key, value)
-        return found
+        keys = [*keys]
+        if self.placement is None:
+            prefix = self._masters.records[0]
+            calls = [Call(0, ["MGET", *[prefix + key for key in keys]])] if keys else []
+            values = [*chain(*await self._ask(self._masters.read, calls))]
+        else:
+            # One name a call: with several, none is found while a slot is being moved.
+            prefix_of = self._masters.records
+            by_tag = [(self._masters.partition_of(key), key) for key in keys]
+            calls = [Call(tag, ["GET", prefix_of[tag] + key]) for tag, key in by_tag]
+            values = [*await self._ask(self._masters.read, calls)]
+        return {
+            key: record_of(key, value)
+            for key, value in zip(keys, values, strict=True)
+            if value is not None
+        }
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
-        """One outcome for each swap, in order."""
+        """One outcome for each swap, in order; `AGAIN` while its slot is being moved."""
         shares = self._by_tag(swaps, _key_of_swap)
         if self.placement is not None:
             _check_tags(self._masters, swaps)  # before anything is written
         outcomes: dict[int, list[Outcome | StoreError]] = {tag: [] for tag in shares}
         parts = {tag: in_parts(share) for tag, share in shares.items()}
-        while calls := [
-            self._script(tag, "save", *_saving(part))
+        while asked := [
+            (part, self._script(tag, "save", *_saving(part)))
             for tag, waiting in parts.items()
             for part in islice(waiting, 1)
         ]:
-            answers = await self._masters.write(_run, calls)
-            for call, answer in zip(calls, answers, strict=True):
-                outcomes[call.tag] += map(outcome_of, answer)
+            answers = await self._masters.write(_run, [call for _, call in asked])
+            for (part, call), answer in zip(asked, answers, strict=True):
+                is_moving = answer is MOVING
+                outcomes[call.tag] += [AGAIN] * len(part) if is_moving else map(outcome_of, answer)
         if self.placement is None:
             return outcomes.get(0, [])
         in_order = {tag: iter(done) for tag, done in outcomes.items()}
@@ -131,19 +149,19 @@ class RedisStore:
             for record in share:
                 arguments += [record.key, record.version, record.accessed_at, record.expires_at]
             calls.append(self._script(tag, "touch", *arguments))
-        await self._masters.write(_run, calls)
+        await self._ask(self._masters.write, calls)
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
         """Remove records; returns the keys of those that were there."""
         shares = self._by_tag(keys, _itself)
         calls = [self._script(tag, "delete", *share) for tag, share in shares.items()]
         run = self._run_on_replicas if self._target.replicas else _run
-        return set(chain(*await self._masters.write(run, calls)))
+        return set(chain(*await self._ask(self._masters.write, calls, run)))
 
     async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
         """All records of a user, newest first, without their data."""
         calls = self._on_every_tag("find_by_user", json.dumps(user_id))
-        lines = chain(*await self._masters.read(_run, calls))
+        lines = chain(*await self._ask(self._masters.read, calls))
         return sorted(
             (facts_of(*line) for line in lines), key=lambda one: (-one.created_at, one.key)
         )
@@ -151,7 +169,7 @@ class RedisStore:
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
         """The records that have these handles."""
         calls = self._on_every_tag("find_by_handle", *handles) if handles else []
-        found = chain(*await self._masters.read(_run, calls))
+        found = chain(*await self._ask(self._masters.read, calls))
         return [record_of(key, value) for key, value in found]
 
     async def page(self, after: Listed | None, limit: int, /) -> Sequence[SessionFacts]:
@@ -165,7 +183,7 @@ class RedisStore:
                 self._script(tag, "page", share, *(page_order(seen) if seen else ()))
                 for tag, seen in last.items()
             ]
-            pages = await self._masters.scan(_run, calls)
+            pages = await self._ask(self._masters.scan, calls)
             more: dict[int, Listed | None] = {}
             for tag, lines in zip(last, pages, strict=True):
                 facts = [facts_of(*line) for line in lines]
@@ -185,7 +203,7 @@ class RedisStore:
         """How many records expire after a moment."""
         indexes = enumerate(self._masters.indexes)
         calls = [Call(tag, ["ZCOUNT", index, f"({after}", "+inf"]) for tag, index in indexes]
-        return sum(await self._masters.scan(_run, calls))
+        return sum(await self._ask(self._masters.scan, calls))
 
     async def purge(self, now: int, limit: int, /) -> int:
         """Delete up to *limit* expired records."""
@@ -193,7 +211,7 @@ class RedisStore:
         while tags and (left := limit - purged) > 0:
             asked, share = tags[:left], max(left // len(tags), 1)
             calls = [self._script(tag, "purge", now, share) for tag in asked]
-            counts = await self._masters.write(_run, calls)
+            counts = await self._ask(self._masters.write, calls)
             purged += sum(counts)
             done = {tag for tag, one in zip(asked, counts, strict=True) if one < share}
             tags = [tag for tag in tags if tag not in done]
@@ -235,10 +253,31 @@ class RedisStore:
         return shares
 
     def _script(self, tag: int, *arguments: Any) -> Call:
-        return Call(tag, ["EVALSHA", SHA, 1, self._masters.indexes[tag], *arguments])
+        keys = self._masters.keys[tag]
+        return Call(tag, ["EVALSHA", SHA, len(keys), *keys, *arguments])
 
     def _on_every_tag(self, *arguments: Any) -> Sequence[Call]:
         return [self._script(tag, *arguments) for tag in range(len(self._masters.tags))]
+
+    async def _ask(
+        self, verb: Verb, calls: Sequence[Call], run: Run | None = None
+    ) -> Sequence[Any]:
+        """The answers to *calls*, which *verb* asks the masters.
+
+        While a slot is being moved the calls to it are repeated, for half of the limit.
+        """
+        if self.placement is None:
+            return await verb(run or _run, calls)
+        answers: dict[int, Any] = {}
+        wait, waiting = Wait(), dict(enumerate(calls))
+        while waiting:
+            if wait.waited > self.limit_seconds / 2:
+                raise failed(StoreUnavailable, "the cluster is moving a slot", None)
+            with wait:
+                answered = await verb(run or _run, [*waiting.values()])
+            answers |= zip([*waiting], answered, strict=True)
+            waiting = {place: call for place, call in waiting.items() if answers[place] is MOVING}
+        return [answers[place] for place in range(len(calls))]
 
     async def _run_on_replicas(self, client: Client, calls: Sequence[Call]) -> Sequence[Any]:
         """WAIT is about the writes of its own connection: both go through one, at one node."""
@@ -252,7 +291,7 @@ class RedisStore:
                 node = {"target_nodes": client.get_node_from_key(index)}
             pipeline.execute_command(*_with_its_text(command), **node)
             pipeline.execute_command("WAIT", self._target.replicas, milliseconds, **node)
-            answer, reached = await pipeline.execute()
+            answer, reached = await _or_moving(pipeline.execute(), [MOVING, math.inf])
             if reached < self._target.replicas:
                 raise StoreUnavailable(
                     f"the session store failed: the end of a session reached {reached} replicas, "
@@ -288,7 +327,10 @@ def _saving(swaps: Sequence[Swap]) -> Sequence[Any]:
 
 
 async def _run(client: Client, calls: Sequence[Call]) -> Sequence[Any]:
-    """The answers to *calls*, in one round trip; an error once all of them are answered."""
+    """The answers to *calls*, in one round trip; an error once all of them are answered.
+
+    `MOVING` is the answer to a call that was not made because its slot is being moved.
+    """
     if len(calls) == 1:
         return [await _run_alone(client, calls[0].command)]
     pipeline: Any = client.pipeline(transaction=False)
@@ -298,6 +340,8 @@ async def _run(client: Client, calls: Sequence[Call]) -> Sequence[Any]:
     for place, answer in enumerate(answers):
         if isinstance(answer, NoScriptError):
             answers[place] = await _run_alone(client, calls[place].command)
+        elif isinstance(answer, Exception) and _is_moving(answer):
+            answers[place] = MOVING
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
@@ -307,9 +351,24 @@ async def _run(client: Client, calls: Sequence[Call]) -> Sequence[Any]:
 async def _run_alone(client: Client, command: Sequence[Any]) -> Any:
     run: Any = client.execute_command
     try:
-        return await run(*command)
+        return await _or_moving(run(*command), MOVING)
     except NoScriptError:
-        return await run(*_with_its_text(command))
+        return await _or_moving(run(*_with_its_text(command)), MOVING)
+
+
+async def _or_moving(call: Awaitable[Any], moving: Any) -> Any:
+    """The answer to a *call*, or *moving* when it was not made because its slot is being moved."""
+    try:
+        return await call
+    except ClusterError as error:
+        if _is_moving(error):
+            return moving
+        raise
+
+
+def _is_moving(error: Exception) -> bool:
+    """Whether the client has given up after TRYAGAIN: nothing was done."""
+    return isinstance(error, ClusterError) and "TTL exhausted" in str(error)
 
 
 def _with_its_text(command: Sequence[Any]) -> Sequence[Any]:

@@ -9,8 +9,10 @@
 | `redis+sentinel://`, `rediss+sentinel://` | a master that sentinels name: `host,host/service/0` |
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
@@ -22,7 +24,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.stores import check_is_encoded
@@ -37,14 +39,25 @@ SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "
 
 
 class Cluster(RedisCluster):
-    """A client of a cluster that opens as long as any master answers.
+    """A client of a cluster that opens as soon as any node answers.
 
-    redis-py asks the first master which commands there are, and fails if that one is lost.
+    redis-py asks node after node, and waits for one that hangs until the limit is over.
     """
+
+    RedisClusterRequestTTL = 5  # tries after MOVED, ASK and TRYAGAIN; the last three wait 0.05 s
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.commands_parser = _CommandsOfAnyMaster(self)
+
+    async def initialize(self, *args: Any, **kwargs: Any) -> "Cluster":
+        """Learn which node has which slots, of the node that answers first."""
+        nodes = self.nodes_manager.startup_nodes
+        node = await _first_to_answer([*nodes.values()])
+        if node is not None:
+            self.nodes_manager.startup_nodes = {node.name: node}
+        await super().initialize(*args, **kwargs)
+        return self
 
 
 class _CommandsOfAnyMaster(AsyncCommandsParser):
@@ -53,18 +66,41 @@ class _CommandsOfAnyMaster(AsyncCommandsParser):
         self._client = client
 
     async def initialize(self, _node: ClusterNode | None = None) -> None:
-        """Ask the masters, in any order, until one answers."""
-        masters, failure = self._client.get_primaries(), RedisError("the cluster has no master")
-        secrets.SystemRandom().shuffle(masters)
-        for node in masters:
-            try:
-                await super().initialize(node)
-            except RedisError as error:
-                failure = error
-            else:
-                self._client.set_default_node(node)
-                return
-        raise failure
+        """Ask the master that answers first."""
+        masters = self._client.get_primaries()
+        if not masters:
+            raise RedisClusterException("the cluster has no master")
+        node = await _first_to_answer(masters) or secrets.choice(masters)
+        await super().initialize(node)
+        self._client.set_default_node(node)
+
+
+async def _first_to_answer(nodes: Sequence[ClusterNode]) -> ClusterNode | None:
+    """The first of the *nodes* that answers, asked at the same time; None when none does."""
+    if len(nodes) == 1:
+        return nodes[0]
+    asked = {asyncio.ensure_future(_greet(node)) for node in nodes}
+    try:
+        for done in asyncio.as_completed(asked):
+            with suppress(RedisError, OSError):
+                return await done
+    finally:
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    return None
+
+
+async def _greet(node: ClusterNode) -> ClusterNode:
+    """Open a connection as the client does, with its greeting, and close it."""
+    connection: Any = node.connection_class(**node.connection_kwargs)
+    try:
+        await connection.connect()
+        await connection.send_command("PING")
+        await connection.read_response()
+    finally:
+        await connection.disconnect(nowait=True)
+    return node
 
 
 class Target(NamedTuple):
