@@ -259,9 +259,9 @@ async def test_connections_to_a_server_that_is_no_master_any_more_are_closed(
     record = make_record()
     await save_new(store, record)
     masters = cast("RedisStore", store)._masters
-    first = masters._connections_to("gone:1")  # as one from before a failover
+    first = masters._connections_to("gone:1", 0)  # as one from before a failover
     assert await first.read(echo, "here") == "here"
-    masters._connections_to("gone:2")
+    masters._connections_to("gone:2", 0)
     assert {*masters._connections} <= {*masters._names, "gone:2"}
     await asyncio.wait(masters._closing)
     assert first._reader._own is not None

@@ -58,6 +58,7 @@ class Masters:
         self._names = [""] * len(self.tags)  # of the masters; "" while nobody has looked
         self._answering = ""  # the master that was written to last for the whole store
         self._connections: dict[str, Connections[Client]] = {}
+        self._is_located = not target.is_cluster
         self._closing: set[asyncio.Task[None]] = set()
 
     def partition_of(self, key: SessionKey, /) -> int:
@@ -95,13 +96,15 @@ class Masters:
 
         *run* is given the client, the name of an index that this master has, and *args*.
         """
-        names = [*dict.fromkeys(self._names)]
+        await self._locate()
+        tag_of = {name: tag for tag, name in enumerate(self._names)}
+        names = [*tag_of]
         start = names.index(self._answering) if self._answering in names else 0
         failure: StoreUnavailable | None = None
         for name in names[start:] + names[:start]:
-            index = self.indexes[self._names.index(name)]
+            index = self.indexes[tag_of[name]]
             try:
-                answer = await self._connections_to(name).write(run, index, *args)
+                answer = await self._connections_to(name, tag_of[name]).write(run, index, *args)
             except StoreUnavailable as error:
                 failure = error
             else:
@@ -112,6 +115,8 @@ class Masters:
 
     async def _ask(self, verb: Run, run: Run, calls: Sequence[Call]) -> Sequence[Any]:
         """Ask all masters at once. What one refuses is raised when the others have done theirs."""
+        if not self._is_located:
+            await self._locate()
         if len(calls) == 1:
             answers: Sequence[Any] = await verb(self._of(calls[0].tag), run, calls)
             return answers
@@ -120,8 +125,8 @@ class Masters:
             shares[self._names[call.tag]].append(place)
         parts = await asyncio.gather(
             *(
-                verb(self._connections_to(name), run, [calls[place] for place in places])
-                for name, places in shares.items()
+                verb(self._of(calls[places[0]].tag), run, [calls[place] for place in places])
+                for places in shares.values()
             ),
             return_exceptions=True,
         )
@@ -134,13 +139,14 @@ class Masters:
 
     def _of(self, tag: int) -> Connections[Client]:
         name = self._names[tag]
-        return self._connections.get(name) or self._connections_to(name)
+        return self._connections.get(name) or self._connections_to(name, tag)
 
-    def _connections_to(self, name: str) -> Connections[Client]:
+    def _connections_to(self, name: str, tag: int | None) -> Connections[Client]:
+        """The connections to the master *name*, which has this *tag*; without a tag, to any."""
         if name not in self._connections:
             self._close_forgotten()
-            tag = self._names.index(name) if name in self._names else 0
-            server = RedisServer(self._target, self.indexes[tag], self._learn)
+            index = None if tag is None else self.indexes[tag]
+            server = RedisServer(self._target, index, self._learn)
             self._connections[name] = Connections(server, self._target.limit)
         return self._connections[name]
 
@@ -150,6 +156,12 @@ class Masters:
             closing = asyncio.ensure_future(self._connections.pop(name).aclose())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+
+    async def _locate(self) -> None:
+        """Learn which master has what, of any node, before the first call: one may hang."""
+        if not self._is_located:
+            await self._connections_to("", None).read(_nothing)
+            self._is_located = True
 
     def _learn(self, client: Client) -> None:
         """See which master has each tag by now; where none has one, the last that did."""
@@ -165,6 +177,10 @@ class Masters:
             await connections.aclose()
         if self._closing:
             await asyncio.wait(self._closing)
+
+
+async def _nothing(_client: Client) -> None:
+    """To open a connection is enough."""
 
 
 def _tags(prefix: str) -> Sequence[str]:

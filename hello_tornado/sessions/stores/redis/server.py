@@ -47,10 +47,11 @@ logger = logging.getLogger("hello_tornado.sessions")
 class RedisServer:
     """Opens clients to the server that *target* names, and judges its errors.
 
-    Of a cluster it looks after the master that has the name *index*; *learn* sees each new client.
+    Of a cluster it looks after the master that has the name *index*, or without one after none;
+    *learn* sees each new client.
     """
 
-    def __init__(self, target: Target, index: str, learn: Callable[[Client], None]) -> None:
+    def __init__(self, target: Target, index: str | None, learn: Callable[[Client], None]) -> None:
         self._target = target
         self._index = index
         self._learn = learn
@@ -62,8 +63,8 @@ class RedisServer:
         try:
             await client.initialize()
             self._learn(client)
-            if not self._is_checked:
-                await self._check(client)
+            if not self._is_checked and self._index is not None:
+                await self._check(client, self._index)
                 self._is_checked = True
         except BaseException:
             with suppress(Exception):
@@ -71,8 +72,8 @@ class RedisServer:
             raise
         return client
 
-    async def _check(self, client: Client) -> None:
-        now = await client.eval("return redis.call('TIME')", 1, self._index)
+    async def _check(self, client: Client, index: str) -> None:
+        now = await client.eval("return redis.call('TIME')", 1, index)
         difference = time.time() - int(now[0])
         if abs(difference) > CLOCKS_MAY_DIFFER_SECONDS:
             logger.warning(
@@ -82,7 +83,7 @@ class RedisServer:
             )
         try:
             script = "return redis.call('INFO', 'memory')"
-            memory = bytes(await client.eval(script, 1, self._index)).decode()
+            memory = bytes(await client.eval(script, 1, index)).decode()
         except ResponseError:  # a user who may not ask
             return
         facts = dict(line.split(":", 1) for line in memory.splitlines() if ":" in line)
@@ -98,8 +99,9 @@ class RedisServer:
         """Whether the server answers and is no replica; of a cluster, whether its master does."""
         try:
             if isinstance(client, RedisCluster):
-                await client.exists(self._index)
-                self._learn(client)
+                if self._index is not None:
+                    await client.exists(self._index)
+                    self._learn(client)
                 return True
             role: Any = await client.execute_command("ROLE")  # type: ignore[no-untyped-call]
             return bytes(role[0]) == b"master"
