@@ -23,6 +23,7 @@ from hello_tornado.handlers.base import (
     NotFoundHandler,
     SafeStaticFileHandler,
 )
+from hello_tornado.handlers.check import CheckHandler
 from hello_tornado.handlers.health import HealthHandler, ReadyHandler
 from hello_tornado.handlers.home import HomeHandler
 from hello_tornado.handlers.in_flight import InFlight
@@ -92,6 +93,7 @@ def _routes(check: Callable[[], Awaitable[None]], accounts: Accounts | None) -> 
         url("/", HomeHandler, name="home"),
         *(_open_login() if accounts is None else _password_login(accounts)),
         url("/user/logout", LogoutHandler, name="logout"),
+        url("/auth/check", CheckHandler),
         url("/api/session", SessionApiHandler),
         url("/api/session/([^/]+)", SessionKeyApiHandler),
         url("/api/session/([^/]+)/increment", SessionIncrementApiHandler),
