@@ -77,6 +77,22 @@ def test_the_commands_are_the_ones_that_ci_runs() -> None:
     ]
 
 
+def test_the_examples_of_testing_pass(tmp_path: Path) -> None:
+    examples = blocks("python", "docs/testing.md")
+    for number, code in enumerate(examples):
+        (tmp_path / f"test_{number}.py").write_text(code, encoding="utf-8")
+    for number, code in enumerate(examples):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_{number}.py"],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"{code.count('def test_')} passed" in done.stdout, done.stdout
+
+
 def test_the_store_of_write_a_store_keeps_the_whole_contract(tmp_path: Path) -> None:
     code = "".join(blocks("python", "docs/write-a-store.md"))
     (tmp_path / "test_file_store.py").write_text(code, encoding="utf-8")
