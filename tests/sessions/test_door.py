@@ -635,7 +635,7 @@ class Socket(WebSocketHandler):
             self.close()
             door.watch(self, self.session)
             return
-        door.watch(self, self.session)
+        door.watch(self, self.session, self.settings.get("on_change"))
         await self.write_message("watched")
 
     async def on_message(self, message: str | bytes) -> None:
@@ -738,6 +738,27 @@ async def test_a_session_that_begins_with_the_socket_sends_its_cookie_with_the_1
         session = await door.session_of(cookie)
         assert session == {"socket": True}
         await door.manager.revoke(session.handle or "")
+        assert await end_of(connection) == (4401, "revoked")
+
+
+@pytest.mark.gen_test
+async def test_a_watch_tells_of_changes_and_of_the_end() -> None:
+    """The copies refuse writes; the last one is the socket's own session, which has ended."""
+    told: asyncio.Queue[Session] = asyncio.Queue()
+    async with sockets("memory://") as (door, port, settings):
+        settings["on_change"] = told.put_nowait
+        connection = await connect(port, await cookie_of(door.manager, "ada", door))
+        assert await connection.read_message() == "watched"
+        (session,) = await door.manager.sessions_of("ada")
+        assert session.handle is not None
+        await door.manager.update(session.handle, lambda copy: copy.increment("clicks"))
+        changed = await told.get()
+        assert (changed.user_id, changed["clicks"]) == ("ada", 1)
+        with pytest.raises(ReadOnly):
+            changed["clicks"] = 2
+        await door.manager.revoke(session.handle)
+        ended = await told.get()
+        assert (ended.ended, ended.ended_reason, dict(ended)) == (True, "revoked", {})
         assert await end_of(connection) == (4401, "revoked")
 
 

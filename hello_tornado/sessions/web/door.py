@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +23,7 @@ from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.manager.manager import SessionManager
 from hello_tornado.sessions.manager.reader import TO_LOOK_AT
 from hello_tornado.sessions.manager.watcher import Watch
+from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores.deadlines import Wait
 from hello_tornado.sessions.web.binding import when_headers_leave
@@ -170,13 +171,22 @@ class SessionDoor:
         session.refusal = ReadOnly(TO_LOOK_AT)
         return None if session.is_new else session
 
-    def watch(self, handler: WebSocketHandler, session: Session) -> None:
+    def watch(
+        self,
+        handler: WebSocketHandler,
+        session: Session,
+        on_change: Callable[[Session], object] | None = None,
+    ) -> None:
         """Close a socket when its *session* ends, in this process or another one.
 
         Call it in the handler's `open()`. The code is 4401, and the reason that of the end:
         "logged_out", "revoked", "expired", or "renewed" when the session has got a new id. That
         takes a second at most. Messages that arrive afterwards are ignored. A session that is not
         stored has no end, and one that has ended already closes the socket at once.
+
+        *on_change* is called on the event loop, within a second after the session was changed or
+        used in this process or another one, with the newest copy, which refuses writes. When the
+        session has ended it is called with *session* itself, which is `ended` and empty.
 
         `RuntimeError` when the socket is not open yet.
         """
@@ -190,7 +200,12 @@ class SessionDoor:
             return
         if record is None:
             return
-        watch = Watch(lambda _record: None, partial(_close, handler, session))
+        tell = on_change or _nobody_listens
+
+        def changed(record: SessionRecord) -> None:
+            tell(self.manager._reader.to_look_at(record))
+
+        watch = Watch(changed, partial(_close, handler, session, tell))
         watcher.add(record, watch)
         on_close = handler.on_close
 
@@ -236,7 +251,17 @@ def _nobody_waits(error: Exception) -> None:
     logger.error("a session could not be saved, and nobody waits for it any more: %s", error)
 
 
-def _close(handler: WebSocketHandler, session: Session, reason: EndedReason) -> None:
+def _nobody_listens(session: Session) -> None:
+    """What is told of a change when `watch` was given no function."""
+
+
+def _close(
+    handler: WebSocketHandler,
+    session: Session,
+    tell: Callable[[Session], object],
+    reason: EndedReason,
+) -> None:
     session.end(reason)
     handler.on_message = ignored  # type: ignore[method-assign]
     handler.close(SESSION_ENDED, reason)
+    tell(session)
