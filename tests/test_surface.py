@@ -22,6 +22,7 @@ from hello_tornado.sessions import (
     SqlStore,
     WebSocketSessionMixin,
 )
+from hello_tornado.sessions.integrations.bokeh import BokehSessions
 
 ROOT = Path(__file__).parent.parent
 TORNADO = (
@@ -86,6 +87,7 @@ PUBLIC: dict[type, str] = {
         purge save touch
     """,
     SessionDoor: "open save session_of watch",
+    BokehSessions: "get_user_async",
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",
     CookiePolicy: """
         clear domain httponly ids_in issue name partitioned path persist persists
