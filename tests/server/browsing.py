@@ -18,6 +18,7 @@ from playwright.sync_api import (
 from running import Server, running_server
 
 CHROMIUM = Path("/usr/bin/chromium")
+AXE = Path(__file__).parent.parent.parent / "node_modules/axe-core/axe.min.js"
 ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts"
 LINE = ("/ws", "/static/live.js")  # what says that a server is away
 OPTIONS = [
@@ -40,6 +41,16 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    if not AXE.exists():
+        message = "axe-core is missing: npm install --no-save --no-package-lock axe-core@4"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture

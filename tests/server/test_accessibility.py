@@ -3,7 +3,6 @@
 axe-core comes from the npm registry: `npm install --no-save --no-package-lock axe-core@4`.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from running import Server, running, running_server
 from services import redis_node
 from test_user_commands import PASSWORD_MODE, SECRET, user
 
-AXE = Path(__file__).parent.parent.parent / "node_modules/axe-core/axe.min.js"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/19.1 Safari/604.1"
 WINDOWS: dict[str, dict[str, Any]] = {
     "320": {"viewport": {"width": 320, "height": 640}},
@@ -64,16 +62,6 @@ async def main():
 asyncio.run(main())
 """
 REFUSED = ("/user/login", "/user/logout", "/user/password", "/nowhere", "/", *LINE)
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    if not AXE.exists():
-        message = "axe-core is missing: npm install --no-save --no-package-lock axe-core@4"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture(params=LOOKS, ids="-".join)

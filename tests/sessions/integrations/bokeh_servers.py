@@ -80,8 +80,9 @@ def home(server: Server) -> str:
 class Visitor:
     """Somebody who speaks HTTP and WebSocket, and keeps cookies."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, app: str = "/app") -> None:
         self.server = server
+        self.app = app
         self.cookies: dict[str, str] = {}
 
     @property
@@ -113,27 +114,25 @@ class Visitor:
         return await self.ask(path, form | {"_xsrf": found[1]})
 
     async def log_in(self, name: str, password: str) -> HTTPResponse:
-        return await self.send("/login", username=name, password=password, next="/app")
+        return await self.send("/login", username=name, password=password, next=self.app)
 
-    async def token(self, path: str = "/app") -> str:
-        page = await self.ask(path)
+    async def token(self, path: str = "", **headers: str) -> str:
+        page = await self.ask(path or self.app, **headers)
         found = re.search(r'"token":"([^"]+)"', page.body.decode())
         assert found, (page.code, page.body)
         return found[1]
 
-    async def socket(
-        self, token: str | None = None, path: str = "/app/ws"
-    ) -> WebSocketClientConnection:
+    async def socket(self, token: str | None = None, path: str = "") -> WebSocketClientConnection:
         request = HTTPRequest(
-            home(self.server).replace("http:", "ws:") + path,
+            home(self.server).replace("http:", "ws:") + (path or f"{self.app}/ws"),
             headers={"Cookie": self.cookie, "Origin": home(self.server)},
         )
         subprotocols = ["bokeh", token or await self.token()]
         return await websocket_connect(request, subprotocols=subprotocols)
 
 
-async def ada(server: Server) -> Visitor:
-    visitor = Visitor(server)
+async def ada(server: Server, app: str = "/app") -> Visitor:
+    visitor = Visitor(server, app)
     assert (await visitor.log_in("ada", "lovelace")).code == 303
     return visitor
 

@@ -246,6 +246,44 @@ async def test_documents_end_with_their_session_within_a_second(
                     await visitor.socket("token")
 
 
+@pytest.mark.gen_test
+async def test_panel_in_two_processes(tmp_path: Path) -> None:
+    arguments = (str(EXAMPLE / "panel_app.py"), "--num-procs", "2")
+    with serving(tmp_path, *arguments, program="panel") as server:
+        anonymous = Visitor(server, "/panel_app")
+        answer = await anonymous.ask("/panel_app")
+        assert answer.headers["Location"] == "./login?next=%2Fpanel_app"
+        answer = await anonymous.ask("/panel_app/")
+        assert answer.headers["Location"] == "../login?next=%2Fpanel_app%2F"
+        visitor = await ada(server, "/panel_app")
+        with pytest.raises(HTTPClientError, match="403"):
+            await anonymous.socket(await visitor.token())
+        opened = await sockets_in_both_processes(visitor)
+        closings = [asyncio.create_task(until_closed(one)) for one in opened]
+        began = time.monotonic()
+        assert (await visitor.send("/logout")).code == 303
+        for moment, code in await asyncio.gather(*closings):
+            assert code == 4401
+            assert moment - began < 1.0
+
+
+@pytest.mark.gen_test
+async def test_over_https_the_cookie_is_secure_and_nowhere_in_the_page(tmp_path: Path) -> None:
+    """Its name is another one then."""
+    with serving(tmp_path, str(EXAMPLE / "app.py"), "--use-xheaders") as server:
+        visitor, https = Visitor(server), {"X-Forwarded-Proto": "https"}
+        page = await visitor.ask("/login", **https)
+        found = re.search(r'name="_xsrf" value="([^"]+)"', page.body.decode())
+        assert found
+        form = {"username": "ada", "password": "lovelace", "_xsrf": found[1]}
+        answer = await visitor.ask("/login", form, **https)
+        assert answer.code == 303
+        assert "; Secure" in answer.headers["Set-Cookie"]
+        cookie = visitor.cookies["__Host-session"]
+        assert cookie not in (await visitor.ask("/app", **https)).body.decode()
+        assert cookie not in str(get_token_payload(await visitor.token(**https)))
+
+
 TICKS = """
 from bokeh.io import curdoc
 from hello_tornado.sessions.integrations.bokeh import session_of

@@ -237,6 +237,33 @@ def test_callbacks_read_and_change_the_session(server: Server, chromium: Browser
             expect(one.get_by_label("Password")).to_be_visible()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_are_accessible(server: Server, chromium: Browser, scheme: Any, axe: str) -> None:
+    def judge(page: Page) -> None:
+        page.evaluate(axe)
+        found = page.evaluate("axe.run()")["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+    window: Any = {"width": 320, "height": 640}
+    with chromium.new_context(color_scheme=scheme, viewport=window) as browser:
+        page = browser.new_page()
+        page.goto(f"{home(server)}/app")
+        expect(page.get_by_label("Name")).to_be_focused()
+        judge(page)
+        page.get_by_label("Name").fill("ada")
+        page.get_by_label("Password").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page.get_by_label("Password")).to_be_focused()
+        judge(page)
+        page.get_by_label("Password").fill("lovelace")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("ada has clicked")).to_be_visible()
+        page.goto(f"{home(server)}/logout")
+        judge(page)
+
+
 THREADED = """
 import panel as pn
 from hello_tornado.sessions.integrations.bokeh import session_of, update_session
