@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -453,6 +454,14 @@ def test_arguments_that_cannot_work_are_refused(wrong: dict[str, Any], message: 
     right = {"cookie_secret": SECRET, "may_log_in": lambda _name, _password: None}
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         BokehSessions("memory://", **(right | wrong))
+
+
+def test_nothing_is_opened_before_the_first_request(tmp_path: Path) -> None:
+    """Bokeh loads the auth module before it forks its processes."""
+    before = threading.active_count()
+    BokehSessions(url_of(tmp_path), cookie_secret=SECRET, may_log_in=lambda _name, _password: None)
+    assert threading.active_count() == before
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_browser_needs_a_cookie() -> None:
