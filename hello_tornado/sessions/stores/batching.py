@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, count, islice
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.errors import StoreMisconfigured, StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import AGAIN, Again
 from hello_tornado.sessions.stores import Store, placement_of
@@ -48,7 +48,8 @@ class Batcher(Generic[K, Q, A]):
     An answer may be an error, for those who asked, or `AGAIN`: then the question stays at the head
     of its line, for the next call. When a call fails it is made again for each question alone, so
     that a bad one never fails its neighbours; not so after `StoreUnavailable`, when nobody knows
-    what was written. A `StoreTimeout` fails those, too, who have been waiting behind it.
+    what was written, nor after `StoreMisconfigured`, which is about all. A `StoreTimeout` fails
+    those, too, who have been waiting behind it.
 
     A question that has no answer *seconds* after it was asked fails with `StoreTimeout`, however
     many were asked before it. One timer watches over all of them. Another event loop, as in the
@@ -185,7 +186,8 @@ class Batcher(Generic[K, Q, A]):
         """After an *error*: ask each turn alone, then each question of a turn that was folded."""
         key, question, line = turns[0]
         is_folded = question is not line[0][0]
-        if isinstance(error, StoreUnavailable) or not (len(turns) > 1 or is_folded):
+        is_about_all = isinstance(error, StoreUnavailable | StoreMisconfigured)
+        if is_about_all or not (len(turns) > 1 or is_folded):
             behind = self._all_behind() if isinstance(error, StoreTimeout) else []
             for _, future, _ in chain(*(line for _, _, line in turns), *behind):
                 fail(future, error)

@@ -19,14 +19,12 @@ was left. The moments of a marker are negative, as those of a tombstone are: no 
 sees it, and a page begins with such records.
 """
 
-import asyncio
 import heapq
-import secrets
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple
 
 from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
-from hello_tornado.sessions.records.ids import SessionKey, new_handle
+from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
     AGAIN,
     Conflict,
@@ -38,28 +36,27 @@ from hello_tornado.sessions.records.record import (
     Swap,
     page_order,
 )
-from hello_tornado.sessions.records.tombstones import ERA, tombstone_key_of
+from hello_tornado.sessions.records.tombstones import tombstone_key_of
 from hello_tornado.sessions.stores import Announcing, Store, placement_of
-from hello_tornado.sessions.stores.deadlines import (
-    deadline_of_call,
-    did_not_answer,
-    limit_of_store,
+from hello_tornado.sessions.stores.deadlines import limit_of_store
+from hello_tornado.sessions.stores.takeover import (
+    LONG_AGO,
+    THE_OTHER_WAY,
+    L,
+    Records,
+    TakeOver,
+    emptied,
+    is_blocked,
+    is_marker,
+    is_place,
+    is_standing,
+    only_standing,
+    standing_in_the_new,
+    unmarked,
+    until_none_is_held,
 )
-
-L = TypeVar("L", SessionRecord, Listed)
-Records: TypeAlias = Mapping[SessionKey, SessionRecord]
 
 HEAD: Final = 100  # records of a page that begins with the markers and the tombstones
-LONG_AGO: Final = 1  # when a place has expired
-KEY_BYTES: Final = 32
-SAME_STORE: Final = (
-    "the store that sessions move from is the one that they move to, in other words: take "
-    "moving_from out of the settings, or name the store that was used before"
-)
-THE_OTHER_WAY: Final = (
-    "the store holds sessions that were on their way to another one, and that move was not "
-    "finished: let moving_from and the store change places, and run sessions move"
-)
 
 
 class Copied(NamedTuple):
@@ -81,43 +78,74 @@ class MovingStore:
         self.parts = (new, old)
         self.limit_seconds = max(limit_of_store(new), limit_of_store(old))
         self.placement = placement_of(new)
-        self._are_two = False  # the stores, as far as we know
+        self._take_over = TakeOver(new, old, self.limit_seconds)
 
     def __str__(self) -> str:
         return str(self._new)
 
     async def load(self, keys: Collection[SessionKey], /) -> Records:
         """The records under these keys."""
-        found = _standing_in_the_new(await self._new.load(keys))
+        found = standing_in_the_new(await self._new.load(keys))
         missing = [key for key in keys if key not in found]
         if not missing:
             return found
         in_old = await self._old.load(missing)
-        await self._take_over([key for key, one in in_old.items() if _is_marker(one)])
-        found |= _standing(in_old)
+        await self._take_over([key for key, one in in_old.items() if is_marker(one)])
+        found |= only_standing(in_old)
         # What is in neither may have been moved in between: then it is in the new store by now.
         missing = [key for key in missing if key not in found]
-        return found | _standing_in_the_new(await self._new.load(missing) if missing else {})
+        return found | standing_in_the_new(await self._new.load(missing) if missing else {})
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
         """One outcome for each swap, in order."""
-        await self._take_over(await self._keys_in_the_way(swaps))
-        outcomes = [*await self._new.save(swaps)]
-        _standing_in_the_new(
-            {one.current.key: one.current for one in outcomes if isinstance(one, Conflict)}
-        )
-        waiting = {
-            (old or new).key: number
-            for number, (old, new) in enumerate(swaps)
-            if _is_blocked(outcomes[number]) or (old and isinstance(outcomes[number], Gone))
+        held = await self._take_over(await self._keys_in_the_way(swaps), waits=False)
+        outcomes: dict[int, Outcome | StoreError] = {
+            number: AGAIN for number, swap in enumerate(swaps) if held & _keys_of(swap)
         }
+        free = [number for number in range(len(swaps)) if number not in outcomes]
+        outcomes.update(zip(free, await self._new.save([swaps[one] for one in free]), strict=True))
+        waiting = [
+            number
+            for number in free
+            if is_blocked(outcomes[number])
+            or (swaps[number].old and isinstance(outcomes[number], Gone))
+        ]
         if waiting:
-            await self._take_over([*await self._old.load(waiting)])
-            numbers = [*waiting.values()]
-            later = [_into_its_place(swaps[number], outcomes[number]) for number in numbers]
-            for number, outcome in zip(numbers, await self._new.save(later), strict=True):
-                outcomes[number] = _second_outcome(swaps[number], outcome)
-        return outcomes
+            outcomes |= await self._save_what_was_in_the_old(swaps, outcomes, waiting)
+        return [_unless_the_other_way(outcomes[number]) for number in range(len(swaps))]
+
+    async def _save_what_was_in_the_old(
+        self,
+        swaps: Sequence[Swap],
+        outcomes: Mapping[int, Outcome | StoreError],
+        waiting: Sequence[int],
+    ) -> Mapping[int, Outcome | StoreError]:
+        """The outcomes of those swaps whose record was not in the new store.
+
+        What the new store refuses is an outcome: other swaps of the call have been written.
+        """
+        number_of = {(swaps[number].old or swaps[number].new).key: number for number in waiting}
+        later: dict[int, Outcome | StoreError] = {}
+        in_old = [*await self._old.load(number_of)]
+        try:
+            held = await self._take_over(in_old, waits=False)
+        except (StoreUnavailable, StoreMisconfigured):
+            raise
+        except StoreError as error:
+            held = {*await self._old.load(in_old)}
+            later = {number_of[key]: error for key in held}
+        later = {number_of[key]: AGAIN for key in held} | later
+        asked = [number for number in waiting if number not in later]
+        saves = [_into_its_place(swaps[number], outcomes[number]) for number in asked]
+        try:
+            answers = await self._new.save(saves)
+        except (StoreUnavailable, StoreMisconfigured):
+            raise
+        except StoreError as error:
+            answers = [error] * len(saves) if len(saves) == 1 else [AGAIN] * len(saves)
+        for number, outcome in zip(asked, answers, strict=True):
+            later[number] = _second_outcome(swaps[number], outcome)
+        return later
 
     async def _keys_in_the_way(self, swaps: Sequence[Swap]) -> Collection[SessionKey]:
         """Those keys of the old store that a swap to another key is about: nothing may be left.
@@ -130,16 +158,39 @@ class MovingStore:
         return [*await self._old.load(keys)] if keys else []
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
-        """Later times where key and version stand."""
-        await self._old.touch(records)
+        """Later times where key and version stand.
+
+        A record is taken over before it is touched: a swap for a marker would take its times back.
+        What the new store refuses is touched where it stays.
+        """
+        in_new = standing_in_the_new(await self._new.load([one.key for one in records]))
+        if missing := [one for one in records if one.key not in in_new]:
+            try:
+                await self._take_over([*await self._old.load([one.key for one in missing])])
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                await self._old.touch(missing)
         await self._new.touch(records)
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
-        """Remove records; returns the keys of those that were there."""
-        in_old = await self._old.delete(keys)
-        in_new = _standing_in_the_new(await self._new.load(keys))
-        deleted = await self._new.delete(keys)
-        return {*in_old, *(key for key in deleted if key in in_new)}
+        """Remove records; returns the keys of the sessions that ended by it.
+
+        A record is swapped for a place before it is deleted. So it is known what stood there last:
+        a session that was moved and renewed meanwhile lives on, and is not among them.
+        """
+        from_old = await emptied(self._old, await self._old.load(keys))
+        if from_old:
+            await self._old.delete(from_old)
+        in_new = await self._new.load(keys)
+        standing_in_the_new(in_new)
+        from_new = await emptied(self._new, in_new)
+        if from_new:
+            await self._new.delete(from_new)
+        ended = [key for key, one in from_old.items() if is_standing(one)]
+        # A marker held the session if nobody had filled its place.
+        ended += [key for key, one in from_new.items() if is_standing(one) or key in from_old]
+        return {*ended}
 
     async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
         """All records of a user, newest first, without their data."""
@@ -205,10 +256,10 @@ class MovingStore:
 
     async def _move_page(self, page: Sequence[Listed]) -> StoreError | None:
         """Take over what a page lists; returns why the new store has refused some of it."""
-        if places := [one.key for one in page if _is_place(one)]:
+        if places := [one.key for one in page if is_place(one)]:
             await self._old.delete(places)  # left from the move to this store; nothing is in them
         try:
-            await self._take_over([one.key for one in page if not _is_place(one)])
+            await self._take_over([one.key for one in page if not is_place(one)])
         except (StoreUnavailable, StoreMisconfigured):
             raise
         except StoreError as error:
@@ -219,92 +270,6 @@ class MovingStore:
         """How many sessions have not been moved yet."""
         return await self._old.count(LONG_AGO)
 
-    async def _take_over(self, keys: Collection[SessionKey]) -> None:
-        """See that what stands in the old store under these keys stands in the new one instead.
-
-        What the new store refuses stands in the old one again, and the error is raised when the
-        rest is done.
-        """
-        deadline = deadline_of_call(self.limit_seconds)
-        while keys:
-            await self._prove_that_they_are_two()
-            places = await self._places_of(keys)
-            done = {key for key in keys if key not in places}  # something stands there
-            markers = await self._markers_of(places)
-            swaps = [Swap(places[key], _unmarked(marker)) for key, marker in markers.items()]
-            try:
-                outcomes = await _save_all(self._new, swaps)
-            except StoreUnavailable:
-                raise
-            except StoreError as error:
-                await self._after_a_refusal(markers, error)
-                outcomes = []
-            keys = []
-            for swap, outcome in zip(swaps, outcomes, strict=False):
-                if isinstance(outcome, Saved):
-                    done.add(swap.new.key)
-                else:  # the place is gone: somebody was first
-                    keys.append(swap.new.key)
-            if done:
-                await self._old.delete(done)
-            if asyncio.get_running_loop().time() > deadline:
-                raise did_not_answer()
-
-    async def _after_a_refusal(self, markers: Records, error: StoreError) -> None:
-        """Take over each of several records alone; a single one stands in the old store again."""
-        if len(markers) == 1:
-            await _save_all(self._old, [Swap(one, _unmarked(one)) for one in markers.values()])
-            raise error
-        refusal = None
-        for key in markers:
-            try:
-                await self._take_over([key])
-            except StoreUnavailable:
-                raise
-            except StoreError as one:
-                refusal = one
-        if refusal is not None:
-            raise refusal
-
-    async def _prove_that_they_are_two(self) -> None:
-        """Raise if both URLs lead to the same store: what has moved would be deleted there."""
-        if self._are_two:
-            return
-        place = _place(SessionKey(secrets.token_bytes(KEY_BYTES)))
-        await _save_all(self._new, [Swap(None, place)])
-        found = await self._old.load([place.key])
-        await self._new.delete([place.key])
-        if found:
-            raise StoreMisconfigured(SAME_STORE)
-        self._are_two = True
-
-    async def _places_of(self, keys: Collection[SessionKey]) -> Records:
-        """The places that are kept in the new store for those keys under which no record stands."""
-        swaps = [Swap(None, _place(key)) for key in keys]
-        outcomes = await _save_all(self._new, swaps)
-        standing = [
-            outcome.current if isinstance(outcome, Conflict) else swap.new
-            for swap, outcome in zip(swaps, outcomes, strict=True)
-        ]
-        found = {one.key: one for one in standing}
-        taken = _standing_in_the_new(found)
-        return {key: one for key, one in found.items() if key not in taken}
-
-    async def _markers_of(self, keys: Collection[SessionKey]) -> Records:
-        """The markers in the old store for what stands there under these keys."""
-        markers: dict[SessionKey, SessionRecord] = {}
-        standing = [*(await self._old.load(keys)).values()] if keys else []
-        while standing:
-            markers |= {one.key: one for one in standing if _is_marker(one)}
-            swaps = [Swap(one, _marker(one)) for one in standing if _is_standing(one)]
-            standing = []
-            for swap, outcome in zip(swaps, await _save_all(self._old, swaps), strict=True):
-                if isinstance(outcome, Saved):
-                    markers[swap.new.key] = swap.new
-                elif isinstance(outcome, Conflict):
-                    standing.append(outcome.current)
-        return markers
-
     async def _finish(self) -> None:
         """Take over what others have begun to: they may have died.
 
@@ -312,7 +277,7 @@ class MovingStore:
         """
         after: Listed | None = None
         while page := await self._old.page(after, HEAD):
-            await self._move_page([one for one in page if _is_marker(one)])
+            await self._move_page([one for one in page if is_marker(one)])
             after = page[-1]
             if after.expires_at > 0:
                 return
@@ -357,31 +322,26 @@ async def copies(origin: Store, target: Store, limit: int) -> AsyncGenerator[Cop
             raise StoreMisconfigured(
                 "a move from or to this store was not finished: run sessions move before a copy"
             )
-        outcomes = await _save_all(target, [Swap(None, one) for one in records])
+        outcomes = await _create_all(target, records)
         copied = sum(isinstance(outcome, Saved) for outcome in outcomes)
         yield Copied(copied, len(page) - copied)
         after = page[-1]
 
 
-async def _save_all(store: Store, swaps: Sequence[Swap]) -> Sequence[Outcome]:
-    """The outcomes of *swaps*; where a store says `AGAIN`, it is asked again.
-
-    What it refuses is raised when the rest is done.
-    """
-    deadline = deadline_of_call(limit_of_store(store))
-    outcomes: dict[int, Outcome | StoreError] = {}
-    asked = [*range(len(swaps))]
-    while asked:
-        answers = await store.save([swaps[number] for number in asked])
-        outcomes.update(zip(asked, answers, strict=True))
-        asked = [number for number in asked if outcomes[number] is AGAIN]
-        if asked and asyncio.get_running_loop().time() > deadline:
-            raise did_not_answer()
-    done = [outcomes[number] for number in range(len(swaps))]
-    for outcome in done:
-        if isinstance(outcome, StoreError):
-            raise outcome
-    return [outcome for outcome in done if not isinstance(outcome, StoreError)]
+async def _create_all(target: Store, records: Sequence[SessionRecord]) -> Sequence[Outcome]:
+    """Store new *records*, also where a place was left from a move."""
+    swaps = [Swap(None, one) for one in records]
+    outcomes = await until_none_is_held(target, swaps)
+    standing = [outcome.current for outcome in outcomes if isinstance(outcome, Conflict)]
+    standing_in_the_new({one.key: one for one in standing})
+    in_places = {
+        number: _into_its_place(swaps[number], outcome)
+        for number, outcome in enumerate(outcomes)
+        if is_blocked(outcome)
+    }
+    answers = await until_none_is_held(target, [*in_places.values()])
+    answered = dict(zip(in_places, answers, strict=True))
+    return [answered.get(number, outcome) for number, outcome in enumerate(outcomes)]
 
 
 async def _page_of(store: Store, after: Listed | None, limit: int) -> Sequence[Listed]:
@@ -389,35 +349,22 @@ async def _page_of(store: Store, after: Listed | None, limit: int) -> Sequence[L
     found: list[Listed] = []
     while len(found) < limit:
         page = await store.page(after, limit)
-        found += filter(_is_standing, page)
+        found += filter(is_standing, page)
         if len(page) < limit:
             break
         after = page[-1]
     return found[:limit]
 
 
-def _is_place(record: Listed) -> bool:
-    return record.version < 0 and record.expires_at == LONG_AGO
+def _keys_of(swap: Swap) -> set[SessionKey]:
+    return {one.key for one in swap if one is not None}
 
 
-def _is_marker(record: Listed) -> bool:
-    return record.version < 0 and record.expires_at != LONG_AGO
-
-
-def _is_standing(record: Listed) -> bool:
-    return record.version > 0
-
-
-def _standing(found: Records) -> dict[SessionKey, SessionRecord]:
-    """Those that are neither places nor markers."""
-    return {key: one for key, one in found.items() if _is_standing(one)}
-
-
-def _standing_in_the_new(found: Records) -> dict[SessionKey, SessionRecord]:
-    """The same, of the new store: in that there are no markers, unless it was an old one before."""
-    if any(map(_is_marker, found.values())):
-        raise StoreMisconfigured(THE_OTHER_WAY)
-    return _standing(found)
+def _unless_the_other_way(outcome: Outcome | StoreError) -> Outcome | StoreError:
+    """An error in the place of an outcome that shows a marker, of which the new store has none."""
+    if isinstance(outcome, Conflict) and is_marker(outcome.current):
+        return StoreMisconfigured(THE_OTHER_WAY)
+    return outcome
 
 
 def _into_its_place(swap: Swap, outcome: Outcome | StoreError) -> Swap:
@@ -430,37 +377,12 @@ def _into_its_place(swap: Swap, outcome: Outcome | StoreError) -> Swap:
 def _second_outcome(swap: Swap, outcome: Outcome | StoreError) -> Outcome | StoreError:
     """What became of a swap, when nothing stands in the old store any more."""
     if swap.old is None:
-        return AGAIN if _is_blocked(outcome) or isinstance(outcome, Gone) else outcome
-    return Gone() if _is_blocked(outcome) else outcome
-
-
-def _is_blocked(outcome: Outcome | StoreError) -> bool:
-    """Whether a place was in the way."""
-    return isinstance(outcome, Conflict) and _is_place(outcome.current)
-
-
-def _place(key: SessionKey) -> SessionRecord:
-    version = -1 - secrets.randbits(30)
-    return SessionRecord(key, new_handle(), version, None, b"", LONG_AGO, LONG_AGO, LONG_AGO)
-
-
-def _marker(record: SessionRecord) -> SessionRecord:
-    return record._replace(
-        version=-record.version,
-        accessed_at=record.accessed_at - ERA,
-        expires_at=record.expires_at - ERA,
-    )
-
-
-def _unmarked(record: L) -> L:
-    if not _is_marker(record):
-        return record
-    accessed_at, expires_at = record.accessed_at + ERA, record.expires_at + ERA
-    return record._replace(version=-record.version, accessed_at=accessed_at, expires_at=expires_at)
+        return AGAIN if is_blocked(outcome) or isinstance(outcome, Gone) else outcome
+    return Gone() if is_blocked(outcome) else outcome
 
 
 def _merged(in_old: Sequence[L], in_new: Sequence[L]) -> list[L]:
     """What both stores list; of what stands in both, what the new one says."""
     moved = {one.handle for one in in_new}
-    rest = [one for one in in_old if one.handle not in moved and not _is_place(one)]
-    return [one for one in in_new if _is_standing(one)] + [_unmarked(one) for one in rest]
+    rest = [one for one in in_old if one.handle not in moved and not is_place(one)]
+    return [one for one in in_new if is_standing(one)] + [unmarked(one) for one in rest]

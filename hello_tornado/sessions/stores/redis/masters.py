@@ -23,6 +23,7 @@ from redis.exceptions import RedisClusterException
 from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.stores.connections import Connections
+from hello_tornado.sessions.stores.deadlines import did_not_answer
 from hello_tornado.sessions.stores.failures import failed
 from hello_tornado.sessions.stores.redis.server import Client, RedisServer
 from hello_tornado.sessions.stores.redis.url import Target
@@ -104,7 +105,10 @@ class Masters:
         for name in names[start:] + names[:start]:
             index = self.indexes[tag_of[name]]
             try:
-                answer = await self._connections_to(name, tag_of[name]).write(run, index, *args)
+                async with asyncio.timeout(self._target.limit / len(names)):
+                    answer = await self._connections_to(name, tag_of[name]).write(run, index, *args)
+            except TimeoutError:  # also a StoreTimeout
+                failure = did_not_answer()
             except StoreUnavailable as error:
                 failure = error
             else:

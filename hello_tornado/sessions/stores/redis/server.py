@@ -39,6 +39,8 @@ UNWILLING: Final = re.compile(
     r"|max number of clients|can't write against a read only|used memory > 'maxmemory'"
     r"|attempted to access a non local key"  # of a slot that is being moved
 )
+RAN: Final = re.compile(r"@user_(script|function)")  # what it had done before stays done
+DENIED: Final = re.compile(r"\bNOPERM\b|can't run this command|No permission")
 ARGUMENTS: Final = re.compile(r"with args beginning with.*", re.DOTALL)
 
 logger = logging.getLogger("hello_tornado.sessions")
@@ -172,7 +174,9 @@ def _judge_answer(error: ResponseError) -> StoreError:
     if UNWILLING.search(f"{code} {error}"):
         return failed(ServerRefuses, f"{code} {error}".strip(), error)
     is_settled = isinstance(error, NoPermissionError) or "DB index is out of range" in str(error)
-    kind = StoreMisconfigured if is_settled else StoreError
+    kind = StoreUnavailable if RAN.search(str(error)) else StoreError
+    if is_settled or DENIED.search(str(error)):
+        kind = StoreMisconfigured
     return failed(kind, ARGUMENTS.sub("", str(error)), None)
 
 

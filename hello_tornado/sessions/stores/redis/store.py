@@ -25,7 +25,7 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import ClusterError, NoScriptError, RedisClusterException, RedisError
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.errors import StoreError, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
     AGAIN,
@@ -132,7 +132,16 @@ class RedisStore:
             for tag, waiting in parts.items()
             for part in islice(waiting, 1)
         ]:
-            answers = await self._masters.write(_run, [call for _, call in asked])
+            try:
+                answers = await self._masters.write(_run, [call for _, call in asked])
+            except (StoreUnavailable, StoreMisconfigured):
+                raise
+            except StoreError:
+                if not any(outcomes.values()):  # nothing of the call was written
+                    raise
+                ((part, call),) = asked  # of several the error would say that it is not known
+                outcomes[call.tag] += [await self._save_alone(call.tag, swap) for swap in part]
+                continue
             for (part, call), answer in zip(asked, answers, strict=True):
                 is_moving = answer is MOVING
                 outcomes[call.tag] += [AGAIN] * len(part) if is_moving else map(outcome_of, answer)
@@ -140,6 +149,18 @@ class RedisStore:
             return outcomes.get(0, [])
         in_order = {tag: iter(done) for tag, done in outcomes.items()}
         return [next(in_order[self._masters.partition_of(_key_of_swap(one))]) for one in swaps]
+
+    async def _save_alone(self, tag: int, swap: Swap) -> Outcome | StoreError:
+        """What became of one of several swaps; what Redis refuses is about it alone."""
+        try:
+            (answer,) = await self._masters.write(
+                _run, [self._script(tag, "save", *_saving([swap]))]
+            )
+        except (StoreUnavailable, StoreMisconfigured):
+            raise
+        except StoreError as error:
+            return error
+        return AGAIN if answer is MOVING else outcome_of(answer[0])
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
         """Later times where key and version stand."""

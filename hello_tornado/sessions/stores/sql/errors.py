@@ -36,6 +36,8 @@ from hello_tornado.sessions.stores.sql.transactions import RollbackFailed
 
 Kind = type[StoreError]
 
+TOO_LARGE: Final = 1153  # of MariaDB; about one record, and not about its neighbours
+TOO_LARGE_CURE: Final = ": it is larger than max_allowed_packet; raise that, or lower max_bytes"
 SQLSTATES: Final[Mapping[str, Kind]] = {
     "40001": TakenBack,
     "40P01": TakenBack,
@@ -70,7 +72,8 @@ MARIADB: Final[Mapping[int, Kind]] = {
     **dict.fromkeys((1047, 1317), ServerRefuses),  # a node that is not ready
     **dict.fromkeys((1053, 1158, 1159, 1160, 1161, 1927, 4031), ConnectionLost),
     **dict.fromkeys((2002, 2003, 2006, 2013, 2055), ConnectionLost),
-    **dict.fromkeys((1049, 1054, 1146, 1142, 1143, 1044, 1665, 1153), StoreMisconfigured),
+    **dict.fromkeys((1049, 1054, 1146, 1142, 1143, 1044, 1665), StoreMisconfigured),
+    TOO_LARGE: StoreError,
     1045: StoreUnavailable,  # the password
 }
 SQLITE: Final[Mapping[int, Kind]] = {
@@ -115,7 +118,8 @@ def _judge_driver(error: DBAPIError) -> StoreError:
     if issubclass(kind, TOLD_BY_THE_DRIVER):
         return failed(kind, _first_line(error.orig), error)
     what = type(error.orig).__name__ if code is None else f"{type(error.orig).__name__} {code}"
-    return failed(kind, f"the database refused a value or a statement ({what})", None)
+    cure = TOO_LARGE_CURE if code == TOO_LARGE else ""
+    return failed(kind, f"the database refused a value or a statement ({what}){cure}", None)
 
 
 def _kind(error: DBAPIError, code: str | int | None) -> Kind:

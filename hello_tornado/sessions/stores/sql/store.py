@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Table
 
-from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
     AGAIN,
@@ -102,15 +102,30 @@ class SqlStore:
         """The records under these keys."""
         return await self._database.read(self._statements.load, keys)
 
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
+    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
         """One outcome for each swap, in order; `AGAIN` for a row that somebody else holds."""
-        outcomes: list[Outcome] = []
+        outcomes: list[Outcome | StoreError] = []
         for part in in_parts(swaps):
             try:
                 outcomes += await self._save(part)
             except Taken:
-                outcomes += [await self._save_one(swap) for swap in part]
+                outcomes += [await self._save_alone(swap) for swap in part]
+            except (StoreUnavailable, StoreMisconfigured):
+                raise
+            except StoreError:
+                if not outcomes:  # nothing of the call was written
+                    raise
+                outcomes += [await self._save_alone(swap) for swap in part]
         return outcomes
+
+    async def _save_alone(self, swap: Swap) -> Outcome | StoreError:
+        """What became of one of several swaps; what the database refuses is about it alone."""
+        try:
+            return await self._save_one(swap)
+        except (StoreUnavailable, StoreMisconfigured):
+            raise
+        except StoreError as error:
+            return error
 
     async def _save(self, swaps: Sequence[Swap]) -> Sequence[Outcome]:
         if not self._held or not any(old and old.key in self._held for old, _ in swaps):
