@@ -83,7 +83,7 @@ def test_a_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "etc/secret"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     before = path.read_text()
-    assert "is there already" in failed(tmp_path, "secret", "--write", "etc/secret")[0]
+    assert "exists already" in failed(tmp_path, "secret", "--write", "etc/secret")[0]
     assert path.read_text() == before
 
 

@@ -118,7 +118,7 @@ def test_sessions_are_chosen_by_user_age_and_idleness(url: str, command: Command
     assert listed("--user", "Ada", "--idle-for", "30m") == {idle.handle}
     assert listed("--user", "nobody") == set()
     assert "no such sessions" in command("sessions", "list", "--user", "nobody")
-    assert "is no duration" in command("sessions", "list", "--older-than", "30 minutes", code=2)
+    assert "is not a duration" in command("sessions", "list", "--older-than", "30 minutes", code=2)
 
 
 def test_no_command_shows_a_key_or_data_that_was_not_asked_for(url: str, command: Command) -> None:
