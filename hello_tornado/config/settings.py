@@ -140,7 +140,7 @@ class SessionSettings(Group):
 
 
 class AnonymousSettings(Group):
-    """What visitors who are not logged in may store."""
+    """Limits on the sessions of visitors who are not logged in."""
 
     max_bytes: Annotated[Count, Field(ge=0, le=MAX_BYTES)] = 4096
     sessions_per_minute: Annotated[Count, Field(ge=1, le=60_000)] = 30
