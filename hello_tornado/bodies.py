@@ -26,7 +26,7 @@ class BoundedApplication(Application):
 
     - `max_body_bytes` (0): the largest body that the handler accepts.
     - `is_routine` (False): requests that succeed are logged at the level DEBUG only.
-    - `is_told` (False): so is this request, because it has already been logged.
+    - `is_told` (False): this request is logged at DEBUG only, because the log has it already.
     """
 
     def log_request(self, handler: RequestHandler) -> None:

@@ -60,7 +60,10 @@ class PoliteServer(HTTPServer):
         self._answer_seconds = answer_seconds
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Accept a connection; when there are too many, close the oldest idle one first."""
+        """Accept a connection; when there are too many, first close the oldest idle one.
+
+        If none is idle, the new connection is closed.
+        """
         if len(self._streams) >= self._max_connections:
             self._streams = dict.fromkeys(one for one in self._streams if not one.closed())
         if len(self._streams) >= self._max_connections:

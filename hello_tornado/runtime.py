@@ -7,7 +7,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, TypeVar
 
-GC_THRESHOLD: Final = 10_000  # Python 3.11's is 700 objects: as many as a dozen requests hold
+GC_THRESHOLD: Final = 10_000  # Python 3.11's is 700 objects; a dozen requests hold as many
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from hello_tornado.problem import Problem, Problems
 if TYPE_CHECKING:
     from hello_tornado.config.settings import Settings
 
-config_commands = typer.Typer(help="The effective settings.", no_args_is_help=True)
+config_commands = typer.Typer(help="Write, show or check the settings.", no_args_is_help=True)
 
 
 @config_commands.command("init")

@@ -45,7 +45,7 @@ cli = typer.Typer(
     add_completion=Path(sys.argv[0]).name != "__main__.py",
     pretty_exceptions_enable=False,
 )
-schema_commands = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
+schema_commands = typer.Typer(help="Upgrade, downgrade or check the schema.", no_args_is_help=True)
 cli.add_typer(schema_commands, name="db")
 cli.add_typer(config_commands, name="config")
 cli.add_typer(session_commands, name="sessions")

@@ -30,7 +30,7 @@ class Selection:
         )
 
     async def _of_user(self, store: Store, user: str) -> list[Listed]:
-        """Return the sessions of this user id; if there are none, of the id of a user so named."""
+        """Return the sessions of user id *user*; without any, those of the user of this name."""
         found = [record for record in await store.find_by_user(user) if record in self]
         with suppress(BadName):
             if not found and user_id_of(user) != user:

@@ -31,7 +31,9 @@ Shown: TypeAlias = tuple[dict[str, Any], dict[str, Any]]  # facts, data
 
 COLUMNS = ("handle", "user", "created", "last used", "ends in", "bytes")
 
-session_commands = typer.Typer(help="The sessions in the store.", no_args_is_help=True)
+session_commands = typer.Typer(
+    help="List, show, end, count or move sessions.", no_args_is_help=True
+)
 
 
 def _a_user(given: str | None) -> str | None:
@@ -49,11 +51,13 @@ def _a_user(given: str | None) -> str | None:
 User = Annotated[str | None, typer.Option(help="Only this user's sessions.", callback=_a_user)]
 OlderThan = Annotated[
     timedelta | None,
-    typer.Option(parser=duration, metavar="DURATION", help="Only sessions older than this: 7d."),
+    typer.Option(
+        parser=duration, metavar="DURATION", help="Only sessions older than this: 7d, 12h."
+    ),
 ]
 IdleFor = Annotated[
     timedelta | None,
-    typer.Option(parser=duration, metavar="DURATION", help="Only sessions unused for this: 30m."),
+    typer.Option(parser=duration, metavar="DURATION", help="Only sessions unused for longer: 30m."),
 ]
 
 

@@ -71,7 +71,7 @@ notes = Screen("stdout", is_note=True)
 errors = Screen("stderr", is_note=True)
 
 SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
+    Path | None, typer.Option("--settings", help="The settings file; by default settings.yaml.")
 ]
 StoreUrl = Annotated[
     str | None, typer.Option("--store", metavar="URL", help="The store; overrides the settings.")

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-user_commands = typer.Typer(help="The users who log in with a password.", no_args_is_help=True)
+user_commands = typer.Typer(
+    help="Manage the users who log in with a password.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(help="The user's name; case does not matter.")]
 FromStdin = Annotated[

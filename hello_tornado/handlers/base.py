@@ -37,7 +37,7 @@ EXPLANATIONS: Final = {
     403: "You are not allowed to do this from here.",
     404: "There is nothing at this address.",
     405: "There is nothing to see here: this address only accepts a form.",
-    413: "What was sent is larger than this page accepts. Nothing was changed.",
+    413: "The request is larger than this page accepts. Nothing was changed.",
     429: "There were too many requests from your network. Please try again in a minute.",
     500: "Something went wrong on our side. The error has been logged.",
     503: "We cannot reach your data at the moment. Nothing was changed; please try again soon.",
@@ -131,7 +131,7 @@ class PlainHandler(RequestHandler):
 
     @property
     def is_visitor_known(self) -> bool:
-        """Whether the session has been loaded; only then a page offers login or logout."""
+        """Whether the session has been loaded; only then does a page offer login or logout."""
         return False
 
     def flashes(self) -> list[Flash]:
