@@ -16,8 +16,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 MIN_LENGTH: Final = 32
-MIN_DIFFERENT: Final = 10  # characters: 32 random ones have more, a repeated word has fewer
-MIN_BITS: Final = 40  # outside of the words found by chance; 16 random bytes keep 60 or more
+MIN_DIFFERENT: Final = 10  # different characters: 32 random ones have more, a repeated word has not
+MIN_BITS: Final = 40  # beside the words that are found by chance; 16 random bytes keep 60 or more
 LEAST_SHARE: Final = 1 / 3  # of all letters and digits must be outside of words and patterns
 JUDGED: Final = 240  # characters; those after them make a secret no stronger
 WORD, NUMBER, DISGUISED, RUN = 3, 6, 6, 4  # the shortest lengths that count
@@ -99,7 +99,7 @@ def _covered(secret: str) -> Iterator[tuple[int, int]]:
         yield repeated.start() + len(repeated[1]), repeated.end()
     between = [one for one in BETWEEN_SEPARATORS.finditer(secret) if _is_written_as_a_word(one[0])]
     if sum(len(one[0]) for one in between) * 2 > sum(map(str.isalnum, secret)):
-        yield from (one.span() for one in between)  # prose, in any language
+        yield from (one.span() for one in between)  # prose, in whichever language
 
 
 def _span(match: Mapping[str, Any]) -> tuple[int, int]:
