@@ -6,7 +6,10 @@ __version__ = "0.1.0"
 
 
 def resource(name: str) -> Path:
-    """Migrations, templates or settings.yaml: in the wheel, or beside the package in a checkout."""
+    """Return the path of *name*: `migrations`, `templates` or `settings.yaml`.
+
+    An installed wheel has them inside the package, a checkout beside it.
+    """
     package = Path(__file__).parent
     packed = package / name
     return packed if packed.exists() else package.parent / name

@@ -1,4 +1,4 @@
-"""What `python -m hello_tornado` runs."""
+"""The entry point of `python -m hello_tornado`."""
 
 from hello_tornado.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The application: routes, settings and what they share, put together in one place."""
+"""Builds the Tornado application: its routes and its settings."""
 
 from collections.abc import Awaitable, Callable
 from weakref import WeakSet
@@ -37,7 +37,7 @@ from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.web.account.handlers import account_routes
 
 MAX_MESSAGE_BYTES = 64 * 1024
-PING_SECONDS = 30  # more often than proxies cut who is silent
+PING_SECONDS = 30  # shorter than the time after which proxies close a silent connection
 
 
 def make_app(
@@ -49,9 +49,17 @@ def make_app(
     accounts: Accounts | None = None,
     metrics: SessionMetrics | None = None,
 ) -> Application:
-    """The application over *manager*; *check* raises unless requests can be served.
+    """Build the application that serves the sessions of *manager*.
 
-    With *accounts* it asks for passwords; with *metrics* it shows them.
+    Args:
+        settings: The settings of the server.
+        manager: Opens and stores the session of each request.
+        cookie_secret: Signs cookies; several secrets are a dictionary by key version.
+        check: Raises unless requests can be served; `/readyz` calls it.
+        accounts: The users and their passwords. Without them (the default) people log in with a
+            name alone.
+        metrics: What `/metrics` shows. Without them (the default) there is no such page.
+
     """
     templates = resource("templates")
     return BoundedApplication(
@@ -79,7 +87,7 @@ def make_app(
 
 
 def _hsts(settings: Settings) -> str | None:
-    """The words of Strict-Transport-Security; None when it is not to be sent."""
+    """Return the value of the Strict-Transport-Security header; None when it is not sent."""
     hsts = settings.hsts
     if hsts.max_age is None:
         return None

@@ -1,7 +1,7 @@
-"""Bodies are bounded by the page that they are for, before they are read into memory.
+"""Limits the body of each request to the size that its page needs, before it is kept in memory.
 
-What is too long is read and dropped, so that the client sees the answer (a 413), up to the server's
-own `max_body_size`; beyond that Tornado ends the connection.
+A longer body is read and discarded, so that the client receives the answer (a 413). Beyond the
+server's own `max_body_size` Tornado closes the connection.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,18 +17,20 @@ from tornado.httputil import (
 from tornado.log import access_log
 from tornado.web import Application, RequestHandler
 
-# An attribute of the request: the handler is called without a body, and refuses.
+# This attribute marks a request whose body was too large: its handler gets no body and refuses it.
 TOO_LARGE: Final = "is_body_too_large"
 
 
 class BoundedApplication(Application):
-    """An application whose handlers say in `max_body_bytes` how much they read; else nothing.
+    """An application whose handlers set how large a body may be, and whether a request is logged.
 
-    What handlers that say `is_routine` answer is not logged, nor what `is_told` already.
+    - `max_body_bytes` (0): the largest body that the handler accepts.
+    - `is_routine` (False): requests that succeed are logged at the level DEBUG only.
+    - `is_told` (False): this request is logged at DEBUG only, because the log has it already.
     """
 
     def log_request(self, handler: RequestHandler) -> None:
-        """Tornado's hook; what is asked again and again, and went well, is not worth a line."""
+        """Tornado's hook; routine requests that succeed are logged at the level DEBUG only."""
         is_routine = getattr(handler, "is_routine", False) and handler.get_status() < 400
         if is_routine or getattr(handler, "is_told", False):
             access_log.debug("%d %s", handler.get_status(), handler._request_summary())
@@ -43,7 +45,7 @@ class BoundedApplication(Application):
         path_args: list[bytes] | None = None,
         path_kwargs: dict[str, bytes] | None = None,
     ) -> Any:
-        """Tornado's hook: what reads the request and then calls the handler."""
+        """Tornado's hook: return the object that reads the request and then calls the handler."""
         make = super().get_handler_delegate
 
         def begin() -> HTTPMessageDelegate:
@@ -53,7 +55,7 @@ class BoundedApplication(Application):
 
 
 class _BoundedBody(HTTPMessageDelegate):
-    """Passes a request on to Tornado's delegate, but no more of its body than *limit* bytes."""
+    """Passes a request on to Tornado's delegate, unless its body exceeds *limit* bytes."""
 
     def __init__(
         self, request: HTTPServerRequest, begin: Callable[[], HTTPMessageDelegate], limit: int
@@ -67,7 +69,7 @@ class _BoundedBody(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         if headers.get("Content-Type", "").startswith("multipart/"):
-            del headers["Content-Type"]  # no page has such a form, and taking one apart is dear
+            del headers["Content-Type"]  # no page has such a form, and parsing one is expensive
         length = headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > self._left:
             self._left = -1
@@ -80,7 +82,7 @@ class _BoundedBody(HTTPMessageDelegate):
 
     def finish(self) -> None:
         if self._left < 0:
-            self._delegate.on_connection_close()  # forgets what it has
+            self._delegate.on_connection_close()  # it discards what it has received
             self._delegate = self._begin()
             # Without a body there is nothing to parse.
             self._request.headers.pop("Content-Type", None)

@@ -1,8 +1,9 @@
-"""The server's connections: fewer than the system has files for, and closed politely at the end.
+"""Keeps the connections below the limit of open files, and closes them in order at the end.
 
-At the end of its files Tornado's accept would fail and be tried again at once, for ever, with a
-line in the log each time. Here the connection that has been idle for longest makes room instead. A
-client that does not read its response is no longer waited for: it would never be idle.
+In a process that has no file descriptors left, Tornado's accept fails and is repeated at once,
+forever, with a log line each time. Here the connection that has been idle for longest is closed
+instead. A client that does not read its response is disconnected, because its connection would
+never become idle.
 """
 
 import asyncio
@@ -24,17 +25,17 @@ from tornado.iostream import IOStream
 
 RESERVED_FILES: Final = 64  # for the store, the log, templates and what Python opens
 MOST_FILES: Final = 65_536
-ANSWER_SECONDS: Final = 60.0  # from the head of a request until its response has left
-# Tornado takes a query apart, and copies it, before anything of ours is asked: 16 KiB of short
-# fields would cost as much as twenty pages.
+ANSWER_SECONDS: Final = 60.0  # from the headers of a request until its response has been sent
+# Tornado parses and copies a query before it calls our code: 16 KiB of short fields would cost
+# as much as twenty pages.
 MAX_QUERY_FIELDS: Final = 100
 
 
 class PoliteServer(HTTPServer):
-    """An HTTP server that holds so many connections and no more, and can drain them.
+    """An HTTP server with a limited number of connections, which it can drain.
 
-    A connection is idle from its beginning, or from the end of a response, until the head of a
-    request has arrived.
+    A connection is idle from its beginning, or from the end of a response, until the headers of a
+    request have arrived.
     """
 
     _max_connections = MOST_FILES
@@ -50,12 +51,19 @@ class PoliteServer(HTTPServer):
         self._changed = asyncio.Event()
 
     def limit(self, max_connections: int, answer_seconds: float = ANSWER_SECONDS) -> None:
-        """Hold so many connections at most, and close one whose response takes so long."""
+        """Set the highest number of connections, and the longest time for a response.
+
+        A connection whose response has not been sent *answer_seconds* (60 by default) after the
+        headers of its request is closed.
+        """
         self._max_connections = max_connections
         self._answer_seconds = answer_seconds
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a connection on; when there are too many, let the oldest idle one go."""
+        """Accept a connection; when there are too many, first close the oldest idle one.
+
+        If none is idle, the new connection is closed.
+        """
         if len(self._streams) >= self._max_connections:
             self._streams = dict.fromkeys(one for one in self._streams if not one.closed())
         if len(self._streams) >= self._max_connections:
@@ -68,12 +76,12 @@ class PoliteServer(HTTPServer):
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:
-        """Tornado's hook: a connection waits for its next request."""
+        """Tornado's hook: a connection begins to wait for its next request."""
         self._answered(server_conn)
         stream: IOStream = server_conn.stream  # type: ignore[attr-defined]
         if self.conn_params.no_keep_alive and server_conn in self._served:
-            stream.close()  # as the last response has said
-        if stream.closed():  # Tornado goes on to read what the client had sent by then
+            stream.close()  # the last response said `Connection: close`
+        if stream.closed():  # Tornado still reads what the client had sent by then
             return HTTPMessageDelegate()
         self._served[server_conn] = self._idle[server_conn] = stream
         self._changed.set()
@@ -92,7 +100,7 @@ class PoliteServer(HTTPServer):
             deadline.cancel()
 
     def on_close(self, server_conn: object) -> None:
-        """Tornado's hook: a connection is closed, or has become a WebSocket's."""
+        """Tornado's hook: a connection has been closed, or has become a WebSocket."""
         self._answered(server_conn)
         self._idle.pop(server_conn, None)
         self._served.pop(server_conn, None)
@@ -100,10 +108,10 @@ class PoliteServer(HTTPServer):
         super().on_close(server_conn)
 
     async def drain(self) -> None:
-        """Accept no more, answer what has been received, and close each connection after that.
+        """Accept no new connections, answer the requests received, then close each connection.
 
-        Responses say `Connection: close`; those of requests that had begun before get it from
-        their handlers.
+        Responses say `Connection: close`. For requests that had begun before, their handlers add
+        this header.
         """
         self.conn_params.no_keep_alive = True
         # The kernel may have accepted connections and received requests that we have yet to read.
@@ -121,16 +129,17 @@ class PoliteServer(HTTPServer):
                 stream.close()
 
     def _waiting(self) -> list[IOStream]:
-        """The connections that can be closed without a request being carried out unanswered.
+        """Return the connections that can be closed without leaving a request unanswered.
 
-        A stream that reads no more has been closed, or has a request's head that Tornado's
-        coroutine is about to take; it would be carried out after the connection is gone.
+        A stream that no longer reads has been closed, or has received headers that Tornado's
+        coroutine is about to process. Tornado would carry that request out after the connection
+        had been closed.
         """
         return [stream for stream in self._idle.values() if stream.reading()]
 
 
 class _Head(HTTPMessageDelegate):
-    """Calls *begin* when the head of a request is there, and passes on what is no burden."""
+    """Calls *begin* when a request's headers arrive, and refuses queries with too many fields."""
 
     def __init__(
         self, delegate: HTTPMessageDelegate, connection: HTTPConnection, begin: Callable[[], None]
@@ -150,7 +159,7 @@ class _Head(HTTPMessageDelegate):
         return self._delegate.headers_received(start_line, headers)
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer with a *status* alone, and close the connection."""
+        """Answer with *status* and no body, and close the connection."""
         self._delegate = HTTPMessageDelegate()
         headers = HTTPHeaders({"Content-Length": "0", "Connection": "close"})
         self._connection.write_headers(
@@ -169,15 +178,18 @@ class _Head(HTTPMessageDelegate):
 
 
 def _has_received(stream: IOStream) -> bool:
-    """Whether the kernel holds something that the client has sent and we have not read."""
+    """Whether the client has sent something that we have not read yet."""
     try:
         return bool(stream.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:  # nothing yet, or nobody there any more
+    except OSError:  # nothing has arrived, or the client has disconnected
         return False
 
 
 def connections_allowed() -> int:
-    """As many as this process may have files, once it has asked for more, but for some reserved."""
+    """Raise this process's limit of open files; return how many connections that allows.
+
+    `RESERVED_FILES` of the files are kept for other uses.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

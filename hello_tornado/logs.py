@@ -1,6 +1,6 @@
-"""How the server's log lines look, plain or JSON.
+"""Formats the server's log lines as plain text or JSON.
 
-Nobody can write a line of their own, and no cookie gets into one.
+A request cannot forge a log line, and no cookie is ever logged.
 """
 
 import json
@@ -13,10 +13,10 @@ SIGNED = re.compile(r"2\|\d+:\d*\|\d+:\d+\|\d+:.*")
 
 
 class WithoutCookies(logging.Filter):
-    """Takes signed values out of Tornado's own lines, such as that about a malformed header."""
+    """Removes signed values from Tornado's messages, such as the one about a malformed header."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True, for every record may pass."""
+        """Return True: no record is dropped."""
         message = record.getMessage()
         if "2|" in message:
             record.msg, record.args = SIGNED.sub("2|***", message), ()
@@ -24,26 +24,26 @@ class WithoutCookies(logging.Filter):
 
 
 class PlainFormatter(logging.Formatter):
-    """One line for each record; what follows it, such as a traceback, is indented."""
+    """One line for each record; further lines, such as a traceback, are indented."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's hook
-        """The first line, in which whatever would end a line or move a cursor is escaped."""
+        """Format the first line; escape characters that would end it or move a cursor."""
         record.message = "".join(map(_printable, record.message))
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as text."""
+        """Format the record as text."""
         return super().format(record).replace("\n", "\n    ")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object for each record; of an event, its name and facts as members of their own."""
+    """One JSON object for each record; the name and facts of an event are separate members."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON, in ASCII."""
+        """Format the record as JSON, in ASCII."""
         members = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
@@ -57,7 +57,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logs(kind: Literal["text", "json"], level: int) -> None:
-    """Write what is logged to standard error, in this form."""
+    """Write records of at least *level* to standard error, as plain text or as JSON."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if kind == "json" else PlainFormatter())
     handler.addFilter(WithoutCookies())

@@ -1,4 +1,4 @@
-"""The session manager and the cookie that the settings describe."""
+"""Makes the session manager that the settings describe."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from hello_tornado.sessions import CookiePolicy, Lifetimes, SessionManager, Stor
 
 
 def make_manager(settings: Settings, store: Store, **options: Any) -> SessionManager:
-    """A manager over *store*; *options* go to it as they are."""
+    """Make a manager over *store*; *options* are passed on to `SessionManager`."""
     return SessionManager(
         store,
         lifetimes=Lifetimes(**settings.lifetimes.model_dump()),

@@ -1,10 +1,10 @@
-"""What can be wrong around the server, said in one line of cause and one of cure.
+"""Problems that an administrator can solve: one line with the cause and one with the remedy.
 
 | exit code | means |
 |---|---|
 | 0 | done |
 | 1 | an error in this program: a traceback |
-| 2 | the command or the settings are wrong, or something around the server is |
+| 2 | the command, the settings or the server's environment is wrong |
 | 3 | the store or the database did not answer |
 | 4 | there is no such user, session or database |
 | 130 | interrupted, by Ctrl+C |
@@ -15,11 +15,14 @@ from typing import Final
 MISTAKEN: Final = 2
 UNREACHABLE: Final = 3
 MISSING: Final = 4
-INTERRUPTED: Final = 130  # as shells have it: 128 and the signal's number
+INTERRUPTED: Final = 130  # the convention of shells: 128 plus the signal's number
 
 
 class Problem(Exception):
-    """Something the person who runs the server can set right; `cure` says how."""
+    """A problem that an administrator can solve.
+
+    *cause* says what is wrong, *cure* what to do about it, each in one line without a full stop.
+    """
 
     exit_code = MISTAKEN
 
@@ -29,13 +32,13 @@ class Problem(Exception):
 
 
 class Missing(Problem):
-    """What a command is about is not there."""
+    """The user, the session or the database that a command names does not exist."""
 
     exit_code = MISSING
 
 
 class Problems(Exception):
-    """Several of them, to be told at once."""
+    """Several problems, reported together."""
 
     exit_code = MISTAKEN
 

@@ -1,4 +1,4 @@
-"""How often an address may do something, counted in this process's own memory."""
+"""Limits how often an address may do something, counted in the memory of this process."""
 
 from datetime import timedelta
 from typing import Final
@@ -8,15 +8,15 @@ from hello_tornado.sessions.records.lifetimes import MICROSECOND
 
 MINUTE: Final = timedelta(minutes=1) // MICROSECOND
 MOST_BUCKETS: Final = 10_000
-# How many times more a wider network may do (see `networks`).
+# The limits of the networks of an address are this many times higher, narrowest first.
 LENIENCE: Final = (1, 2, 4)
 
 
 class Rate:
-    """So many times a minute for each address, all of them at once if need be.
+    """Allows each address *per_minute* actions a minute; they may come all at once.
 
-    It is a leaky bucket for each network: a number, the moment at which it will be empty. Beyond
-    `MOST_BUCKETS` the oldest is forgotten.
+    Each network has a leaky bucket, kept as the moment at which it will be empty. When there are
+    more than `MOST_BUCKETS`, the oldest is deleted.
     """
 
     def __init__(self, per_minute: int) -> None:
@@ -24,7 +24,10 @@ class Rate:
         self._free_at: dict[str, int] = {}
 
     def admit(self, address: str, now: int) -> timedelta | None:
-        """Count one; None when it may be done, else how long to wait. Refused ones do not count."""
+        """Count one action of *address* at the moment *now*, in microseconds since 1970.
+
+        Returns None when it is allowed, else how long to wait. Refused actions are not counted.
+        """
         later = {}
         for network, lenience in zip(networks_of(address), LENIENCE, strict=False):
             burst = self._per_minute * lenience

@@ -1,6 +1,7 @@
-"""Ends sessions in this server's memory when a command has signed their user out.
+"""Ends sessions in this server's memory after a command has signed their user out.
 
-Commands reach every other store by themselves; here they leave word in the table of users.
+Commands end sessions in every other store themselves. For sessions in a server's memory they mark
+the user in the table of users, and the server checks for these marks.
 """
 
 import logging
@@ -13,13 +14,13 @@ from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import StoreError
 
 INTERVAL_MILLISECONDS: Final = 500
-OVERLAP: Final = 5_000_000  # microseconds: what was written late is seen all the same
+OVERLAP: Final = 5_000_000  # microseconds: finds marks that were written a little late, too
 
 logger = logging.getLogger("hello_tornado.server")
 
 
 class SignedOut:
-    """Looks for users who were signed out, from `start` to `stop`."""
+    """Checks for users who were signed out, twice a second from `start` to `stop`."""
 
     def __init__(self, accounts: Accounts, manager: SessionManager) -> None:
         self._accounts = accounts
@@ -28,11 +29,11 @@ class SignedOut:
         self._periodic = PeriodicCallback(self.look, INTERVAL_MILLISECONDS)
 
     def start(self) -> None:
-        """Look from now on."""
+        """Start to check."""
         self._periodic.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._periodic.stop()
 
     async def look(self) -> None:
@@ -45,6 +46,6 @@ class SignedOut:
                 over = [one.handle for one in sessions if one.created_at <= until]
                 await self._manager.revoke(*over)
         except StoreError as error:
-            logger.error("who was signed out could not be seen: %s", error)  # noqa: TRY400
+            logger.error("cannot check which users were signed out: %s", error)  # noqa: TRY400
         else:
             self._seen_until = now

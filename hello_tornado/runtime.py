@@ -1,4 +1,4 @@
-"""What the server runs on: an event loop, and a garbage collector out of its requests' way."""
+"""Chooses the event loop, and keeps the garbage collector from slowing requests down."""
 
 import asyncio
 import gc
@@ -7,36 +7,36 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, TypeVar
 
-GC_THRESHOLD: Final = 10_000  # Python 3.11 looks after 700, which a dozen requests in flight hold
+GC_THRESHOLD: Final = 10_000  # Python 3.11's is 700 objects; a dozen requests hold as many
 
 T = TypeVar("T")
 
 
 class EventLoop(NamedTuple):
-    """What makes event loops, and the name by which it is reported."""
+    """A factory of event loops, and the name under which it is reported."""
 
     name: str
     new: Callable[[], asyncio.AbstractEventLoop]
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """The outcome of *main*, on a loop of its own."""
+        """Run *main* on a new loop and return its result."""
         with asyncio.Runner(loop_factory=self.new) as runner:
             return runner.run(main)
 
 
 def fastest_loop() -> EventLoop:
-    """Uvloop where it is installed, else asyncio's own."""
+    """Return the factory of uvloop if it is installed, else asyncio's."""
     if find_spec("uvloop") is None:
         return EventLoop("asyncio", asyncio.new_event_loop)
-    import uvloop  # noqa: PLC0415 - only who has installed it gets here
+    import uvloop  # noqa: PLC0415 - an optional package
 
     return EventLoop(f"uvloop {version('uvloop')}", uvloop.new_event_loop)
 
 
 def spare_requests() -> None:
-    """Keep the garbage collector from what is loaded, and from looking at each dozen requests.
+    """Make the garbage collector run less often, and skip the objects that exist already.
 
-    To be called once everything is loaded, which is then never looked through again.
+    Call it once, after everything has been loaded.
     """
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)

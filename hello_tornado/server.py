@@ -1,4 +1,4 @@
-"""The server's life: check, announce, listen, and on a signal finish what is begun."""
+"""Runs one server process, from the checks at startup to the last response after a signal."""
 
 import asyncio
 import errno
@@ -35,11 +35,13 @@ BODY_SECONDS = 15
 
 
 async def serve(loaded: Loaded, tell: Callable[[str], None], lifeline: int | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or SIGHUP, then let the requests in flight end.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then finish the requests in flight.
 
-    *tell* shows a line to whoever has started it. With a *lifeline* (a socket's number) this is one
-    of several processes: it shares the port, and stops when the other end of the lifeline is let
-    go.
+    *tell* shows a line to the person who started the server. *lifeline* is the file descriptor of
+    a socket for one of several processes: the process shares the port with the others, and stops
+    when the other end of the socket is closed. Without one (the default) it is the only process.
+
+    Raises `Problem` when the address, the secret or the schema does not allow it to start.
     """
     settings, stop = loaded.settings, set_by_signals()
     cookie_secret(settings)
@@ -72,7 +74,7 @@ async def serve(loaded: Loaded, tell: Callable[[str], None], lifeline: int | Non
 
 
 async def _hold(lifeline: int, stop: asyncio.Event) -> None:
-    """Say that we listen; return when the other end is let go, or at a signal."""
+    """Tell the supervisor that we listen; return when it closes its end, or after a signal."""
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=lifeline))
     writer.write(b"listening\n")
     ends = {asyncio.create_task(reader.read()), asyncio.create_task(stop.wait())}
@@ -89,7 +91,7 @@ def announce(
     backup: Path | None,
     tell: Callable[[str], None],
 ) -> None:
-    """Say where the server is and how it was set up."""
+    """Show where the server listens and how it is set up."""
     settings = loaded.settings
     host, port = address[:2]
     shown_host = f"[{host}]" if ":" in host else host
@@ -106,7 +108,7 @@ def announce(
     flags = [
         cookie.name,
         "HttpOnly" if cookie.httponly else "readable by scripts",
-        f"SameSite={(cookie.samesite or 'unsaid').title()}",
+        f"SameSite={(cookie.samesite or 'omitted').title()}",
         f"Secure={cookie.secure}".lower().replace("secure", "Secure"),
         "as long as the session" if cookie.persist else "until the browser is closed",
     ]
@@ -119,14 +121,20 @@ def announce(
     tell(f"   lifetime  {', '.join(limits)}; purge every {words(settings.purge.every)}")
     tell(f"   cookie    {'  '.join(flags)}")
     if backup is not None:
-        tell(f"   backup    {backup}, from before the upgrade of the schema")
+        tell(f"   backup    {backup}, made before the schema was upgraded")
     tell(f"   settings  {', '.join(loaded.sources) or 'defaults'}")
 
 
 def free_address(settings: Settings) -> tuple[str, int]:
-    """Where several processes are to listen: nobody does yet, and port 0 has become a real one."""
+    """Return the address at which several processes will listen, after checking that it is free.
+
+    Port 0 is replaced by a free port. Raises `Problem` when the address is in use, or when the
+    system does not let processes share a port.
+    """
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise Problem("this system lets no two processes share a port", "set server.processes to 1")
+        raise Problem(
+            "this system does not let processes share a port", "set server.processes to 1"
+        )
     sockets = _listen(settings)
     try:
         host, port = sockets[0].getsockname()[:2]
@@ -148,14 +156,14 @@ def _listen(settings: Settings, *, shared: bool = False) -> list[socket.socket]:
             ) from error
         raise Problem(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
-            "set server.host to an address of this machine and server.port to one you may use",
+            "set server.host to an address of this machine and server.port to a port you may use",
         ) from error
 
 
 def set_by_signals() -> asyncio.Event:
-    """An event that SIGTERM, SIGINT and SIGHUP set; from now on they do nothing else.
+    """Return an event that SIGTERM, SIGINT and SIGHUP set; they no longer do anything else.
 
-    SIGHUP stays ignored in a server that was started with nohup.
+    SIGHUP stays ignored if the server was started with nohup.
     """
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -165,7 +173,7 @@ def set_by_signals() -> asyncio.Event:
 
 
 async def _drain(server: PoliteServer, app: Application) -> None:
-    """Accept no more, answer what has been received, and close every connection."""
+    """Accept no new connections, answer the requests received so far, close all connections."""
     in_flight: InFlight = app.settings["in_flight"]
     in_flight.is_last = True
     for socket_handler in [*app.settings["sockets"]]:
@@ -173,7 +181,7 @@ async def _drain(server: PoliteServer, app: Application) -> None:
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             await server.drain()
-            await in_flight.none_left.wait()  # clients that have gone away wait for nothing
+            await in_flight.none_left.wait()  # also requests whose client has disconnected
     except TimeoutError:
         logger.warning("%d requests did not end in %d s", len(in_flight), DRAIN_SECONDS)
     await server.close_all_connections()

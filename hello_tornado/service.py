@@ -1,4 +1,4 @@
-"""What the server serves with: sessions, accounts and their schema, opened and closed together."""
+"""Opens and closes the session manager, the accounts and their databases together."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ NO_SESSION = SessionKey(bytes(32))
 
 
 class Service:
-    """The sessions and accounts that the settings describe, and their numbers."""
+    """The session manager, the accounts and the metrics that *settings* describe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -47,14 +47,14 @@ class Service:
         for name, part in zip(named, parts, strict=False):
             if name is not None and isinstance(part, SqlStore):
                 self._databases[name] = part.database
-        # No command can reach sessions in our own memory.
+        # Commands run in another process and cannot reach sessions in this one's memory.
         is_out_of_reach = settings.store.url.startswith("memory:")
         self._signed_out = (
             SignedOut(self.accounts, self.manager) if self.accounts and is_out_of_reach else None
         )
 
     def application(self) -> Application:
-        """Its pages."""
+        """Build the application that serves them."""
         return make_app(
             self._settings,
             self.manager,
@@ -65,7 +65,7 @@ class Service:
         )
 
     async def check(self) -> None:
-        """Raise unless the store answers, within its limit, and the schema is ours."""
+        """Raise unless the store answers within its time limit and the schema is up to date."""
         for url, database in self._databases.items():
             has_accounts = url == self._accounts_url
             schema = await database.read(migrate.schema_of, table_of(url), accounts=has_accounts)
@@ -73,14 +73,14 @@ class Service:
         await self.manager.store.load([NO_SESSION])
 
     async def start(self) -> None:
-        """Make sure that it can serve; from now on purge what has ended."""
+        """Check that requests can be served, then start to purge expired sessions."""
         await self.check()
-        await self.manager.open(None)  # its first use: from now on it purges
+        await self.manager.open(None)  # the manager begins to purge when it is first used
         if self._signed_out is not None:
             self._signed_out.start()
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Close the manager, its store and the accounts."""
         if self._signed_out is not None:
             self._signed_out.stop()
         await self.manager.aclose()
@@ -89,7 +89,10 @@ class Service:
 
 
 def prepare_schema(settings: Settings) -> Path | None:
-    """Upgrade SQLite's files; who has a database server decides when to upgrade it."""
+    """Upgrade the schema of SQLite files; a database server is upgraded with `db upgrade`.
+
+    Returns the path of the first backup that was made; None if there was nothing to back up.
+    """
     backups = [
         migrate.upgrade(one.url, accounts=one.accounts)
         for one in databases(settings)

@@ -1,8 +1,8 @@
-"""Several server processes on one port: started, watched, and stopped together.
+"""Runs several server processes on one port: starts, watches and stops them together.
 
-Each is a program of its own, with its own connections, and the kernel spreads over them whoever
-connects. A pair of sockets, the lifeline, ties each to us: it says there that it listens, and stops
-when we let go, or are gone.
+Each process has its own connections to the store, and the kernel distributes new clients among the
+processes. Each is tied to the supervisor by a pair of sockets, the lifeline: the process writes to
+it once it listens, and stops when the supervisor closes its end or is gone.
 """
 
 import asyncio
@@ -30,19 +30,20 @@ from hello_tornado.sessions import open_store
 
 logger = logging.getLogger("hello_tornado.supervisor")
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # before a process that ended is started again
-ENOUGH_SECONDS = 10  # of life, after which the pause is short again
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a process that ended is started again
+ENOUGH_SECONDS = 10  # a process that ran for longer is started again after the shortest pause
 
 
 async def supervise(loaded: Loaded, arguments: Sequence[str], tell: Callable[[str], None]) -> int:
     """Keep `server.processes` processes serving until SIGTERM, SIGINT or SIGHUP.
 
-    *tell* shows a line to whoever has started it. Returns an exit code.
+    *arguments* are passed on to each of them. *tell* shows a line to the person who started the
+    server. Returns an exit code. Raises `Problem` when the server cannot start.
     """
     settings, stop = loaded.settings, set_by_signals()
     if settings.store.url.startswith("memory:"):
         raise Problem(
-            "processes cannot share a memory store: each would know only its own sessions",
+            "processes cannot share a memory store: each would have only its own sessions",
             "set store.url to sqlite:///var/sessions.db, or server.processes to 1",
         )
     cookie_secret(settings)
@@ -51,7 +52,7 @@ async def supervise(loaded: Loaded, arguments: Sequence[str], tell: Callable[[st
     command = _command(address[1], arguments)
     with TemporaryDirectory(prefix="hello_tornado-") as numbers:
         first, *others = (Worker(command, numbers) for _ in range(settings.server.processes))
-        # One goes ahead: what keeps a server from starting is said once.
+        # The first one starts alone, so that a problem at startup is reported only once.
         if not await first.start():
             return 0 if stop.is_set() else await first.exit_code()
         await asyncio.gather(*(worker.start() for worker in others))
@@ -64,14 +65,14 @@ async def supervise(loaded: Loaded, arguments: Sequence[str], tell: Callable[[st
 
 
 class Worker:
-    """One server process, and whichever takes its place; its metrics go to *numbers*."""
+    """One server process, started again when it ends; the directory *numbers* gets its metrics."""
 
     def __init__(self, command: Sequence[str], numbers: str) -> None:
         self._command = command
         self._numbers = numbers
 
     async def start(self) -> bool:
-        """Start the process; returns whether it came to listen."""
+        """Start the process; return whether it began to listen."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -85,11 +86,11 @@ class Worker:
         return await reader.readline() != b""
 
     async def exit_code(self) -> int:
-        """How the process ended, once it has."""
+        """Wait until the process has ended; return its exit code."""
         return await self._process.wait()
 
     async def keep(self, stop: asyncio.Event) -> None:
-        """Start the process again whenever it ends; when all are to stop, let it finish."""
+        """Start the process again whenever it ends; once *stop* is set, let it finish."""
         stopping, clock = asyncio.create_task(stop.wait()), asyncio.get_running_loop().time
         pause = SHORTEST_PAUSE
         while True:
@@ -100,7 +101,7 @@ class Worker:
                 await self._end(ended)
                 return
             logger.error(
-                "process %d ended (%d); another one takes its place",
+                "process %d ended (%d); starting another one",
                 self._process.pid,
                 ended.result(),
             )
@@ -115,7 +116,7 @@ class Worker:
     async def _end(self, ended: "asyncio.Task[int]") -> None:
         await asyncio.wait({ended}, timeout=DRAIN_SECONDS + ENOUGH_SECONDS)
         if not ended.done():
-            logger.error("process %d did not stop; it is killed", self._process.pid)
+            logger.error("process %d did not stop; killing it", self._process.pid)
             self._process.kill()
         await ended
 

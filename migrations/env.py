@@ -1,4 +1,4 @@
-"""Runs the migrations: on the connection that database/migrate.py gives, or on one of its own."""
+"""Runs the migrations, on the connection that database/migrate.py opened or on a new one."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from hello_tornado.database.connection import transaction
 
 if (connection := context.config.attributes.get("connection")) is not None:
     migrate.run_migrations(connection, context.config.attributes["name"])
-else:  # plain `alembic …` in the checkout
+else:  # the command `alembic` in a checkout
     from hello_tornado.config.settings import load_settings
     from hello_tornado.sessions.stores.sql.url import table_of
 

@@ -15,5 +15,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to ${down_revision}."""
+    """Go back to ${down_revision}."""
     ${downgrades if downgrades else "pass"}

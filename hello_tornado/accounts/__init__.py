@@ -1,1 +1,1 @@
-"""People with passwords: their names, their guesses, and what is counted."""
+"""Users with passwords: their names, their accounts, and limits on guesses."""

@@ -21,7 +21,14 @@ NOBODY: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user. Moments are microseconds since 1970; `password` is a hash."""
+    """A user.
+
+    - `user_id`: the name in the form in which names are compared.
+    - `name`: the name in the form in which it is shown.
+    - `password`: a hash.
+    - `created_at`, `disabled_at`, `signed_out_at`: in microseconds since 1970, or None. Sessions
+      of the user that began before `signed_out_at` are over.
+    """
 
     user_id: str
     name: str
@@ -32,42 +39,50 @@ class Account:
 
 
 class KnownDevice(NamedTuple):
-    """A device at which somebody has logged in before.
+    """A device on which a user has logged in before.
 
-    It is known to a user while it has the `stamp` of their password, or None when a session of
-    theirs vouches for it. Its own guesses are counted under its `name`.
+    A user knows the device if its `stamp` is that of their password, or if the `stamp` is None,
+    which means that the device has a session of the user. Guesses from the device are counted
+    under its `name`.
     """
 
     name: str
     stamp: str | None = None
 
     def is_known_to(self, account: Account | None) -> bool:
-        """Whether it has seen the password that the user has now; nobody has one."""
+        """Whether *account* has logged in here with its present password; False for None."""
         if account is None:
             return False
         return self.stamp is None or hmac.compare_digest(self.stamp, stamp_of(account))
 
 
 def stamp_of(account: Account) -> str:
-    """What a device keeps of a login: another password makes another stamp, and tells nothing."""
+    """Return what a device stores about a login: it changes with the password but hides it."""
     text = f"known device\0{account.user_id}\0{account.password}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """There were too many guesses; the next one may be made after this time."""
+    """There were too many guesses; the next one is allowed after `wait`."""
 
     wait: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """No such user, another password, or a user who is disabled: nobody is told which."""
+    """The user does not exist, is disabled or has another password; it is not said which."""
 
 
 class Accounts:
-    """The users in *database*; `from_url` opens it."""
+    """The users in a database.
+
+    Args:
+        database: The database, which has the tables already. `from_url` opens one.
+        passwords: Computes the hashes of passwords.
+        clock: Returns the present moment in microseconds since 1970 (the system's clock).
+
+    """
 
     def __init__(
         self,
@@ -82,16 +97,16 @@ class Accounts:
 
     @classmethod
     def from_url(cls, url: str, clock: Callable[[], int] = system_clock) -> "Accounts":
-        """The accounts in the database of this URL, which may be the sessions'."""
+        """Open the database of this URL; it may be the one that has the sessions."""
         return cls(SqlDatabase.from_url(url, metadata), Passwords(), clock)
 
     @property
     def database(self) -> SqlDatabase:
-        """The database, for questions about something other than accounts."""
+        """The database, for queries about something other than accounts."""
         return self._database
 
     async def find(self, name: str) -> Account | None:
-        """The user of this name, however it is written."""
+        """Return the user of this name, or None; case, width and blanks do not matter."""
         try:
             user_id = user_id_of(name)
         except BadName:
@@ -99,15 +114,18 @@ class Accounts:
         return await self._database.read(_find, user_id)
 
     async def all(self) -> Sequence[Account]:
-        """Every user, by name."""
+        """Return all users, ordered by user id."""
         return await self._database.read(_all)
 
     async def log_in(
         self, name: str, password: bytes, address: str, device: KnownDevice | None = None
     ) -> Account | Throttled | Wrong:
-        """The user whose name and password these are; takes equally long when there is none.
+        """Check a name and a password; return the user, or why they cannot log in.
 
-        The guess counts for *device* alone if it is known to this user.
+        This takes equally long whether there is such a user or not. If the user knows *device*,
+        the guess is counted for the device only, otherwise for the account and for *address*.
+
+        Raises `PasswordsBusy` when too many passwords are waiting to be hashed.
         """
         try:
             user_id = user_id_of(name)
@@ -130,11 +148,14 @@ class Accounts:
         return account
 
     async def is_unchanged(self, account: Account) -> bool:
-        """Whether this user still may log in with the password that was seen."""
+        """Whether the database still has the user exactly as in *account*."""
         return await self._database.read(_find, account.user_id) == account
 
     async def add(self, name: str, password: bytes) -> Account | None:
-        """A new user; None when there is one of this name, however it is written."""
+        """Add a user and return it; None if `find` finds a user of this name.
+
+        Raises `BadName` when the text cannot be a name, and `PasswordsBusy` as `log_in` does.
+        """
         account = Account(
             user_id=user_id_of(name),
             name=shown_name(name),
@@ -148,35 +169,40 @@ class Accounts:
         return account
 
     async def set_password(self, account: Account, password: bytes) -> Account | None:
-        """The account with another password; None when somebody has changed it meanwhile."""
+        """Change the password and return the new account.
+
+        Returns None if the password in the database is no longer that of *account*. Raises
+        `PasswordsBusy` as `log_in` does.
+        """
         fresh = replace(account, password=await self.passwords.hash(password))
         return fresh if await self._database.write(_change, account, fresh) else None
 
     async def disable(self, user_id: str) -> None:
-        """Let nobody log in under this name."""
+        """Refuse logins of this user from now on."""
         await self._database.write(_set, user_id, {"disabled_at": self._now()})
 
     async def enable(self, user_id: str) -> None:
-        """Let them log in again."""
+        """Allow this user to log in again."""
         await self._database.write(_set, user_id, {"disabled_at": None})
 
     async def delete(self, user_id: str) -> None:
-        """Forget this user."""
+        """Delete this user."""
         await self._database.write(_delete, user_id)
 
     async def sign_out(self, user_id: str) -> None:
-        """Declare all sessions of this user that have begun so far to be over.
+        """Record that all sessions which this user has begun so far are over.
 
-        For servers that keep sessions in their own memory, out of reach: they look for it.
+        Servers that keep sessions in their memory check for this, because no other process can
+        end those sessions.
         """
         await self._database.write(_set, user_id, {"signed_out_at": self._now()})
 
     async def signed_out_since(self, moment: int) -> Sequence[Account]:
-        """Who was signed out everywhere since then."""
+        """Return the users signed out at or after *moment*, in microseconds since 1970."""
         return await self._database.read(_signed_out_since, moment)
 
     async def aclose(self) -> None:
-        """Close the database and end the threads."""
+        """Close the database and stop the threads that compute hashes."""
         self.passwords.close()
         await self._database.aclose()
 

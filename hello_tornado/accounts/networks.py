@@ -1,19 +1,19 @@
-"""Which networks an address is counted in, for limits on what one client may do."""
+"""The networks in which an address is counted, for limits on what one client may do."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 # A subscriber to IPv6 has a /64, often a /56, and a company or a tunnel a /48 with 65,536 of them.
 PREFIXES: Final = (64, 56, 48)
-# RFC 6052 and RFC 8215: their addresses end with one of IPv4.
+# RFC 6052 and RFC 8215: the last 32 bits of such an address are an IPv4 address.
 NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 
 
 def networks_of(address: str) -> tuple[str, ...]:
-    """The networks of *address* as texts, the narrowest first; of IPv4, the address alone.
+    """Return the networks of an IPv6 address, narrowest first, or an IPv4 address by itself.
 
-    An address of IPv4 written as IPv6 (IPv4-mapped, of a NAT64 or 6to4) is that address of IPv4.
-    What is no address, such as the "" of a Unix socket, is a network of its own.
+    An IPv6 address that contains an IPv4 address (IPv4-mapped, NAT64 or 6to4) counts as the IPv4
+    address. A text that is not an address, such as the "" of a Unix socket, is returned unchanged.
     """
     try:
         parsed = ip_address(address.partition("%")[0])

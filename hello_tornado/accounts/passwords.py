@@ -1,7 +1,7 @@
-"""Passwords: hashed with argon2id in threads of their own, and refused when they are too weak.
+"""Hashes passwords with argon2id in threads, and refuses weak ones.
 
-argon2-cffi lets go of Python's lock while it computes, so the event loop goes on; and no more than
-a few computations run or wait at a time, for each takes its memory and its processor.
+argon2-cffi releases Python's global lock while it computes, so the event loop keeps running. Only
+a few computations run or wait at a time, because each needs memory and a processor.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 MIN_LENGTH: Final = 8  # characters
 MAX_BYTES: Final = 1024
-# Characters that zxcvbn is given at once: for 12 it takes 30 ms at worst, for 64 it takes 6 s.
+# The most characters that zxcvbn judges at once: 12 take it up to 30 ms, 64 take it up to 6 s.
 JUDGED: Final = 12
 MIN_GUESSES: Final = 10**6
 MAX_WAITING: Final = 32
@@ -29,11 +29,15 @@ HASHER: Final = PasswordHasher(time_cost=2, memory_cost=32 * 1024, parallelism=1
 
 
 class PasswordsBusy(Exception):
-    """So many passwords wait to be computed that one more would wait too long."""
+    """Too many passwords are waiting to be hashed: one more would have to wait too long."""
 
 
 class Passwords:
-    """Computes hashes, a few at a time."""
+    """Computes hashes of passwords, a few at a time.
+
+    At most *max_waiting* (32) computations wait for a thread. `hash`, `match` and `problem_with`
+    raise `PasswordsBusy` beyond that.
+    """
 
     def __init__(self, hasher: PasswordHasher = HASHER, *, max_waiting: int = MAX_WAITING) -> None:
         threads = min(4, os.cpu_count() or 1)
@@ -43,11 +47,11 @@ class Passwords:
         self._nobodys = hasher.hash(os.urandom(16))
 
     async def hash(self, password: bytes) -> str:
-        """What is stored of *password*: an argon2id hash with its salt and its parameters."""
+        """Return an argon2id hash of *password*, with its salt and its parameters."""
         return await self._compute(partial(self._hasher.hash, password))
 
     async def match(self, stored: str | None, password: bytes) -> bool:
-        """Whether *stored* was made of *password*; takes as long when there is nothing stored."""
+        """Whether *stored* is a hash of *password*; takes equally long if *stored* is None."""
 
         def verify() -> bool:
             try:
@@ -58,11 +62,11 @@ class Passwords:
         return await self._compute(verify)
 
     def is_dated(self, stored: str) -> bool:
-        """Whether *stored* was made with other parameters than would be used today."""
+        """Whether *stored* was made with other parameters than those of new hashes."""
         return self._hasher.check_needs_rehash(stored)
 
     async def problem_with(self, password: bytes, name: str) -> str | None:
-        """Why this is no password for the user *name*, in words for that person."""
+        """Return what is wrong with a new password, in words for its user; None if it is good."""
         return await self._compute(partial(problem_with, password, name))
 
     async def _compute(self, function: Callable[[], T]) -> T:
@@ -75,18 +79,18 @@ class Passwords:
             self._places += 1
 
     def close(self) -> None:
-        """End the threads."""
+        """Wait for the computations that run, then stop the threads."""
         self._threads.shutdown()
 
 
 def problem_with(password: bytes, name: str) -> str | None:
-    """Why this is no password for the user *name*, in words for that person."""
+    """Return what is wrong with a new password of *name*, in words for its user, or None."""
     if len(password) > MAX_BYTES:
         return f"Please choose a password of at most {MAX_BYTES:,} bytes."
     try:
         text = password.decode()
     except UnicodeDecodeError:
-        return "Please choose a password of characters in UTF-8."
+        return "Please choose a password that is encoded in UTF-8."
     if len(text) < MIN_LENGTH:
         return f"Please choose a password of at least {MIN_LENGTH} characters."
     if _is_easy_to_guess(text, name):
@@ -95,7 +99,7 @@ def problem_with(password: bytes, name: str) -> str | None:
 
 
 def _is_easy_to_guess(text: str, name: str) -> bool:
-    """Whether neither the beginning nor the end of a password is strong: one of them suffices."""
+    """Whether the beginning and the end of *text* are both weak; one strong part is enough."""
     known = [name, name[:JUDGED], name[-JUDGED:], *name.split()]
     parts = dict.fromkeys([text[:JUDGED], text[-JUDGED:]])
     return all(zxcvbn(part, known)["guesses"] < MIN_GUESSES for part in parts)

@@ -1,4 +1,4 @@
-"""The tables of accounts, beside the library's table of sessions."""
+"""The tables of accounts; the library has the table of sessions."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ users: Final = Table(
     Column("password", String(255), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger),
-    Column("signed_out_at", BigInteger),  # every session that began before is over
+    Column("signed_out_at", BigInteger),  # sessions that began before this moment are over
     Index(None, "signed_out_at"),
 )
 

@@ -1,17 +1,18 @@
-"""How often passwords may be guessed: counted in the database, for all processes and restarts.
+"""Limits how often passwords may be guessed.
 
-Each bucket is one number, the moment at which it will be empty (a leaky bucket, GCRA): a guess
-moves it later by what a guess costs, and is refused when it is too far ahead. The buckets' names
-are hashes, so no address is stored.
+Guesses are counted in the database, for all processes together, and restarts keep the counts. The
+algorithm is the leaky bucket (GCRA). A bucket is stored as the moment at which it will be empty.
+Each guess moves this moment later by the cost of a guess, and is refused if the moment is too far
+ahead. The names of buckets are hashes, so no address is stored.
 
 A guess is counted for
 
-- each network that it comes from (see `networks`), the wider the more leniently,
-- the account, slowly, because an attacker may have many networks,
+- each network that it comes from (see `networks`); a wider network has a higher limit,
+- the account; its limit recovers slowly, because an attacker may have many networks,
 - the account at this address.
 
-A device at which the user has logged in before has a bucket of its own instead of all these, so
-that guesses from elsewhere never lock it out.
+A guess from a device on which the user has logged in before is counted in the device's own bucket
+instead, so that guesses from elsewhere never lock the device out.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from hello_tornado.sessions.stores.sql.database import SqlDatabase
 
 
 class Limit(NamedTuple):
-    """*burst* guesses at once, and then one each *interval*."""
+    """Allows *burst* guesses at once, and after that one every *interval*."""
 
     burst: int
     interval: timedelta
@@ -38,7 +39,7 @@ FOR_USER_AT_ADDRESS: Final = Limit(5, timedelta(minutes=1))
 FOR_DEVICE: Final = FOR_USER_AT_ADDRESS
 # NIST SP 800-63B, 3.2.2: no more than 100 wrong guesses in a row at one account.
 FOR_ACCOUNT: Final = Limit(100, timedelta(minutes=5))
-# From the narrowest network to the widest: an address of IPv4 or a /64, a /56, a /48.
+# From the narrowest network to the widest: an IPv4 address or a /64, a /56, a /48.
 FOR_NETWORKS: Final = (
     Limit(30, timedelta(seconds=10)),
     Limit(60, timedelta(seconds=5)),
@@ -48,7 +49,7 @@ TRIES: Final = 3
 
 
 class Guess(NamedTuple):
-    """Which account is tried, and from where; *device* names one that the account knows."""
+    """The account that is tried, the client's address, and the device if the account knows it."""
 
     user_id: str
     address: str
@@ -56,39 +57,40 @@ class Guess(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """What is counted, and how much of it is allowed."""
+    """A counter and its limit."""
 
     key: bytes
     limit: Limit
-    is_emptied: bool = False  # by a right guess; of the others it takes back only itself
+    is_emptied: bool = False  # a right guess empties it; from other buckets it removes only itself
 
     @property
     def cost(self) -> int:
-        """Microseconds until the bucket has forgotten one guess."""
+        """Microseconds after which the bucket no longer counts a guess."""
         return self.limit.interval // MICROSECOND
 
 
 class Throttle:
-    """Counts guesses in *database*."""
+    """Counts guesses in the database."""
 
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def admit(self, guess: Guess, now: int) -> timedelta | None:
-        """Count one guess; None when it may be made, else how long to wait for the next.
+        """Count one guess at the moment *now*, in microseconds since 1970.
 
-        Counted before the password is looked at: guesses side by side count, too.
+        Returns None if the guess is allowed, else how long to wait for the next one. Call this
+        before the password is checked, so that concurrent guesses are counted, too.
         """
         waiting = await self._database.write(_count, _buckets(guess), now)
         return None if waiting is None else waiting * MICROSECOND
 
     async def forgive(self, guess: Guess) -> None:
-        """Take the last guess back, because it was right."""
+        """Stop counting the last guess, because it was right."""
         await self._database.write(_forgive, _buckets(guess))
 
 
 def _buckets(guess: Guess) -> tuple[Bucket, ...]:
-    """The widest first: a guess that is refused there leaves no rows behind."""
+    """Return the buckets of *guess*, widest first: a guess refused there adds no rows."""
     if guess.device is not None:
         key = _key("device", guess.user_id, guess.device)
         return (Bucket(key, FOR_DEVICE, is_emptied=True),)
@@ -109,7 +111,7 @@ def _key(*parts: str) -> bytes:
 
 
 def _count(connection: Connection, buckets: tuple[Bucket, ...], now: int) -> int | None:
-    """Count in every bucket, or in none of them and say how long to wait."""
+    """Count a guess in every bucket; if one is full, count in none and return how long to wait."""
     for number, bucket in enumerate(buckets):
         if (waiting := _pour(connection, bucket, now)) is not None:
             for one in buckets[:number]:
@@ -140,11 +142,11 @@ def _pour(connection: Connection, bucket: Bucket, now: int) -> int | None:
 
 
 def _begin(connection: Connection, bucket: Bucket, now: int) -> bool:
-    """Begin a new bucket, after clearing away those that are empty again."""
+    """Insert a new bucket, after deleting those that are empty; False if it exists by now."""
     connection.execute(delete(guesses).where(guesses.c.free_at <= now))
     try:
         connection.execute(insert(guesses).values(bucket=bucket.key, free_at=now + bucket.cost))
-    except IntegrityError:  # another process has begun it meanwhile
+    except IntegrityError:  # another process has just inserted it
         return False
     return True
 

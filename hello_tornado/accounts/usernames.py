@@ -1,7 +1,8 @@
-"""Names of people: one form for each, so that nobody can pass for somebody else (RFC 8266).
+"""Normalizes user names, so that no two users have names that look the same (RFC 8266).
 
-The rules of the RFC refuse what is invisible, and with it every emoji that is joined of several. A
-name may have such emoji. They are judged and compared without their joiners.
+The rules of the RFC refuse invisible characters, and therefore emoji that consist of several
+characters. We allow such emoji: names are checked and compared without the invisible characters in
+them.
 """
 
 import re
@@ -11,14 +12,14 @@ from typing import Final
 from precis_i18n import get_profile
 
 MAX_NAME: Final = 64
-# As it is given: 64 characters of four bytes. The rules for names cost the square of the length,
-# so the length is checked before them, without looking at a character.
+# Of the text that was typed: 64 characters of four bytes. The rules for names take time that grows
+# with the square of the length, so we check the length first, without looking at a character.
 MAX_GIVEN_BYTES: Final = 4 * MAX_NAME
-ROUNDS: Final = 4  # RFC 8266, 2.1: applied until nothing changes, which is soon or never
+ROUNDS: Final = 4  # RFC 8266, 2.1: the rules are applied until nothing changes, or given up
 
-# They are shown as nothing, or as a gap, and the profiles count them among the symbols.
+# These are shown as nothing or as a gap, but the profiles of the RFC allow them as symbols.
 BLANKS: Final = frozenset("\u2800\ufffc\U0001d159")
-# A dot on a letter that has one already: the letter, what is on it besides, and the dot.
+# A dot on a letter that already has one: the letter, other marks on it, and the second dot.
 _SECOND_DOT: Final = re.compile("([ij][\u0300-\u0306\u0308-\u036f]*)\u0307")
 
 _as_shown: Final = get_profile("NicknameCasePreserved")
@@ -26,12 +27,12 @@ _as_compared: Final = get_profile("NicknameCaseMapped")
 
 
 class BadName(ValueError):
-    """A text that cannot be a name; the message is for the person who typed it."""
+    """The text cannot be a name; the message is for the person who typed it."""
 
 
-# Emoji of several characters, such as families and coloured hearts, have invisible joiners. A
-# platform that does not know a sequence shows its emoji side by side: names are compared without.
-# Here Unicode keeps emoji; what else is there is a symbol, too, and no letter.
+# Emoji of several characters, such as families and coloured hearts, contain invisible joiners. A
+# platform that does not know a sequence shows its emoji side by side, so names are compared without
+# joiners. Unicode has its emoji in these ranges; the other characters in them are symbols, too.
 _EMOJI: Final = (
     r"[\u00a9\u00ae\u2194-\u21aa\u231a-\u23ff\u25aa-\u25fe\u2600-\u27bf\u2934\u2935"
     r"\u2b05-\u2b55\U0001f004-\U0001f0cf\U0001f170-\U0001faff]"
@@ -51,14 +52,17 @@ _INVISIBLE: Final = re.compile(f"{_JOINER}|{_SELECTOR}|[\U000e0020-\U000e007f]")
 
 
 def shown_name(given: str) -> str:
-    """The name as its owner writes it, but with single blanks and ordinary widths."""
+    """Return the name as its owner typed it, but with single blanks and ordinary widths.
+
+    Raises `BadName` when the text cannot be a name.
+    """
     if len(given) > MAX_GIVEN_BYTES or len(given.encode(errors="replace")) > MAX_GIVEN_BYTES:
         raise _too_long(len(given))
     if not given.strip():
         raise BadName("Please enter a name.")
     if not BLANKS.isdisjoint(given):
         raise _invisible()
-    # One character can stand for eighteen; this step is cheap, and what follows is not.
+    # One character can stand for eighteen. This check is cheap, those that follow are not.
     length = len(" ".join(unicodedata.normalize("NFKC", given).split()))
     if length > MAX_NAME:
         raise _too_long(length)
@@ -77,7 +81,10 @@ def shown_name(given: str) -> str:
 
 
 def user_id_of(given: str) -> str:
-    """What names that look alike by case, width, accents' encoding or blanks have in common."""
+    """Return a form that is the same for names that differ only in case, width, accents or blanks.
+
+    Of accents, only the encoding may differ. Raises `BadName` when the text cannot be a name.
+    """
     return _without_second_dots(_stable(without_joiners(shown_name(given)), _as_compared))
 
 
@@ -104,7 +111,7 @@ def _invisible() -> BadName:
 
 
 def _not_simple() -> BadName:
-    return BadName("Please enter a name in simpler characters.")
+    return BadName("Please enter a name without unusual combinations of characters.")
 
 
 def _too_long(length: int) -> BadName:
@@ -112,8 +119,8 @@ def _too_long(length: int) -> BadName:
 
 
 def without_joiners(text: str) -> str:
-    """*text*, each of its sequences of emoji without what is invisible in it.
+    """Return *text* without the invisible characters in its sequences of emoji.
 
-    A joiner in any other place stays: it is none of an emoji.
+    A joiner in any other place is kept.
     """
     return _SEQUENCE.sub(lambda sequence: _INVISIBLE.sub("", sequence[0]), text)

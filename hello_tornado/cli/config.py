@@ -1,4 +1,4 @@
-"""`config init|show|check`: the settings in force."""
+"""`config init|show|check`: the effective settings."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,14 @@ from hello_tornado.problem import Problem, Problems
 if TYPE_CHECKING:
     from hello_tornado.config.settings import Settings
 
-config_commands = typer.Typer(help="The settings in force.", no_args_is_help=True)
+config_commands = typer.Typer(help="Write, show or check the settings.", no_args_is_help=True)
 
 
 @config_commands.command("init")
 def init_config(
     path: Annotated[Path, typer.Argument(help="The new file.")] = Path("settings.yaml"),
 ) -> None:
-    """Write a settings file with every setting, its default and what it means."""
+    """Write a settings file with every setting, its default and its meaning."""
     from hello_tornado import resource
 
     text = resource("settings.yaml").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def init_config(
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise Problem(f"{path} is there already", "name another file") from None
+        raise Problem(f"{path} exists already", "name another file") from None
     console.print(f"{path} has every setting, with its default")
 
 
@@ -35,7 +35,7 @@ def init_config(
 def show_config(
     settings: SettingsFile = None, store: StoreUrl = None, *, as_json: AsJson = False
 ) -> None:
-    """Every setting, its value, and where that came from; secrets stay hidden."""
+    """Show every setting, its value and where the value came from; secrets are hidden."""
     rows = Source(settings, store).load().rows()
     if as_json:
         named = {name: {"value": value, "origin": origin} for name, value, origin in rows}
@@ -48,7 +48,7 @@ def show_config(
 
 
 def _as_text(value: Any) -> str:
-    """A setting's value as its line shows it."""
+    """Return the text for the value of a setting."""
     match value:
         case []:
             return "none"
@@ -64,7 +64,9 @@ def check_config(
     settings: SettingsFile = None,
     store: StoreUrl = None,
     *,
-    production: Annotated[bool, typer.Option(help="As if server.mode were production.")] = False,
+    production: Annotated[
+        bool, typer.Option(help="Check as if server.mode were production.")
+    ] = False,
 ) -> None:
     """Check the settings and list every problem; exit code 2 if there is one."""
     from hello_tornado.config.production import collected, dangers, open_to_strangers

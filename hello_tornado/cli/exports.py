@@ -1,4 +1,4 @@
-"""What is kept about sessions, as values for JSON."""
+"""Turns what is stored about sessions into values for JSON."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +13,15 @@ from hello_tornado.sessions.records.serializers import to_json
 async def sessions_of(
     manager: SessionManager, user: str, progress: Callable[[int], object]
 ) -> list[dict[str, Any]]:
-    """The facts, the device and the data of each session of a user; *progress* is told of each."""
+    """Return the facts, the device and the data of each session of *user*.
+
+    *progress* is called with 1 for each of them.
+    """
     result = []
     async for record in Selection(manager.now(), user).records(manager.store):
         progress(1)
         session = await manager.find(record.handle)
-        if session is None:  # it has ended meanwhile
+        if session is None:  # it has ended since the list was read
             continue
         device = session.device
         result.append(
@@ -32,7 +35,7 @@ async def sessions_of(
 
 
 def facts_of(record: Listed) -> dict[str, Any]:
-    """What a record says without its data."""
+    """Return what is stored about a session besides its data."""
     return {
         "handle": record.handle,
         "user": record.user_id,

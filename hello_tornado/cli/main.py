@@ -1,6 +1,6 @@
 """The command line. Without a command it serves.
 
-Each command imports what it needs when it runs, so that none waits for what others need.
+Each command imports its modules when it runs, so that no command waits for imports of others.
 """
 
 import asyncio
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from hello_tornado.sessions import SessionManager
 
 cli = typer.Typer(
-    help="Server-side sessions for Tornado: a server made with them. Without a command: serve.",
-    epilog="Exit codes: 0 done, 1 an error of this program, 2 wrong command or settings, 3 the "
+    help="A server with server-side sessions for Tornado. Without a command it serves.",
+    epilog="Exit codes: 0 done, 1 an error in this program, 2 wrong command or settings, 3 the "
     "store does not answer, 4 no such user, session or database, 130 interrupted (Ctrl+C).",
     no_args_is_help=False,
-    # As `python -m hello_tornado` it would complete the arguments of every other `python`, too.
+    # Completion for `python -m hello_tornado` would apply to every other `python`, too.
     add_completion=Path(sys.argv[0]).name != "__main__.py",
     pretty_exceptions_enable=False,
 )
-schema_commands = typer.Typer(help="The schema of the session database.", no_args_is_help=True)
+schema_commands = typer.Typer(help="Upgrade, downgrade or check the schema.", no_args_is_help=True)
 cli.add_typer(schema_commands, name="db")
 cli.add_typer(config_commands, name="config")
 cli.add_typer(session_commands, name="sessions")
@@ -65,9 +65,14 @@ def _print_version(is_wanted: bool) -> None:
 def default(
     context: typer.Context,
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks and debug logs.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and log at the level DEBUG.")
+    ] = False,
     version: Annotated[  # noqa: ARG001 - the callback prints it
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Serve, unless a command is given."""
@@ -80,8 +85,10 @@ def default(
 
 @cli.command()
 def serve(
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Server processes on the port.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Number of server processes on this port.")
+    ] = None,
     settings: SettingsFile = None,
     store: StoreUrl = None,
     lifeline: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -109,7 +116,7 @@ def serve(
 def upgrade(
     revision: Revision = "head", settings: SettingsFile = None, store: StoreUrl = None
 ) -> None:
-    """Bring the schema up to date; SQLite is backed up first when it holds sessions."""
+    """Upgrade the schema; a SQLite file with sessions is backed up first."""
     from hello_tornado.database import migrate
 
     for url, accounts in _databases(Source(settings, store)):
@@ -121,7 +128,7 @@ def upgrade(
 
 @schema_commands.command()
 def downgrade(revision: Revision, settings: SettingsFile = None, store: StoreUrl = None) -> None:
-    """Take the schema back to a revision; "base" removes it, and all sessions."""
+    """Downgrade the schema to a revision; "base" drops the tables with all sessions."""
     from hello_tornado.database import migrate
 
     for url, _ in _databases(Source(settings, store)):
@@ -156,7 +163,7 @@ def current(
 
 @schema_commands.command()
 def check(settings: SettingsFile = None, store: StoreUrl = None) -> None:
-    """Fail unless the schema is current and the tables are as the code describes them."""
+    """Fail unless the schema is current and the tables match the code."""
     from hello_tornado.database import migrate
 
     for url, accounts in _databases(Source(settings, store)):
@@ -174,7 +181,7 @@ def check(settings: SettingsFile = None, store: StoreUrl = None) -> None:
 @cli.command()
 def purge(
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     settings: SettingsFile = None,
     store: StoreUrl = None,
 ) -> None:
@@ -188,7 +195,7 @@ def purge(
             return expired
         with progress("purging", expired) as advance:
             deleted = await manager.purge(batch=given.purge.batch, progress=advance)
-        return min(expired, deleted)  # the rest are notes of why sessions have ended
+        return min(expired, deleted)  # the others are tombstones, which are not counted
 
     count = with_manager(Source(settings, store), run)
     would_be = "would be " if dry_run else ""
@@ -197,20 +204,25 @@ def purge(
 
 @cli.command()
 def secret(
-    write: Annotated[Path | None, typer.Option(help="Put it in this new file, mode 0600.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write it to this new file, with mode 0600.")
+    ] = None,
 ) -> None:
-    """Make a fresh cookie secret."""
+    """Make a new cookie secret."""
     from hello_tornado.config.secret import new_secret, write_secret
 
     if write is None:
         console.print(new_secret())
     else:
         write_secret(write)
-        console.print(f"{write} holds a fresh secret")
+        console.print(f"{write} has a new secret")
 
 
 def _databases(source: Source) -> "list[Database]":
-    """Those of the sessions and of the accounts; a store without a schema will say so itself."""
+    """Return the databases of the sessions and of the accounts.
+
+    A store without a schema is returned, too: the command then reports that it has none.
+    """
     from hello_tornado.database import databases
 
     settings = source.load().settings
@@ -219,21 +231,21 @@ def _databases(source: Source) -> "list[Database]":
 
 def _tell_backup(backup: Path | None) -> None:
     if backup is not None:
-        console.print(f"the database as it was is kept in {backup}")
+        console.print(f"the backup of the database is {backup}")
 
 
 def main() -> None:
-    """Run a command; a problem is told in two lines, and `problem` lists the exit codes."""
+    """Run a command. A problem is reported in two lines; `problem` lists the exit codes."""
     try:
         sys.exit(cli(standalone_mode=False))
-    except typer.Abort:  # nothing was typed
+    except typer.Abort:  # the input ended at a prompt
         errors.print("aborted")
         sys.exit(1)
     except Exception as error:
         if "--debug" in sys.argv or not _is_expected(error):
             raise
         for one in error.problems if isinstance(error, Problems) else [error]:
-            if cause := _cause(one):  # no command was named, and the help is printed already
+            if cause := _cause(one):  # empty if no command was given: the help is printed already
                 errors.print(f"error: {cause}")
                 errors.print(f"cure:  {_cure(one)}")
         sys.exit(_exit_code(error))
@@ -244,7 +256,7 @@ def _cause(error: Exception) -> str:
 
 
 def _is_expected(error: Exception) -> bool:
-    """Whether somebody outside of this program can set it right."""
+    """Whether the cause is outside of this program, so that a user can remove it."""
     if isinstance(error, Problem | Problems | OSError | typer.TyperException):
         return True
     from hello_tornado.config.settings import SettingsError
@@ -262,7 +274,7 @@ def _exit_code(error: Exception) -> int:
 
 
 def _is_of_database(cause: BaseException | None) -> bool:
-    """Whether a driver has failed; what has not been imported has raised nothing."""
+    """Whether *cause* is an error of a driver; without SQLAlchemy imported it cannot be."""
     sqlalchemy = sys.modules.get("sqlalchemy.exc")
     return sqlalchemy is not None and isinstance(cause, sqlalchemy.DBAPIError)
 
@@ -283,6 +295,6 @@ def _cure(error: Exception) -> str:
         case StoreError():
             return cure_of(error)
         case OSError():
-            return "check that the path is there, and that you may read and write it"
+            return "check that the path exists, and that you may read and write it"
         case _:
-            return "run it again with --debug (before the command) for the whole story"
+            return "run it again with --debug (before the command) to see the traceback"

@@ -1,4 +1,4 @@
-"""`sessions move|copy`: sessions go to another store, under running servers or while none runs."""
+"""`sessions move|copy`: to another store, while servers run (move) or while none runs (copy)."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
@@ -27,15 +27,15 @@ move_commands = typer.Typer()
 
 @move_commands.command()
 def move(settings: SettingsFile = None) -> None:
-    """Move what is left in store.moving_from to the store, while servers run."""
+    """Move the remaining sessions from store.moving_from to the store, while servers run."""
 
     async def run(manager: "SessionManager", _: "Settings") -> int:
         from hello_tornado.sessions.stores.moving import MovingStore
 
         if not isinstance(manager.store, MovingStore):
             raise Problem(
-                "the settings do not say from where",
-                "set store.moving_from to the URL of the store before, and restart all servers",
+                "store.moving_from is not set",
+                "set store.moving_from to the URL of the old store, and restart all servers",
             )
         moved = 0
         with progress("moving", await manager.store.left()) as advance:
@@ -46,32 +46,32 @@ def move(settings: SettingsFile = None) -> None:
 
     count = with_manager(Source(settings), run)
     console.print(f"{counted(count, 'record')} moved; the old store is empty")
-    console.print("take store.moving_from out of the settings, and restart all servers")
+    console.print("remove store.moving_from from the settings, and restart all servers")
 
 
 @move_commands.command()
 def copy(
-    origin: Annotated[str, typer.Argument(metavar="FROM", help="The URL of a store.")],
-    target: Annotated[str, typer.Argument(metavar="TO", help="The URL of another one.")],
+    origin: Annotated[str, typer.Argument(metavar="FROM", help="The URL of the old store.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The URL of the new store.")],
 ) -> None:
-    """Copy all sessions to another store, while no server runs on either."""
+    """Copy all sessions to another store, while no server uses either of them."""
     if origin == target:
-        raise Problem("both URLs are the same", "name the store that the sessions are to go to")
+        raise Problem("both URLs are the same", "give the URL of the new store as TO")
     for url in (origin, target):
         if url.startswith("memory:"):
             raise Problem(
-                "a memory store lives in the server's process, and no command can see into it",
-                "name a store that lasts, such as sqlite:///var/sessions.db",
+                "a memory store is in the server's process, where no command can read it",
+                "name a persistent store, such as sqlite:///var/sessions.db",
             )
         check_database(url)
     copied, left = asyncio.run(_copy(origin, target))
     console.print(f"{counted(copied, 'record')} copied")
     if left:
-        console.print(f"{counted(left, 'record')} left as they were: the other store had them")
+        console.print(f"{counted(left, 'record')} skipped: already in the new store")
 
 
 async def _copy(origin: str, target: str) -> tuple[int, int]:
-    """How many records were copied, and how many were left out."""
+    """Copy the records; return how many were copied, and how many the new store had already."""
     from hello_tornado.database.databases import as_it_is
     from hello_tornado.sessions import open_store
     from hello_tornado.sessions.stores.moving import copies

@@ -1,4 +1,4 @@
-"""Which sessions a command is about: by user, age and idleness, read a page at a time."""
+"""Selects the sessions of a command by user, age and idle time, and reads them in pages."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,7 +15,7 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which living sessions are meant."""
+    """A filter for sessions that have not ended at the moment *now* (microseconds since 1970)."""
 
     now: int
     user: str | None = None
@@ -30,7 +30,7 @@ class Selection:
         )
 
     async def _of_user(self, store: Store, user: str) -> list[Listed]:
-        """Those of exactly this user; if there are none, of the name as our login folds it."""
+        """Return the sessions of user id *user*; without any, those of the user of this name."""
         found = [record for record in await store.find_by_user(user) if record in self]
         with suppress(BadName):
             if not found and user_id_of(user) != user:
@@ -41,7 +41,7 @@ class Selection:
         return ago is None or self.now - moment > ago // MICROSECOND
 
     async def records(self, store: Store, after: Listed | None = None) -> AsyncIterator[Listed]:
-        """Those of *store*, by their end, a page at a time."""
+        """Yield the sessions in *store* after the one *after*, ordered by when they end."""
         if self.user is not None:
             for record in sorted(await self._of_user(store, self.user), key=page_order):
                 if after is None or page_order(record) > page_order(after):
@@ -55,5 +55,5 @@ class Selection:
 
 
 async def count_expired(store: Store, now: int) -> int:
-    """How many sessions have expired and are not yet deleted."""
+    """Return how many sessions have expired but are not deleted yet."""
     return await store.count() - await store.count(now)

@@ -1,4 +1,4 @@
-"""`sessions list|show|export|revoke|stats`: sessions by handle, and never by id or key."""
+"""`sessions list|show|export|revoke|stats`: sessions by their handle, never by id or key."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -31,11 +31,13 @@ Shown: TypeAlias = tuple[dict[str, Any], dict[str, Any]]  # facts, data
 
 COLUMNS = ("handle", "user", "created", "last used", "ends in", "bytes")
 
-session_commands = typer.Typer(help="The sessions in the store.", no_args_is_help=True)
+session_commands = typer.Typer(
+    help="List, show, end, count or move sessions.", no_args_is_help=True
+)
 
 
 def _a_user(given: str | None) -> str | None:
-    """Refuse a user id that no store can hold; a terminal may send bytes that are no UTF-8."""
+    """Refuse a user id that cannot be stored: a terminal may send bytes that are not UTF-8."""
     from hello_tornado.sessions.records.values import check_user_id
 
     try:
@@ -49,11 +51,13 @@ def _a_user(given: str | None) -> str | None:
 User = Annotated[str | None, typer.Option(help="Only this user's sessions.", callback=_a_user)]
 OlderThan = Annotated[
     timedelta | None,
-    typer.Option(parser=duration, metavar="DURATION", help="Only those begun longer ago: 7d, 12h."),
+    typer.Option(
+        parser=duration, metavar="DURATION", help="Only sessions older than this: 7d, 12h."
+    ),
 ]
 IdleFor = Annotated[
     timedelta | None,
-    typer.Option(parser=duration, metavar="DURATION", help="Only those unused for longer: 30m."),
+    typer.Option(parser=duration, metavar="DURATION", help="Only sessions unused for longer: 30m."),
 ]
 
 
@@ -63,13 +67,15 @@ def list_sessions(
     user: User = None,
     older_than: OlderThan = None,
     idle_for: IdleFor = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    after: Annotated[str | None, typer.Option(help="Those after this handle.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most sessions to list.")] = 50,
+    after: Annotated[
+        str | None, typer.Option(help="List the sessions after the one with this handle.")
+    ] = None,
     settings: SettingsFile = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Living sessions, those that end soonest first."""
+    """List the sessions that have not ended, ordered by when they end."""
 
     async def find(manager: "SessionManager", _: "Settings") -> "tuple[int, list[Listed]]":
         from hello_tornado.cli.session_filter import Selection
@@ -109,12 +115,12 @@ async def _first(records: "AsyncIterator[Listed]", count: int) -> "list[Listed]"
 @session_commands.command()
 def show(
     handle: str,
-    data: Annotated[bool, typer.Option("--data", help="The values, too.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Show the values, too.")] = False,
     settings: SettingsFile = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """One session: its facts, and the keys of its data."""
+    """Show one session: its facts, and the keys of its data."""
 
     async def find(manager: "SessionManager", _: "Settings") -> "Shown":
         from hello_tornado.cli.exports import facts_of
@@ -138,11 +144,11 @@ def show(
 
 @session_commands.command()
 def export(
-    user: Annotated[str, typer.Option(help="Whose sessions.", callback=_a_user)],
+    user: Annotated[str, typer.Option(help="The user's id.", callback=_a_user)],
     settings: SettingsFile = None,
     store: StoreUrl = None,
 ) -> None:
-    """Everything that the sessions of one user hold, as JSON."""
+    """Print all data in the sessions of one user, as JSON."""
 
     async def find(manager: "SessionManager", _: "Settings") -> list[dict[str, Any]]:
         from hello_tornado.cli.exports import sessions_of
@@ -160,16 +166,16 @@ def revoke(
     user: User = None,
     older_than: OlderThan = None,
     idle_for: IdleFor = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Every session there is.")] = False,
+    everyone: Annotated[bool, typer.Option("--all", help="All sessions of all users.")] = False,
     settings: SettingsFile = None,
     store: StoreUrl = None,
 ) -> None:
-    """End sessions, by handle or by choice; running servers obey at the next request."""
+    """End sessions, by handle or by filter; running servers refuse them at the next request."""
     chosen = user is not None or older_than is not None or idle_for is not None
     if [bool(handles), chosen, everyone].count(True) != 1:
         raise Problem(
             "it is not clear which sessions to revoke",
-            "name handles, or choose by --user, --older-than and --idle-for, or say --all",
+            "give handles, or any of --user, --older-than and --idle-for, or --all",
         )
 
     async def end(manager: "SessionManager", _: "Settings") -> "int":
@@ -184,13 +190,13 @@ def revoke(
     console.print(f"{counted(count, 'session')} revoked")
     if handles and count < len(set(handles)):
         raise Missing(
-            f"{len(set(handles)) - count} of the handles belong to no session",
+            f"no session was found for {len(set(handles)) - count} of the handles",
             "see: python -m hello_tornado sessions list",
         )
 
 
 async def _revoke(manager: "SessionManager", selection: "Selection") -> int:
-    """End the sessions of *selection*; returns how many."""
+    """End the sessions of *selection*; return how many there were."""
     from hello_tornado.cli.session_filter import PAGE
 
     count = 0
@@ -208,7 +214,7 @@ async def _revoke(manager: "SessionManager", selection: "Selection") -> int:
 
 @session_commands.command()
 def stats(settings: SettingsFile = None, store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """How many sessions there are, whose, and how big."""
+    """Count the sessions, their users and their bytes."""
 
     async def add_up(manager: "SessionManager", _: "Settings") -> "dict[str, Any]":
         from hello_tornado.cli.session_filter import Selection, count_expired

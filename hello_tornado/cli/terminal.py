@@ -1,4 +1,4 @@
-"""What the commands share: where they print, the settings they read, a manager for their work."""
+"""What the commands share: output, settings and a session manager."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import typer
 
 from hello_tornado.problem import Missing, Problem
 
-if TYPE_CHECKING:  # a command imports what it needs when it runs: --help should not wait for it
+if TYPE_CHECKING:  # commands import these when they run, so that --help does not wait for them
     from hello_tornado.config.settings import Loaded, Settings
     from hello_tornado.sessions import SessionManager
 
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 class Screen:
-    """Standard output or standard error, a line at a time: all that the commands print.
+    """Prints lines to standard output or standard error; all output of the commands goes here.
 
-    Whatever is in a line, a terminal shows it and obeys nothing of it. Who closes a pipe has read
-    enough, which is no error. Another failure, such as a full disk, is a `Problem`, unless what is
-    printed is only a note (*is_note*): the work that it tells of goes on.
+    Control characters are escaped, so a terminal shows them and does not obey them. A pipe whose
+    reader has closed it is not an error. Any other failure, such as a full disk, is a `Problem`,
+    unless the output is only a note about the work (*is_note*): then the work goes on.
     """
 
     def __init__(self, name: str, *, is_note: bool = False) -> None:
@@ -34,16 +34,16 @@ class Screen:
         self._is_note = is_note
 
     def print(self, line: str) -> None:
-        """Show one line."""
+        """Print one line."""
         self._write(printable(line) + "\n")
 
     def print_json(self, value: Any) -> None:
-        """Show a JSON document, safe in any terminal: what is not ASCII is escaped."""
+        """Print *value* as JSON; characters outside of ASCII are escaped."""
         self._write(json.dumps(value, indent=2) + "\n")
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person looks at it."""
+        """Whether the output goes to a terminal."""
         stream = getattr(sys, self._name)
         return stream is not None and bool(stream.isatty())
 
@@ -52,17 +52,17 @@ class Screen:
         if stream is None:  # it was closed when the program began
             return
         try:
-            # What it cannot show, as with PYTHONIOENCODING=ascii, it shows as an escape.
+            # Characters outside of the encoding, as with PYTHONIOENCODING=ascii, are escaped.
             encoding = stream.encoding or "utf-8"
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
         except OSError as error:
-            # What is still in the buffer must not fail a second time when the program ends.
+            # The rest of the buffer must not fail a second time when the program exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if not (self._is_note or isinstance(error, BrokenPipeError)):
                 raise Problem(
                     f"the output cannot be written: {error.strerror}",
-                    "make room where it goes, or send it elsewhere",
+                    "free space at its destination, or redirect it to another one",
                 ) from error
 
 
@@ -71,22 +71,22 @@ notes = Screen("stdout", is_note=True)
 errors = Screen("stderr", is_note=True)
 
 SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="The settings file. [default: settings.yaml]")
+    Path | None, typer.Option("--settings", help="The settings file; by default settings.yaml.")
 ]
 StoreUrl = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="The store, whatever the settings say.")
+    str | None, typer.Option("--store", metavar="URL", help="The store; overrides the settings.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Source(NamedTuple):
-    """Where a command's settings come from: a file, and the URL of a store in place of its own."""
+    """Where a command's settings come from: a file, and the URL of a store that overrides it."""
 
     file: Path | None = None
     store: str | None = None
 
     def load(self, **overrides: Any) -> "Loaded":
-        """The settings; *overrides* are from the command line, too."""
+        """Load the settings; *overrides* are other options of the command line."""
         from hello_tornado.config.settings import load_settings
 
         if self.store is not None:
@@ -94,18 +94,21 @@ class Source(NamedTuple):
         return load_settings(self.file, **overrides)
 
     def arguments(self) -> list[str]:
-        """The options that say the same to another command."""
+        """Return the options that give another command the same source."""
         given = {"--settings": self.file, "--store": self.store}
         return [word for name, value in given.items() if value for word in (name, str(value))]
 
 
 def with_manager(source: Source, work: "Callable[[SessionManager, Settings], Awaitable[T]]") -> T:
-    """What *work* returns, done with the sessions of the store that the settings name."""
+    """Run *work* with a manager over the store in the settings, and return its result.
+
+    Raises `Problem` for a memory store, or as `check_database` does.
+    """
     settings = source.load().settings
     if settings.store.url.startswith("memory:"):
         raise Problem(
-            "a memory store lives in the server's process, and no command can see into it",
-            "set store.url to sqlite:///var/sessions.db, or to a server's",
+            "a memory store is in the server's process, where no command can read it",
+            "set store.url to sqlite:///var/sessions.db, or to the URL of a database server",
         )
     check_database(settings.store.url)
     if settings.store.moving_from is not None:
@@ -125,9 +128,10 @@ def with_manager(source: Source, work: "Callable[[SessionManager, Settings], Awa
 
 
 def check_database(url: str, *, accounts: bool = False) -> None:
-    """Raise unless the database of this URL is there, with its table of sessions, or of accounts.
+    """Raise unless the database has its table of sessions; with *accounts*, that of accounts.
 
-    Looking makes nothing, and changes nothing in a database of others.
+    Nothing is created or changed in the database. Raises `Missing` when the database or the table
+    does not exist, and `Problem` when the table has other columns or the database fails.
     """
     from hello_tornado.database.connection import has_schema
 
@@ -143,18 +147,18 @@ def check_database(url: str, *, accounts: bool = False) -> None:
     if not found:
         raise Missing(
             f"the database {name} has no table {table}",
-            "set store.url to the one that is meant, or make its tables: "
+            "set store.url to the database you mean, or create its tables: "
             "python -m hello_tornado db upgrade",
         )
     if not found >= {*described.columns.keys()}:
         raise Problem(
-            f"the table {table} of {name} is not ours, or not up to date",
-            "set store.url to the one that is meant, or run: python -m hello_tornado db upgrade",
+            f"the table {table} of {name} is another program's, or not up to date",
+            "set store.url to the database you mean, or run: python -m hello_tornado db upgrade",
         )
 
 
 def _columns(url: str, table: str) -> tuple[str, set[str]]:
-    """The name of a database for messages, and the names of the columns of one of its tables."""
+    """Return the name of a database for messages, and the names of the columns of a table."""
     if not url.startswith("sqlite"):
         from hello_tornado.database import migrate
         from hello_tornado.sessions.stores import without_password
@@ -169,7 +173,7 @@ def _columns(url: str, table: str) -> tuple[str, set[str]]:
     if not path.exists():
         raise Missing(
             f"there is no database {path}",
-            "set store.url to the one that is meant, or make it: "
+            "set store.url to the database you mean, or create it: "
             "python -m hello_tornado db upgrade",
         )
     try:
@@ -178,30 +182,30 @@ def _columns(url: str, table: str) -> tuple[str, set[str]]:
     except sqlite3.Error as error:
         raise Problem(
             f"{path} cannot be read as a database: {error}",
-            "set store.url to the one that is meant, or restore a backup",
+            "set store.url to the database you mean, or restore a backup",
         ) from None
     return str(path), {row[1] for row in rows}
 
 
 def printable(text: str) -> str:
-    r"""*text* without what a terminal would obey, or show in another order than it is.
+    r"""Escape the characters that a terminal would obey or show in another order.
 
-    A byte of a file's name that is no UTF-8 is shown as such: `\xff`.
+    A byte of a file's name that is not UTF-8 becomes an escape such as `\xff`.
     """
     return "".join(one if one.isprintable() else _escaped(one) for one in text)
 
 
 def _escaped(one: str) -> str:
-    is_byte = "\udc80" <= one <= "\udcff"  # as os.fsdecode() has it
+    is_byte = "\udc80" <= one <= "\udcff"  # how os.fsdecode() returns such a byte
     return f"\\x{ord(one) - 0xDC00:02x}" if is_byte else ascii(one)[1:-1]
 
 
 @contextmanager
 def progress(doing: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
-    """Show a bar while a block is at work; yields what tells of so many more that are done.
+    """Show a progress bar while a block runs; yields a function that advances it by a count.
 
-    Without a *total* the bar only moves. It is for people: it leaves nothing behind, and pipes see
-    none of it.
+    Without a *total* the bar only moves. It is removed at the end, and is shown only if standard
+    error is a terminal.
     """
     if not errors.is_terminal:
         yield lambda _count: None
@@ -215,5 +219,5 @@ def progress(doing: str, total: int | None = None) -> Iterator[Callable[[int], o
 
 
 def counted(count: int, thing: str) -> str:
-    """A number of things: "1 session", "2,000 sessions"."""
+    """Return a number of things: "1 session", "2,000 sessions"."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-user_commands = typer.Typer(help="Who may log in with a password.", no_args_is_help=True)
+user_commands = typer.Typer(
+    help="Manage the users who log in with a password.", no_args_is_help=True
+)
 
-Name = Annotated[str, typer.Argument(help="The user's name, however it is written.")]
+Name = Annotated[str, typer.Argument(help="The user's name; case does not matter.")]
 FromStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
 ]
@@ -42,7 +44,7 @@ def add(
     settings: SettingsFile = None,
     store: StoreUrl = None,
 ) -> None:
-    """Let somebody log in under this name."""
+    """Add a user who can log in with a password."""
     password = _new_password(_checked(name), is_piped=password_stdin)
     account = _with_accounts(
         Source(settings, store),
@@ -58,7 +60,7 @@ def add(
 def list_users(
     settings: SettingsFile = None, store: StoreUrl = None, *, as_json: AsJson = False
 ) -> None:
-    """Every user, by name."""
+    """List all users by name."""
     found = _with_accounts(Source(settings, store), lambda accounts, _: accounts.all())
     if as_json:
         console.print_json({"users": [_facts(account) for account in found]})
@@ -73,7 +75,7 @@ def list_users(
 
 @user_commands.command()
 def disable(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
-    """Let nobody log in under this name any more; ends all its sessions at once."""
+    """Refuse logins of a user from now on, and end all their sessions at once."""
 
     async def run(accounts: "Accounts", given: "Settings") -> str:
         account = await _find(accounts, name)
@@ -86,7 +88,7 @@ def disable(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -
 
 @user_commands.command()
 def enable(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
-    """Let them log in again."""
+    """Allow a disabled user to log in again."""
 
     async def run(accounts: "Accounts", _: "Settings") -> str:
         account = await _find(accounts, name)
@@ -104,12 +106,12 @@ def set_password(
     settings: SettingsFile = None,
     store: StoreUrl = None,
 ) -> None:
-    """Give a user another password; ends all their sessions at once."""
+    """Give a user another password, and end all their sessions at once."""
     password = _new_password(_checked(name), is_piped=password_stdin)
 
     async def run(accounts: "Accounts", given: "Settings") -> str:
         while not await accounts.set_password(account := await _find(accounts, name), password):
-            pass  # they have changed it themselves meanwhile: this command came later
+            pass  # the user has just changed it; this command came later, so it tries again
         ended = await _sign_out(accounts, account, given)
         return f"{account.name} has another password; {ended}"
 
@@ -118,7 +120,7 @@ def set_password(
 
 @user_commands.command()
 def export(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
-    """Everything that is kept about a user, sessions included, as JSON; no password's hash."""
+    """Print all data about a user and their sessions as JSON, except the password's hash."""
 
     async def run(accounts: "Accounts", given: "Settings") -> dict[str, Any]:
         from hello_tornado.cli.exports import sessions_of
@@ -126,8 +128,8 @@ def export(name: Name, settings: SettingsFile = None, store: StoreUrl = None) ->
         account = await _find(accounts, name)
         if given.store.url.startswith("memory:"):
             raise Problem(
-                "the sessions are in the server's memory, and no command can see into it",
-                "set store.url to sqlite:///var/sessions.db, or to a server's",
+                "the sessions are in the server's memory, where no command can read them",
+                "set store.url to sqlite:///var/sessions.db, or to the URL of a database server",
             )
         with progress("exporting") as advance:
             sessions = await _with_sessions(
@@ -140,7 +142,7 @@ def export(name: Name, settings: SettingsFile = None, store: StoreUrl = None) ->
 
 @user_commands.command()
 def delete(name: Name, settings: SettingsFile = None, store: StoreUrl = None) -> None:
-    """Delete a user for good; ends all their sessions at once."""
+    """Delete a user, and end all their sessions at once."""
 
     async def run(accounts: "Accounts", given: "Settings") -> str:
         account = await _find(accounts, name)
@@ -149,7 +151,7 @@ def delete(name: Name, settings: SettingsFile = None, store: StoreUrl = None) ->
                 "the sessions are in the server's memory, where no command can end them",
                 "disable the user instead: the server sees that",
             )
-        await accounts.delete(account.user_id)  # first: nobody logs in after the sessions ended
+        await accounts.delete(account.user_id)  # first, so that no new session can follow
         ended = await _revoke_all(account, given)
         return f"{account.name} is deleted; {counted(ended, 'session')} ended"
 
@@ -162,14 +164,14 @@ def _with_accounts(
     *,
     makes_database: bool = False,
 ) -> T:
-    """What *work* returns, done with the accounts that the settings name."""
+    """Run *work* with the accounts in the settings, and return its result."""
     from hello_tornado.database.databases import accounts_url, as_it_is, upgrades_itself
 
     settings = source.load().settings
     url = accounts_url(settings)
     if url is None:
         raise Problem(
-            "nobody has an account: login.mode is open", "set login.mode to password first"
+            "there are no accounts: login.mode is open", "set login.mode to password first"
         )
     if makes_database and upgrades_itself(url):
         from hello_tornado.database import migrate
@@ -206,12 +208,14 @@ async def _with_sessions(
 async def _find(accounts: "Accounts", name: str) -> "Account":
     account = await accounts.find(name)
     if account is None:
-        raise Missing(f"there is no user {_checked(name)}", "see them with: users list")
+        raise Missing(
+            f"there is no user {_checked(name)}", "see: python -m hello_tornado users list"
+        )
     return account
 
 
 async def _sign_out(accounts: "Accounts", account: "Account", settings: "Settings") -> str:
-    """End their sessions; says what became of them."""
+    """End all sessions of a user; return the words that say so."""
     await accounts.sign_out(account.user_id)
     if settings.store.url.startswith("memory:"):
         return "the server ends all sessions of this user"
@@ -231,7 +235,7 @@ def _new_password(name: str, *, is_piped: bool) -> bytes:
     else:
         password = _asked_password()
     if (problem := problem_with(password, name)) is not None:
-        raise Problem(problem, "choose a longer one: four unusual words will do")
+        raise Problem(problem, "choose a longer one: four unusual words are enough")
     return password
 
 

@@ -1,1 +1,1 @@
-"""The settings, and what is made of them."""
+"""The settings of the server: reading them, and checking them."""

@@ -1,4 +1,4 @@
-"""Durations as people write and read them."""
+"""Reads and writes durations in the form that people use."""
 
 import re
 from datetime import timedelta
@@ -9,19 +9,22 @@ WORDS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 def duration(value: Any) -> timedelta:
-    """A time such as 30m, 12h or 7d; a bare number is seconds."""
+    """Parse a duration such as 30m, 12h or 7d; a number without a unit is seconds.
+
+    Raises `ValueError` for anything else. A timedelta is returned unchanged.
+    """
     if isinstance(value, timedelta):
         return value
     match = re.fullmatch(r"(0|[1-9][0-9]{0,8})([smhd]?)", str(value))
     if match is None:
         raise ValueError(
-            "is no duration; write seconds, or a number with s, m, h or d, such as 30m"
+            "is not a duration; write seconds, or a number with s, m, h or d, such as 30m"
         )
     return timedelta(seconds=int(match[1]) * UNITS[match[2] or "s"])
 
 
 def words(duration: timedelta) -> str:
-    """A duration as a person says it, in its largest whole unit: "59 minutes"."""
+    """Return a duration in its largest whole unit, rounded down: "59 minutes"."""
     seconds = max(0, int(duration.total_seconds()))
     for unit, length in WORDS:
         if seconds >= length:

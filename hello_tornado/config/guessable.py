@@ -1,8 +1,8 @@
-"""Whether a secret can be guessed: it must look random, for nobody can see that it was drawn.
+"""Checks whether a secret can be guessed. It must look random; how it was made cannot be seen.
 
-What counts are the characters that no word, no sequence, no walk on a keyboard and no repetition
-covers. The words, in several languages, are zxcvbn's. A digest of a common word is as good as the
-word, and so is a text in base64 or hexadecimal digits.
+Only characters count that are not part of a word, a sequence, a pattern on the keyboard or a
+repetition. The words, in several languages, are those of zxcvbn. The digest of a common word is as
+weak as the word, and so is a text in base64 or hexadecimal digits.
 """
 
 import base64
@@ -18,9 +18,9 @@ from typing import Any, Final
 MIN_LENGTH: Final = 32
 MIN_DIFFERENT: Final = 8  # characters; of 32 random hexadecimal digits one in a million has fewer
 MIN_BITS: Final = 40  # beside the words that are found by chance; 16 random bytes keep 60 or more
-LEAST_SHARE: Final = 1 / 3  # of the letters and digits that nothing covers
-JUDGED: Final = 240  # characters; a longer secret is not stronger for it
-WORD, NUMBER, DISGUISED, RUN = 3, 6, 6, 4  # the shortest that count
+LEAST_SHARE: Final = 1 / 3  # of all letters and digits must be outside of words and patterns
+JUDGED: Final = 240  # characters; those after them make a secret no stronger
+WORD, NUMBER, DISGUISED, RUN = 3, 6, 6, 4  # the shortest lengths that count
 DISGUISES: Final = str.maketrans("0134578@$!", "oleastbasi")  # p4ssw0rd
 DIGESTS: Final = {16: "md5", 20: "sha1", 28: "sha224", 32: "sha256", 48: "sha384", 64: "sha512"}
 EXPECTED: Final = ("cookie_secret", "my secret", "hello_tornado", "tornado", "session", "sessions")
@@ -31,21 +31,21 @@ BETWEEN_SEPARATORS: Final = re.compile(r"(?<![^\W_])[^\W\d_]{2,15}(?![^\W_])")
 
 
 def weakness_of(secret: str) -> str | None:
-    """Why *secret* might be guessed, without a word of it; None when it looks random enough."""
+    """Return why *secret* can be guessed, without quoting it; None if it looks random enough."""
     if len(secret) < MIN_LENGTH or len(set(secret)) < MIN_DIFFERENT:
         return f"{len(secret)} characters, {len(set(secret))} different ones"
     if _period(secret) * 2 <= len(secret) or _bits(secret[:JUDGED]) < MIN_BITS:
         return "it consists of words, sequences or repetitions"
     for raw in _decoded(secret):
         if PRINTABLE.issuperset(raw):
-            return "it is a text in another notation"
+            return "it is a text in base64 or hexadecimal digits"
         if _is_digest_of_a_word(raw):
             return "it is the digest of a common word"
     return None
 
 
 def _period(secret: str) -> int:
-    """The length of what *secret* repeats, the last time perhaps in part."""
+    """Return the length of the part that *secret* repeats; the last repetition may be cut off."""
     borders = [0] * len(secret)
     for place in range(1, len(secret)):
         border = borders[place - 1]
@@ -56,7 +56,7 @@ def _period(secret: str) -> int:
 
 
 def _bits(secret: str) -> float:
-    """How many bits are in the letters and digits that nothing covers."""
+    """Return the bits in the letters and digits outside of words and patterns."""
     covered = {place for start, end in _covered(secret) for place in range(start, end)}
     all_of_it = [place for place, character in enumerate(secret) if character.isalnum()]
     free = {secret[place] for place in all_of_it if place not in covered}
@@ -75,8 +75,8 @@ def _bits(secret: str) -> float:
 
 
 def _covered(secret: str) -> Iterator[tuple[int, int]]:
-    """Where the words, sequences, walks and repetitions begin and end."""
-    from zxcvbn import matching  # noqa: PLC0415 - it takes a while, and most commands need no secret
+    """Yield the start and the end of each word, sequence, keyboard pattern and repetition."""
+    from zxcvbn import matching  # noqa: PLC0415 - slow to import; most commands need no secret
 
     words, lower = matching.RANKED_DICTIONARIES, secret.lower()
     found = [
@@ -115,12 +115,12 @@ def _span(match: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _is_written_as_a_word(word: str) -> bool:
-    """Random letters are rarely: word, WORD, Word, or without letters."""
+    """Whether *word* is spelled word, WORD or Word, or has no letters; random texts rarely are."""
     return word in {word.lower(), word.upper(), word.capitalize()}
 
 
 def _decoded(secret: str) -> Iterator[bytes]:
-    """What *secret* may be written in."""
+    """Yield the bytes that *secret* may be the hexadecimal digits or the base64 of."""
     with suppress(ValueError):
         yield bytes.fromhex(secret)
     digits = secret.rstrip("=")

@@ -1,4 +1,4 @@
-"""What would be dangerous where strangers can reach the server: all at once, with the cures."""
+"""Refuses settings that are dangerous on a server which strangers can reach."""
 
 import os
 import stat
@@ -25,7 +25,11 @@ YEAR: Final = timedelta(days=365)
 
 
 def refuse_what_is_dangerous(loaded: Loaded, *, is_debugging: bool = False) -> None:
-    """Raise `Problems` unless nothing stands against it; in development little does."""
+    """Raise `Problems` with everything that is dangerous in the settings.
+
+    In development this is only an open login that other machines can reach. *is_debugging* says
+    whether --debug was given.
+    """
     problems: list[Problem] = []
     if is_production(loaded.settings):
         problems += collected([lambda: cookie_secret(loaded.settings)])
@@ -37,7 +41,7 @@ def refuse_what_is_dangerous(loaded: Loaded, *, is_debugging: bool = False) -> N
 
 
 def collected(checks: list[Check]) -> list[Problem]:
-    """What each of these checks complains of."""
+    """Run the checks and return the problems that they raise."""
     problems = []
     for check in checks:
         try:
@@ -52,17 +56,17 @@ def collected(checks: list[Check]) -> list[Problem]:
 
 
 def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
-    """What is wrong with the settings where strangers can reach the server."""
+    """Yield what is wrong with the settings when strangers can reach the server."""
     settings = loaded.settings
     if is_debugging:
-        yield Problem("--debug shows the inside of the program", "run it without --debug")
+        yield Problem("--debug shows internals of the program", "run it without --debug")
     yield from _proxies(settings)
     yield from _visitors(settings)
     yield from _open_login(loaded)
     if any(map(travels_unprotected, _urls(settings))) and not settings.store.allow_plaintext:
         yield Problem(
-            "sessions or accounts travel to the store without TLS and a check of its certificate, "
-            "or an option of the URL may lead elsewhere",
+            "sessions or accounts are sent to the store without TLS or without a check of its "
+            "certificate, or an option of the URL may name another server",
             "use sslmode=verify-full (PostgreSQL), ssl=true (MariaDB) or rediss:// (Redis) in the "
             "URL, without options such as service, or set store.allow_plaintext to true",
         )
@@ -77,7 +81,7 @@ def dangers(loaded: Loaded, *, is_debugging: bool = False) -> Iterator[Problem]:
 
 
 def _urls(settings: Settings) -> Iterator[str]:
-    """Where sessions and accounts are, and where sessions come from."""
+    """Yield the URLs of the store, of the store that is moved from, and of the accounts."""
     store = settings.store
     for url in (store.url, store.moving_from, settings.login.accounts_url):
         if url is not None:
@@ -87,12 +91,12 @@ def _urls(settings: Settings) -> Iterator[str]:
 def _proxies(settings: Settings) -> Iterator[Problem]:
     if not settings.server.proxies:
         yield Problem(
-            "nobody speaks TLS for this server: cookies and passwords could be read on the way",
-            "put a proxy that does in front, and name its address in server.proxies",
+            "no proxy provides TLS for this server: cookies and passwords could be intercepted",
+            "put a proxy with TLS in front of it, and name its address in server.proxies",
         )
     if _name_everybody(settings.server.proxies):
         yield Problem(
-            "server.proxies names every address: anybody could say who they are and how they came",
+            "server.proxies names every address: any client could forge its address and protocol",
             "name only the addresses of your own proxies in server.proxies, such as 10.0.0.0/8",
         )
 
@@ -104,13 +108,13 @@ def _visitors(settings: Settings) -> Iterator[Problem]:
         yield Problem("scripts can read the cookie", "set cookie.httponly to true")
     if settings.session.save_uninitialized:
         yield Problem(
-            "a session is stored for each request without a cookie: strangers could fill the store",
+            "a session is stored for each request without a cookie: anybody could fill the store",
             "set session.save_uninitialized to false",
         )
     hsts = settings.hsts
     if hsts.preload and not (hsts.include_subdomains and (hsts.max_age or timedelta(0)) >= YEAR):
         yield Problem(
-            "hsts.preload asks browsers' makers for what they refuse",
+            "browsers do not accept hsts.preload with these settings",
             "set hsts.max_age to 365 days or more and hsts.include_subdomains to true, or "
             "hsts.preload to false",
         )
@@ -125,7 +129,7 @@ def _name_everybody(proxies: Iterable[str]) -> bool:
 
 
 def open_to_strangers(loaded: Loaded) -> Iterator[Problem]:
-    """What is wrong in development, too, as soon as other machines can reach the server."""
+    """Yield what is wrong even in development if other machines can reach the server."""
     if not is_loopback(loaded.settings.server.host):
         yield from _open_login(loaded)
 
@@ -134,7 +138,7 @@ def _open_login(loaded: Loaded) -> Iterator[Problem]:
     if loaded.settings.login.mode == "open" and "login.mode" not in loaded.origins:
         yield Problem(
             "anybody can log in under any name, without a password",
-            'set login.mode to "password", or to "open" if that is meant to be',
+            'set login.mode to "password", or to "open" if that is intended',
         )
 
 

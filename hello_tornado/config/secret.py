@@ -1,4 +1,4 @@
-"""The secret that signs the cookies: from the settings, or from a file that is made once."""
+"""The secret that signs the cookies, from the settings or from a file that is made once."""
 
 import os
 import secrets
@@ -16,14 +16,15 @@ MAKE_ONE = "make one with: python -m hello_tornado secret --write"
 
 
 def new_secret() -> str:
-    """A fresh one, of 512 random bits."""
+    """Return a new secret of 512 random bits."""
     return secrets.token_urlsafe(64)
 
 
 def cookie_secret(settings: Settings) -> str | dict[int, str]:
-    """The secret, or the secrets by version; `Problem` for one that must not be used.
+    """Return the secret, or the secrets by version.
 
-    In development a missing file is made, with mode 0600; in production it has to be there.
+    In development a missing file is made, with mode 0600. Raises `Problem` for a secret that is
+    too weak, for a file that other users can read, and in production for a missing file.
     """
     given = settings.cookie_secret
     if isinstance(given, SecretStr):
@@ -37,7 +38,7 @@ def cookie_secret(settings: Settings) -> str | dict[int, str]:
     if not path.exists():
         if is_production(settings):
             raise Problem(
-                f"cookie_secret is not set and {path} is not there (mode: production)",
+                f"cookie_secret is not set and {path} does not exist (mode: production)",
                 f"{MAKE_ONE} {path}",
             )
         write_secret(path)
@@ -47,19 +48,22 @@ def cookie_secret(settings: Settings) -> str | dict[int, str]:
 
 
 def is_production(settings: Settings) -> bool:
-    """Whether strangers may reach this server."""
+    """Whether the mode is "production": strangers may reach this server."""
     return settings.server.mode == "production"
 
 
 def write_secret(path: Path) -> None:
-    """Put a fresh secret in a new file that only its owner can read."""
+    """Write a new secret to a new file that only its owner can read.
+
+    Raises `Problem` if the file exists.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         raise Problem(
-            f"{path} is there already, and a new secret would end every session",
-            "name another file, or delete this one if that is what you want",
+            f"{path} exists already, and a new secret would end every session",
+            "name another file, or delete this one if that is intended",
         ) from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(new_secret() + "\n")
@@ -74,20 +78,20 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:
-        raise Problem(f"{path} is no text", f"delete it, then {MAKE_ONE} {path}") from None
+        raise Problem(f"{path} is not a text file", f"delete it, then {MAKE_ONE} {path}") from None
 
 
 def _checked(secret: str, name: str, settings: Settings) -> str:
     weakness = weakness_of(secret)
-    is_refused = len(secret.encode(errors="replace")) < MIN_SECRET  # everywhere
+    is_refused = len(secret.encode(errors="replace")) < MIN_SECRET  # in development, too
     if is_refused or (is_production(settings) and weakness is not None):
         raise Problem(
-            f"{name} is too weak: {weakness}; it takes {MIN_LENGTH} random characters",
+            f"{name} is too weak: {weakness}; it needs {MIN_LENGTH} random characters",
             f"{MAKE_ONE} FILE, and name it in cookie_secret_file",
         )
     return secret
 
 
 def belongs_to_somebody_else(path: Path) -> bool:
-    """Whether another user than this process's, or root, owns a file and so can read it."""
+    """Whether the file's owner, who can read it, is neither this process's user nor root."""
     return path.stat().st_uid not in {0, os.geteuid()}

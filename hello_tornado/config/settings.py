@@ -1,4 +1,7 @@
-"""The server's settings: command line over environment over settings.yaml over the defaults."""
+"""The server's settings, from the command line, the environment, settings.yaml or the defaults.
+
+The first of these that has a setting decides.
+"""
 
 import difflib
 import json
@@ -36,7 +39,7 @@ WORDS: Final = {"true": True, "false": False}
 
 
 class SettingsError(Exception):
-    """All that is wrong with the settings, a line each."""
+    """The settings are wrong; `problems` has one line for each mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -53,7 +56,7 @@ def _positive(value: timedelta) -> timedelta:
 
 def _whole(value: Any) -> int:
     if re.fullmatch(r"-?(0|[1-9][0-9]{0,8})", str(value)) is None:
-        raise ValueError("is no whole number")
+        raise ValueError("is not a whole number")
     return int(value)
 
 
@@ -64,7 +67,7 @@ def _flag(value: Any) -> bool:
 
 
 def _by_version(value: Any) -> Any:
-    # The environment has only texts; a mapping begins with a brace there, and all else is a secret.
+    # The environment has only texts: one that begins with a brace is a mapping, others are secrets.
     return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
@@ -77,7 +80,7 @@ def _network(value: str) -> str:
     try:
         ip_network(value)
     except ValueError:
-        raise ValueError("is no address or network such as 127.0.0.1 or 10.0.0.0/8") from None
+        raise ValueError("is not an address or network such as 127.0.0.1 or 10.0.0.0/8") from None
     return value
 
 
@@ -92,13 +95,13 @@ Secrets = SecretStr | Annotated[dict[Version, SecretStr], Field(min_length=1)]
 
 
 class Group(BaseModel):
-    """Settings that belong together; a name that is not among them is an error."""
+    """A group of settings; an unknown name in it is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Server(Group):
-    """Where to listen, and how strict to be about it."""
+    """Where the server listens, and how it runs."""
 
     host: str = "127.0.0.1"
     port: Annotated[Count, Field(ge=0, le=65_535)] = 8080
@@ -110,7 +113,7 @@ class Server(Group):
 
 
 class HstsSettings(Group):
-    """Strict-Transport-Security, which browsers cannot be told to forget before its time."""
+    """The header Strict-Transport-Security. Browsers obey it until `max_age` has passed."""
 
     max_age: Duration | None = None
     include_subdomains: Flag = False
@@ -137,7 +140,7 @@ class SessionSettings(Group):
 
 
 class AnonymousSettings(Group):
-    """What visitors who are not logged in may store."""
+    """Limits on the sessions of visitors who are not logged in."""
 
     max_bytes: Annotated[Count, Field(ge=0, le=MAX_BYTES)] = 4096
     sessions_per_minute: Annotated[Count, Field(ge=1, le=60_000)] = 30
@@ -166,7 +169,7 @@ class LifetimeSettings(Group):
 
 
 class LoginSettings(Group):
-    """Who may log in."""
+    """How users log in."""
 
     mode: Literal["open", "password"] = "open"
     accounts_url: str | None = None
@@ -174,14 +177,14 @@ class LoginSettings(Group):
 
 
 class PurgeSettings(Group):
-    """How ended sessions are cleared away."""
+    """How often expired sessions are deleted."""
 
     every: Duration = timedelta(minutes=5)
     batch: Annotated[Count, Field(ge=1, le=100_000)] = 50
 
 
 class Settings(Group):
-    """Everything that can be set, as settings.yaml documents it."""
+    """All settings; settings.yaml documents them."""
 
     cookie_secret: Annotated[Secrets | None, BeforeValidator(_by_version)] = None
     cookie_secret_file: Path = Path("var/cookie_secret")
@@ -201,33 +204,33 @@ GROUPS: Final = frozenset(
 )
 GONE: Final = {
     "cookie.max_age": (
-        'is no setting: the cookie lasts as long as the session. Set "lifetimes.idle" (and '
+        'is not a setting: the cookie lasts as long as the session. Set "lifetimes.idle" (and '
         '"lifetimes.absolute"), or "cookie.persist: false" for a cookie that ends with the browser.'
     )
 }
-HIDDEN: Final = {  # these hold secrets, so an error says what they are instead of what they were
-    "cookie_secret": "is a text, or a mapping of version numbers to texts",
-    "store.url": "is a text",
-    "store.moving_from": "is a text",
-    "login.accounts_url": "is a text",
-    "server.metrics_token": "is a text",
-} | dict.fromkeys(GROUPS, "is a group: its settings stand below it, indented, as name: value")
+HIDDEN: Final = {  # these hold secrets, so an error does not quote their values
+    "cookie_secret": "must be a text, or a mapping of version numbers to texts",
+    "store.url": "must be a text",
+    "store.moving_from": "must be a text",
+    "login.accounts_url": "must be a text",
+    "server.metrics_token": "must be a text",
+} | dict.fromkeys(GROUPS, "is a group: write its settings below it, indented, as name: value")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and where each that is not the default came from."""
+    """The settings, and the origin of each one that is not the default."""
 
     settings: Settings
     origins: Mapping[str, str]
 
     @property
     def sources(self) -> list[str]:
-        """The files, variables and so on that had a say, each once."""
+        """The files, environment variables and so on that set something, each of them once."""
         return list(dict.fromkeys(self.origins.values()))
 
     def rows(self) -> list[tuple[str, Any, str]]:
-        """Every setting's name, its value as JSON has it, and its origin; secrets stay hidden."""
+        """Return the name, value (as in JSON) and origin of every setting; secrets are hidden."""
         return [
             (name, _shown(name, value), self.origins.get(name, DEFAULT))
             for name, value in flat(dict(self.settings)).items()
@@ -235,17 +238,19 @@ class Loaded:
 
 
 def load_settings(path: Path | None = None, **overrides: Any) -> Loaded:
-    """Read the settings; *overrides* are from the command line: `server={"port": 0}`.
+    """Read the settings.
 
-    Without *path*, settings.yaml in the working directory if it is there. `SettingsError` names
-    all that is wrong at once.
+    *path* is the file; without it, settings.yaml in the working directory is read if it exists.
+    *overrides* are from the command line: `server={"port": 0}`.
+
+    Raises `SettingsError`, which names every mistake.
     """
     file = SettingsFile(str(DEFAULT_FILE))
     if path is not None or DEFAULT_FILE.exists():
         file = read_settings_file(path or DEFAULT_FILE)
     variables, problems = _variables()
     problems = file.problems + problems
-    # A group whose settings are all commented out says nothing.
+    # A group is null when all of its settings are commented out.
     from_file = {k: v for k, v in file.data.items() if v is not None or k not in GROUPS}
     origins = (
         dict.fromkeys(flat(from_file), file.name)
@@ -257,13 +262,13 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Loaded:
         settings = Settings(**given)
     except ValidationError as error:
         problems += _explained(error, file, origins)
-    if problems:  # raised out here, so that no ValidationError hangs on it with its inputs
+    if problems:  # raised here, so that the ValidationError, which has the inputs, is not attached
         raise SettingsError(problems)
     return Loaded(settings, origins)
 
 
 def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """Groups (models or mappings) as dotted names; the versions of a secret are one value."""
+    """Return all settings in groups by dotted names; the versions of a secret are one value."""
     result: dict[str, Any] = {}
     for name, value in nested.items():
         if name in GROUPS and isinstance(value, BaseModel | Mapping):
@@ -289,7 +294,7 @@ def _names() -> list[str]:
 
 
 def _variables() -> tuple[dict[str, str], list[str]]:
-    """The settings that the environment gives, by variable; and the variables that are none."""
+    """Return the variables of the settings in the environment, and what is wrong with others."""
     known = {PREFIX + name.upper().replace(".", "__"): name for name in _names()}
     variables, problems = {}, []
     for variable in sorted(os.environ):
@@ -297,15 +302,16 @@ def _variables() -> tuple[dict[str, str], list[str]]:
             variables[known[variable]] = variable
         elif variable.startswith(PREFIX):
             name = variable.removeprefix(PREFIX).lower().replace("__", ".")
-            text = GONE.get(name, f"is no setting.{_hint(variable, list(known))}")
+            text = GONE.get(name, f"is not a setting.{_hint(variable, list(known))}")
             problems.append(f"{variable} {text}")
     return variables, problems
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """What *above* says wins, setting by setting; what is no group stays, to be complained about.
+    """Merge settings; each setting in *above* overrides the one in *below*.
 
-    The versions of a secret are one setting: one that is not named above must not sign any more.
+    A value that should be a group but is not one is kept, so that it is reported. The versions of
+    a secret are one setting: a version that *above* does not name must no longer sign.
     """
     merged = dict(below)
     for key, value in above.items():
@@ -327,7 +333,7 @@ def _where(
 
 
 def _explained(error: ValidationError, file: SettingsFile, origins: Mapping[str, str]) -> list[str]:
-    """One line for each setting that is wrong, with its place."""
+    """Return one line, with the place, for each setting that is wrong."""
     lines: dict[str, list[str]] = {}
     for detail in error.errors():
         name = _name_of(detail, {*_names(), *GROUPS})
@@ -343,7 +349,7 @@ def _explained(error: ValidationError, file: SettingsFile, origins: Mapping[str,
 
 
 def _name_of(detail: ErrorDetails, known: set[str]) -> str:
-    """The setting's dotted name, without the words that pydantic adds for a union's members."""
+    """Return the dotted name of a setting, without what pydantic adds for members of a union."""
     parts = [str(part) for part in detail["loc"]]
     if detail["type"] == "extra_forbidden":
         return ".".join(parts)
@@ -355,7 +361,7 @@ def _name_of(detail: ErrorDetails, known: set[str]) -> str:
 def _message(detail: ErrorDetails) -> str:
     match detail["type"]:
         case "string_type" | "path_type":
-            return "is no text"
+            return "is not a text"
         case "literal_error":
             return f"is not {detail['ctx']['expected']}"
         case _:

@@ -1,4 +1,4 @@
-"""Reading settings.yaml strictly: every value keeps its place in the file, for the errors."""
+"""Reads settings.yaml strictly, and keeps the place of every value for error messages."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import yaml
 
 
 class Place(NamedTuple):
-    """Where something stands in the file; both numbers count from 1."""
+    """A place in the file; both numbers count from 1."""
 
     line: int
     column: int
@@ -17,7 +17,7 @@ class Place(NamedTuple):
 
 @dataclass
 class SettingsFile:
-    """What a file says: the data, where each key and value stands, and what is wrong with it."""
+    """The data in a file, the places of its keys and values, and what is wrong with it."""
 
     name: str
     data: dict[str, Any] = field(default_factory=dict)
@@ -26,17 +26,17 @@ class SettingsFile:
     problems: list[str] = field(default_factory=list)
 
     def complain(self, place: Place, message: str) -> None:
-        """Note a problem, as file:line:column."""
+        """Add a problem, as file:line:column."""
         self.problems.append(f"{self.name}:{place.line}:{place.column}: {message}")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its surprises: `no` is no boolean, 010 is not 8 and 1:30 is not 90."""
+    """YAML without its surprises: `no` is not a boolean, 010 is not 8 and 1:30 is not 90."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
-    # A tag turns 010 into 8 or runs code, an alias can hold itself, and each of their errors quotes
-    # a word that may be the beginning of a secret.
+    # A tag can turn 010 into 8 or run code, an alias can contain itself, and the errors about them
+    # quote a word that may be the beginning of a secret.
     def fetch_tag(self) -> None:
         self._refuse("tags (words that begin with !)")
 
@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
 
     def _refuse(self, what: str) -> NoReturn:
         raise yaml.MarkedYAMLError(
-            problem=f"{what} are not allowed here; a text may stand in quotes",
+            problem=f"{what} are not allowed here; a text can be put in quotes",
             problem_mark=self.get_mark(),
         )
 
@@ -65,7 +65,7 @@ for _tag, _pattern, _first in (
 
 
 def read_settings_file(path: Path) -> SettingsFile:
-    """The file's settings, with all that is wrong with it; never raises for what it says."""
+    """Read a file. What is wrong with it is in the result; no error is raised."""
     file = SettingsFile(str(path))
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
@@ -75,17 +75,17 @@ def read_settings_file(path: Path) -> SettingsFile:
         if isinstance(node, yaml.MappingNode):
             file.data = _mapping(loader, node, "", file)
         else:
-            file.complain(_place(node.start_mark), "settings are a mapping of names to values")
+            file.complain(_place(node.start_mark), "settings must be a mapping of names to values")
     except yaml.MarkedYAMLError as error:
         file.complain(_place(error.problem_mark), _explained(error))
     except yaml.reader.ReaderError as error:
         before = path.read_text(encoding="utf-8")[: error.position]
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        file.complain(place, "this is no character of a text file")
+        file.complain(place, "this character is not allowed in a text file")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode()
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        file.complain(place, "this is no UTF-8")
+        file.complain(place, "this is not UTF-8")
     except RecursionError:
         file.problems.append(f"{path}: the nesting is too deep")
     except OSError as error:
@@ -102,7 +102,7 @@ def _mapping(
         name = f"{path}.{key}" if path else key
         here = _place(key_node.start_mark)
         if not isinstance(key_node, yaml.ScalarNode):
-            file.complain(here, "the name of a setting is one word")
+            file.complain(here, "the name of a setting must be one word")
             continue
         if key in data:
             file.complain(here, f"{name} is given twice (first on line {file.keys[name].line})")
@@ -121,7 +121,7 @@ def _place(mark: yaml.Mark | None) -> Place:
 
 
 def _explained(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or "this is no YAML"
+    problem = error.problem or "this is not YAML"
     if "'\\t'" in problem:
-        return "YAML takes no tabs here; indent with blanks"
+        return "YAML does not allow tabs here; indent with spaces"
     return f"{problem} ({error.context})" if error.context else problem

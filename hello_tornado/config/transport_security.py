@@ -1,4 +1,4 @@
-"""Whether what a store is told and answers could be read or changed on the way to it."""
+"""Checks whether data could be read or changed on the network between the server and a store."""
 
 import os
 import re
@@ -12,11 +12,11 @@ from hello_tornado.sessions.stores.schemes import family_of
 Options: TypeAlias = Mapping[str, Sequence[str]]
 
 YES: Final = {"true", "1", "yes"}
-# libpq's and asyncpg's modes that check the certificate; "require" encrypts for anybody.
+# The modes of libpq and asyncpg that check the certificate; "require" only encrypts.
 VERIFYING_MODES: Final = {"verify-ca", "verify-full"}
-# MariaDB's options that do not weaken what ssl=true or ssl_ca asks for.
+# MariaDB's options that do not weaken the checks that ssl=true or ssl_ca asks for.
 HARMLESS: Final = {"ssl", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher"}
-# Options that lead nowhere else. Any other may: a file, a service or a whole connection string.
+# Options that cannot name another server. Others can: a file, a service, a connection string.
 OF_POSTGRESQL: Final = re.compile(
     r"create|table|schema|host|hostaddr|port|user|password|passfile|dbname|options|client_encoding|autocommit"
     r"|(connect_|command_|tcp_user_)?timeout|(fallback_)?application_name|keepalives(_\w+)?"
@@ -31,11 +31,12 @@ OF_MARIADB: Final = re.compile(
 
 
 def travels_unprotected(url: str) -> bool:
-    """Whether a store is asked over a network without TLS, or without checking its certificate.
+    """Whether a store is used over a network without TLS, or without checking its certificate.
 
-    A URL says the same thing in several ways. Each host in it must be this machine, or each word
-    in it about TLS must ask for a certificate that is checked. What this cannot judge counts as
-    unprotected: sentinels and the nodes of a cluster name other machines, and so may an option.
+    A URL can say the same thing in several ways. It is protected if all hosts in it are this
+    machine, or if all its options about TLS ask for a certificate that is checked. A URL that
+    cannot be judged counts as unprotected: sentinels and the nodes of a cluster name other
+    machines, and so may an option.
     """
     parts = urlsplit(url)
     kind, _, detail = parts.scheme.partition("+")
@@ -59,7 +60,7 @@ def travels_unprotected(url: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address or a name is that of this machine, for this machine only."""
+    """Whether an address or a host name can be reached from this machine only."""
     try:
         return address == "localhost" or ip_address(address).is_loopback
     except ValueError:
@@ -71,7 +72,7 @@ def _options(parts: SplitResult) -> Iterable[tuple[str, list[str]]]:
 
 
 def _hosts(parts: SplitResult, options: Options) -> list[str]:
-    """Every host that is named: before the path, several by commas, or in an option."""
+    """Return all hosts in the URL: those before the path, separated by commas, and in options."""
     named = [
         parts.netloc.rpartition("@")[2],
         *options.get("host", ()),
@@ -81,13 +82,13 @@ def _hosts(parts: SplitResult, options: Options) -> list[str]:
 
 
 def _postgresql_hosts(parts: SplitResult, options: Options) -> list[str]:
-    """What the URL names, and what the environment adds: an address replaces a host's own."""
+    """Return the hosts that the URL and the environment name; an address overrides a host name."""
     named = _hosts(parts, options)
     if not named:
         named += filter(None, os.environ.get("PGHOST", "").split(","))
     if "hostaddr" not in options:
         named += filter(None, os.environ.get("PGHOSTADDR", "").split(","))
-    return ["?"] if "PGSERVICE" in os.environ else named  # a file says where that is
+    return ["?"] if "PGSERVICE" in os.environ else named  # a file names the host of a service
 
 
 def _are_here(hosts: Iterable[str]) -> bool:

@@ -1,1 +1,1 @@
-"""The server's databases: their schema, and the way between its versions."""
+"""The server's databases: connections for commands, and upgrades of the schema."""

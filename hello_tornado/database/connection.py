@@ -1,4 +1,4 @@
-"""A connection to the session database outside of the event loop, for upgrades and commands."""
+"""Blocking connections to the server's databases, for upgrades and commands."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from hello_tornado.sessions.stores.sql.sqlite import make_private_file, sqlite_e
 from hello_tornado.sessions.stores.sql.transactions import transaction as atomic
 from hello_tornado.sessions.stores.sql.url import Target, blocking_target_of
 
-LOCK = 7_403_117_051  # any number, as long as every upgrade takes the same
+LOCK = 7_403_117_051  # an arbitrary number, but all upgrades must use the same one
 LOCK_SECONDS = 60
 CONNECT_SECONDS = 3
 
@@ -29,10 +29,12 @@ def has_schema(url: str) -> bool:
 
 @contextmanager
 def transaction(url: str) -> Iterator[Connection]:
-    """A connection that keeps other upgrades out until all of this one is done.
+    """Open a connection that makes other upgrades wait until this one has ended.
 
-    SQLite and PostgreSQL take it back as a whole when it fails. MariaDB commits each change of the
-    schema by itself; there every step of a migration can be repeated.
+    SQLite and PostgreSQL roll back the whole upgrade when it fails. MariaDB commits each change of
+    the schema by itself, so every step of a migration can be repeated.
+
+    Raises `Problem` as `connected` does, and when another upgrade takes longer than a minute.
     """
     with connected(url) as connection, _alone(connection):
         yield connection
@@ -40,14 +42,16 @@ def transaction(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def connected(url: str, *, to_look: bool = False) -> Iterator[Connection]:
-    """A connection to the database; what goes wrong on it is a `Problem`.
+    """Open a connection to the database.
 
-    *to_look* opens a file of SQLite for reading only, so that it stays as it is to the last byte.
+    *to_look* opens a SQLite file for reading only, so that no byte of it changes.
+
+    Raises `Problem` when the URL is not that of a SQL database, and for every error of the driver.
     """
     if not has_schema(url):
         scheme, found, _ = url.partition("://")
         raise Problem(
-            f"a {scheme} store has no schema" if found else "store.url is no URL",
+            f"a {scheme} store has no schema" if found else "store.url is not a URL",
             "db commands are for SQL databases; name one in store.url: sqlite:///var/sessions.db",
         )
     engine = _engine(blocking_target_of(url), to_look=to_look)
@@ -66,7 +70,7 @@ def connected(url: str, *, to_look: bool = False) -> Iterator[Connection]:
 
 
 def _engine(target: Target, *, to_look: bool) -> Engine:
-    """A synchronous engine: there is nobody to wait for an upgrade but its caller."""
+    """Create a blocking engine: only the caller waits for an upgrade."""
     if target.url.get_backend_name() == "sqlite" and to_look:
         read_only = f"{Path(str(target.url.database)).absolute().as_uri()}?mode=ro"
         return create_engine(
@@ -91,13 +95,13 @@ def _connect(engine: Engine, url: str) -> Connection:
 
 
 def _check_binary_log(connection: Connection) -> None:
-    """A MariaDB that replicates statements takes no writes in READ COMMITTED."""
+    """Raise `Problem` if MariaDB replicates statements: it refuses writes in READ COMMITTED."""
     if connection.dialect.name not in FOLDING:
         return
     query = "SELECT @@log_bin, @@binlog_format"
     has_log, log_format = connection.exec_driver_sql(query).one()
     if has_log and log_format == "STATEMENT":
-        cause = "the server's binlog_format is STATEMENT, which takes no writes in READ COMMITTED"
+        cause = "the server's binlog_format is STATEMENT, which allows no writes in READ COMMITTED"
         raise Problem(cause, cure_of(cause))
 
 
@@ -115,7 +119,7 @@ def _alone(connection: Connection) -> Iterator[None]:
             lock = f"SELECT GET_LOCK('{LOCK}', {LOCK_SECONDS})"
             if connection.exec_driver_sql(lock).scalar() != 1:
                 raise Problem(
-                    f"another upgrade has been at work for {LOCK_SECONDS} seconds",
+                    f"another upgrade has been running for {LOCK_SECONDS} seconds",
                     "wait until it has ended, then try again",
                 )
-            yield  # the lock goes with the connection
+            yield  # the server releases the lock when the connection is closed

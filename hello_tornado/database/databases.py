@@ -1,4 +1,4 @@
-"""Which databases the settings name, and what people call them."""
+"""The databases that the settings name."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from hello_tornado.sessions.stores.schemes import SCHEMES, scheme_of
 
 
 def store_name(settings: Settings) -> str:
-    """What people call the store in which the sessions are kept."""
+    """Return the name of the store's product, such as "SQLite", for people to read."""
     scheme = scheme_of(settings.store.url)
     if scheme == "memory":
         return "this server's memory"
@@ -18,13 +18,16 @@ def store_name(settings: Settings) -> str:
 
 
 def accounts_url(settings: Settings) -> str | None:
-    """The database of the accounts; None when nobody has one."""
+    """Return the URL of the accounts' database; None when the mode of login is "open".
+
+    Raises `Problem` when this is not a SQL database.
+    """
     if settings.login.mode == "open":
         return None
     url = settings.login.accounts_url or settings.store.url
     if not has_schema(url):
         raise Problem(
-            f"accounts need a SQL database, and {store_name(settings)} is none",
+            f"accounts need a SQL database, and {store_name(settings)} is not one",
             "name one in login.accounts_url: sqlite:///var/accounts.db",
         )
     return url
@@ -38,7 +41,7 @@ class Database(NamedTuple):
 
 
 def databases(settings: Settings) -> list[Database]:
-    """The SQL databases that are in use, each once: of the sessions, and of the accounts."""
+    """Return the SQL databases of the sessions and of the accounts, each of them once."""
     of_accounts = accounts_url(settings)
     named = (settings.store.url, settings.store.moving_from, of_accounts)
     urls = dict.fromkeys(url for url in named if url is not None and has_schema(url))
@@ -46,20 +49,23 @@ def databases(settings: Settings) -> list[Database]:
 
 
 def open_sessions(settings: Settings) -> Store:
-    """The store of the sessions, and of those in the store from which they are moving."""
+    """Open the store of the sessions, together with the store that they are moved from, if any.
+
+    Raises `Problem` when that is a memory store.
+    """
     old = settings.store.moving_from
     if old is None:
         return open_store(as_it_is(settings.store.url))
     if old.startswith("memory:"):
         raise Problem(
             "store.moving_from names a memory store, which ended with its process",
-            "take it out of the settings",
+            "remove store.moving_from from the settings",
         )
     return open_store(as_it_is(settings.store.url), moving_from=as_it_is(old))
 
 
 def as_it_is(url: str) -> str:
-    """The URL of a store that makes no tables in a database server: `db upgrade` does."""
+    """Return the URL of a store that makes no tables in a database server: `db upgrade` does."""
     if not has_schema(url) or upgrades_itself(url) or "create=" in url.partition("?")[2]:
         return url
     return f"{url}{'&' if '?' in url else '?'}create=false"

@@ -1,4 +1,4 @@
-"""The database's schema: which one it has, which one this code needs, and the way between."""
+"""Compares the schema of a database with the one that this code needs, and upgrades it."""
 
 import sqlite3
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from hello_tornado.sessions.stores.sql.url import parse, table_of
 
 
 def tables_of(name: TableName, *, accounts: bool) -> MetaData:
-    """The tables as the code describes them: of sessions under this name, and of accounts."""
+    """Return the tables that the code describes: that of sessions, and with *accounts* theirs."""
     described = sessions_table(name).metadata
     if accounts:
         for table in in_schema(accounts_metadata, name.schema).sorted_tables:
@@ -38,10 +38,13 @@ def tables_of(name: TableName, *, accounts: bool) -> MetaData:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Where a database stands: its revision, ours, and whether we know its revision at all.
+    """The schema of a database.
 
-    *foreign* says why its table of sessions is none of ours, if that is so. Accounts may be needed
-    of which there are no tables.
+    - `current`: its revision; None if it has none.
+    - `head`: the revision that this code needs.
+    - `is_known`: whether this code knows the revision `current`.
+    - `foreign`: why the table of sessions is another program's; None if it is ours, or not there.
+    - `lacks_accounts`: whether the tables of accounts are needed but missing.
     """
 
     current: str | None
@@ -52,23 +55,23 @@ class Schema:
 
     @property
     def is_current(self) -> bool:
-        """Whether this code can serve on it."""
+        """Whether this code can use the database."""
         return self.current == self.head and not self.lacks_accounts
 
     def check(self) -> None:
-        """Raise `Problem`, naming the command, unless this code can serve on it."""
+        """Raise `Problem`, with the command to run, unless this code can use the database."""
         if self.is_current:
             return
         if self.foreign:
             raise Problem(
                 self.foreign,
-                "name another database in store.url, or another table by ?table=app_sessions",
+                "name another database in store.url, or another table with ?table=app_sessions",
             )
         if not self.is_known:
             raise Problem(
                 f"the database has the schema {self.current}, which is newer than this program's "
                 f"{self.head}",
-                "start the newer program, or restore the backup from before its upgrade",
+                "start the newer program, or restore the backup made before its upgrade",
             )
         found = f"the schema {self.current}" if self.current else "no schema"
         raise Problem(
@@ -80,9 +83,10 @@ class Schema:
 
 
 def state(url: str, *, accounts: bool = False) -> Schema:
-    """Where the database stands; looking changes nothing, and makes no file.
+    """Return the schema of a database without changing it; a missing SQLite file is not made.
 
-    With *accounts* their tables are needed, too.
+    With *accounts* (False) the tables of accounts are needed, too. Raises `Problem` when the
+    database fails.
     """
     if _missing_file(url) is not None:
         return Schema(None, _head(), is_known=True)
@@ -91,10 +95,14 @@ def state(url: str, *, accounts: bool = False) -> Schema:
 
 
 def upgrade(url: str, revision: str = "head", *, accounts: bool = False) -> Path | None:
-    """Bring the schema up to *revision*; returns the backup, if there was data to back up.
+    """Upgrade the schema to *revision*, by default the newest.
 
-    Tables that the library has made by itself, or that an upgrade has left half-made, are taken
-    over: every step of a migration can be repeated. With *accounts* their tables are made, too.
+    With *accounts* (False) the tables of accounts are made, too. Tables that the library has made
+    itself, or that an upgrade has left incomplete, are kept and completed.
+
+    Returns the path of the backup; None if there were no sessions, or for a database server.
+    Raises `Problem` when the table is another program's, the revision is unknown or the database
+    fails.
     """
     name = table_of(url)
     with transaction(url) as connection:
@@ -110,13 +118,17 @@ def upgrade(url: str, revision: str = "head", *, accounts: bool = False) -> Path
 
 
 def downgrade(url: str, revision: str) -> Path | None:
-    """Take the schema back to *revision* ("base": no tables at all); returns the backup."""
+    """Downgrade the schema to *revision*; "base" drops all tables.
+
+    Returns the path of the backup, as `upgrade` does. Raises `Missing` when there is no database
+    or no schema in it, and `Problem` as `upgrade` does.
+    """
     if (path := _missing_file(url)) is not None:
-        raise Missing(f"there is no database {path}", "set store.url to the one that is meant")
+        raise Missing(f"there is no database {path}", "set store.url to the database you mean")
     if state(url).current is None:
         raise Missing(
-            "the database has no schema of ours, and so there is nothing to take back",
-            "set store.url to the one that is meant",
+            "the database has no schema of this program, so there is nothing to downgrade",
+            "set store.url to the database you mean",
         )
     name = table_of(url)
     with transaction(url) as connection:
@@ -129,13 +141,13 @@ def downgrade(url: str, revision: str) -> Path | None:
 
 
 def differences(url: str, *, accounts: bool = False) -> list[Any]:
-    """In what the database's tables differ from the ones that the code describes."""
+    """Return the differences between the database's tables and those that the code describes."""
     with connected(url, to_look=True) as connection:
         return _compared(connection, table_of(url), accounts=accounts)
 
 
 def columns(url: str, table: str) -> set[str]:
-    """The names of a table's columns; none if there is no such table. Looking changes nothing."""
+    """Return the names of a table's columns, without changing anything; none without the table."""
     schema = table_of(url).schema
     with connected(url, to_look=True) as connection:
         inspector = inspect(connection)
@@ -146,23 +158,24 @@ def columns(url: str, table: str) -> set[str]:
 
 def _compared(connection: Connection, name: TableName, *, accounts: bool) -> list[Any]:
     if name.schema == connection.dialect.default_schema_name:
-        name = name._replace(schema=None)  # as Alembic calls the schema of the connection
+        name = name._replace(schema=None)  # Alembic's word for the default schema
     tables = tables_of(name, accounts=accounts)
     context = MigrationContext.configure(connection, opts=_options(name, tables))
     return list(compare_metadata(context, tables))
 
 
 def _missing_file(url: str) -> Path | None:
-    """The file of a SQLite database that is not there."""
+    """Return the path of a SQLite file that does not exist, else None."""
     parsed = parse(url)
     path = Path(str(parsed.database))
     return path if parsed.get_backend_name() == "sqlite" and not path.exists() else None
 
 
 def run_migrations(connection: Connection, name: TableName) -> None:
-    """Called by migrations/env.py inside Alembic.
+    """Run the migrations; migrations/env.py calls this inside of Alembic.
 
-    The migrations read the *name* of the table, and whether another one uses the same accounts.
+    The migrations read *name*, the name of the table of sessions, and whether another table of
+    sessions uses the same accounts.
     """
     tables = tables_of(name, accounts=_has_accounts(connection, name.schema))
     context.configure(
@@ -186,7 +199,7 @@ def _config(connection: Connection, name: TableName) -> Config:
 
 
 def _options(name: TableName, tables: MetaData) -> dict[str, Any]:
-    """Where Alembic finds these tables, and the revision that they have."""
+    """Return the options by which Alembic finds these tables and their revision."""
     return {
         "version_table": name.version_table,
         "version_table_schema": name.schema,
@@ -197,7 +210,7 @@ def _options(name: TableName, tables: MetaData) -> dict[str, Any]:
 
 
 def _is_one_of(tables: set[str], ours: TableName, name: str | None, kind: str, _: object) -> bool:
-    """Whatever else lives in the database is none of our business."""
+    """Whether a table or a schema is ours; Alembic must ignore the others in the database."""
     if kind == "schema":
         return name == ours.schema
     return kind != "table" or name in tables
@@ -209,7 +222,7 @@ def _has_accounts(connection: Connection, schema: str | None) -> bool:
 
 
 def _shares_accounts(connection: Connection, name: TableName) -> bool:
-    """Whether another table of sessions, with a history of its own, is in the same schema."""
+    """Whether the schema has another table of sessions, which has its own version table."""
     inspector = inspect(connection)
     names = {*inspector.get_table_names(name.schema)}
     others = {name._replace(table=table) for table in names} - {name}
@@ -222,7 +235,7 @@ def _shares_accounts(connection: Connection, name: TableName) -> bool:
 
 
 def schema_of(connection: Connection, name: TableName, *, accounts: bool = False) -> Schema:
-    """Where the database stands that a connection leads to; whether with the tables of accounts."""
+    """Return the schema of the database of a connection, as `state` does for a URL."""
     scripts = _scripts()
     options = {"version_table": name.version_table, "version_table_schema": name.schema}
     current = MigrationContext.configure(connection, opts=options).get_current_revision()
@@ -251,25 +264,25 @@ def _run(
         operation(_config(connection, name), revision)
     except CommandError as error:
         raise Problem(
-            f"Alembic refuses: {error}",
-            "name a revision of the schema; this program knows "
+            f"Alembic cannot do this: {error}",
+            "name a revision that this program knows: "
             + ", ".join(reversed([script.revision for script in _scripts().walk_revisions()])),
         ) from error
 
 
 def _foreign(connection: Connection, name: TableName) -> str | None:
-    """Why a table of sessions that no migration has made is not ours, if it is not."""
+    """Return why a table without a revision is another program's; None if it is ours."""
     if not inspect(connection).has_table(name.table, name.schema):
         return None
     found = _compared(connection, name, accounts=False)
     # A list holds the changes of one column.
     changes = [one for change in found for one in (change if type(change) is list else [change])]
     foreign = [change for change in changes if change[0] not in {"add_index", "add_table"}]
-    return f"there is a table {name.table} that is not ours: {foreign[0]}" if foreign else None
+    return f"the table {name.table} is another program's: {foreign[0]}" if foreign else None
 
 
 def _back_up(connection: Connection, name: TableName, current: str | None) -> Path | None:
-    """A copy of a SQLite file beside it, when it holds sessions."""
+    """Copy a SQLite file that has sessions to a file beside it, and return the path of the copy."""
     if connection.dialect.name != "sqlite" or not inspect(connection).has_table(name.table):
         return None
     if connection.execute(select(sessions_table(name).c.version).limit(1)).first() is None:

@@ -1,1 +1,1 @@
-"""The routes of the server, one file for each thing that a person or a machine asks of it."""
+"""The request handlers of the server, one file for each purpose."""

@@ -1,4 +1,4 @@
-"""The key-value pairs of one's own session as JSON."""
+"""The session of the client as JSON: read it, and set, delete or increment its keys."""
 
 import json
 from datetime import timedelta
@@ -15,18 +15,18 @@ from hello_tornado.sessions.manager.manager import MAX_BYTES
 from hello_tornado.sessions.records.serializers import to_json
 
 MAX_KEY: Final = 200
-VALUE_BYTES: Final = 16  # what a value costs before a login, beside the bytes of its JSON
+VALUE_BYTES: Final = 16  # added to the bytes of the JSON for each value, before a login
 
 
 class AnonymousLimits(NamedTuple):
-    """What visitors who are not logged in may store."""
+    """Limits for visitors who are not logged in."""
 
     max_bytes: int
     new_sessions: Rate
 
 
 class Refused(HTTPError):
-    """A request that cannot be carried out, with the reason for the client."""
+    """The request is refused; *message* tells the client why, *retry_after* when to try again."""
 
     def __init__(
         self, status_code: int, message: str, retry_after: timedelta | None = None
@@ -40,20 +40,20 @@ class SessionApiHandler(BaseHandler):
     """GET /api/session"""
 
     def get(self) -> None:
-        """The session as it is."""
+        """Send the session."""
         self._write_session()
 
     max_body_bytes = MAX_BYTES
 
     def refuse_body(self) -> NoReturn:
-        """413."""
+        """Answer with a 413."""
         raise Refused(413, f"the body is larger than a session may be: {MAX_BYTES:,} bytes")
 
     async def _save_and_write(self) -> None:
         try:
             self._check_anonymous()
         except Refused:
-            await self.reload_session()  # or what was refused would be stored with the answer
+            await self.reload_session()  # otherwise the response would store the refused change
             raise
         try:
             await self.save_session()
@@ -61,11 +61,11 @@ class SessionApiHandler(BaseHandler):
             await self.reload_session()
             raise Refused(413, str(error)) from error
         if self.session.ended:
-            raise Refused(409, "the session has ended meanwhile; nothing was stored")
+            raise Refused(409, "the session ended during this request; nothing was stored")
         self._write_session()
 
     def _check_anonymous(self) -> None:
-        """Refuse to store more than visitors who are not logged in may store."""
+        """Refuse more data, or more new sessions, than visitors who are not logged in may have."""
         limits: AnonymousLimits = self.settings["anonymous"]
         if self.session.user_id is not None or not self.session:
             return
@@ -78,7 +78,7 @@ class SessionApiHandler(BaseHandler):
                 raise Refused(429, message, wait)
 
     def _check_anonymous_size(self, text: bytes) -> None:
-        """Refuse JSON that costs too much, which many small values do more than one long text."""
+        """Refuse JSON that needs too much memory; many small values need more than one text."""
         limits: AnonymousLimits = self.settings["anonymous"]
         if self.session.user_id is not None:
             return
@@ -88,7 +88,7 @@ class SessionApiHandler(BaseHandler):
             raise Refused(
                 413,
                 f"a session holds at most {limits.max_bytes:,} bytes before a login, and this "
-                f"would be {size:,}; each comma, [ and {{ counts as {VALUE_BYTES} bytes more",
+                f"would be {size:,}; each comma, [ and {{ counts as {VALUE_BYTES} more bytes",
             )
 
     def _write_session(self) -> None:
@@ -106,13 +106,13 @@ class SessionApiHandler(BaseHandler):
         )
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """JSON, like everything here."""
+        """Send the error as JSON."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         message = EXPLANATIONS.get(status_code, HTTPStatus(status_code).phrase)
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            message = f"This address does not answer to {self.request.method}."
+            message = f"This address does not support {self.request.method}."
         if isinstance(error, Refused):
             message = error.message
             if error.retry_after is not None:
@@ -125,17 +125,17 @@ class SessionApiHandler(BaseHandler):
         self.finish(json.dumps(document))
 
     def _body(self) -> Any:
-        """The value in the request's body; `Refused` says what is wrong with it."""
-        self._check_anonymous_size(self.request.body)  # before it costs anything
+        """Return the value in the request's body, or raise `Refused`."""
+        self._check_anonymous_size(self.request.body)  # before it is parsed
         try:
             return json.loads(self.request.body.decode(), parse_constant=_refuse_constant)
         except UnicodeDecodeError as error:
             raise Refused(400, "the body is not UTF-8") from error
         except json.JSONDecodeError as error:
             where = f"line {error.lineno}, column {error.colno}"
-            raise Refused(400, f"the body is no JSON: {error.msg} at {where}") from error
+            raise Refused(400, f"the body is not JSON: {error.msg} at {where}") from error
         except (ValueError, RecursionError) as error:
-            raise Refused(400, f"the body is no JSON that can be stored: {error}") from error
+            raise Refused(400, f"the body cannot be stored as JSON: {error}") from error
 
 
 class SessionKeyApiHandler(SessionApiHandler):
@@ -144,7 +144,7 @@ class SessionKeyApiHandler(SessionApiHandler):
     get = BaseHandler._unimplemented_method
 
     async def put(self, key: str) -> None:
-        """The body becomes the value of the key."""
+        """Set the key to the value in the body."""
         checked = _checked(key)
         try:
             self.session[checked] = self._body()
@@ -153,7 +153,7 @@ class SessionKeyApiHandler(SessionApiHandler):
         await self._save_and_write()
 
     async def delete(self, key: str) -> None:
-        """The key is gone afterwards, whether it was there or not."""
+        """Delete the key; it need not exist."""
         self.session.pop(_checked(key), None)
         await self._save_and_write()
 
@@ -164,14 +164,14 @@ class SessionIncrementApiHandler(SessionApiHandler):
     get = BaseHandler._unimplemented_method
 
     async def post(self, key: str) -> None:
-        """The key grows by `{"by": n}`, or by 1."""
+        """Add n to the value of the key, from the body `{"by": n}`; by default 1."""
         checked = _checked(key)
         body = self._body() if self.request.body else {}
         if not isinstance(body, dict) or not body.keys() <= {"by"}:
-            raise Refused(400, 'the body is {"by": n}, or empty for 1')
+            raise Refused(400, 'the body must be {"by": n}, or empty for 1')
         by = body.get("by", 1)
         if type(by) is not int:
-            raise Refused(400, '"by" is a whole number')
+            raise Refused(400, '"by" must be a whole number')
         try:
             self.session.increment(checked, by)
         except TypeError as error:
@@ -183,9 +183,9 @@ class SessionIncrementApiHandler(SessionApiHandler):
 
 def _checked(key: str) -> str:
     if not key.isprintable() or len(key) > MAX_KEY:
-        raise Refused(400, f"a key has 1 to {MAX_KEY} printable characters")
+        raise Refused(400, f"a key must have 1 to {MAX_KEY} printable characters")
     return key
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

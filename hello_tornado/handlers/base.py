@@ -1,4 +1,4 @@
-"""What all pages share: their session, their look, their headers, and how errors read."""
+"""What all pages share: sessions, names for templates, headers and error pages."""
 
 import asyncio
 import re
@@ -26,8 +26,8 @@ SECURITY_HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-# A path of this server: one slash, then printable ASCII; "//" and "/\\" would lead elsewhere, and
-# encoded control characters have no business in an address.
+# A path on this server: one slash, then printable ASCII. "//" and "/\\" would name another server.
+# Encoded control characters are refused.
 LOCAL_PATH: Final = re.compile(
     r"/(?![/\\])(?!.*%(?:[01][0-9a-f]|7f))[\x21-\x5b\x5d-\x7e]{0,2000}", re.IGNORECASE
 )
@@ -37,9 +37,9 @@ EXPLANATIONS: Final = {
     403: "You are not allowed to do this from here.",
     404: "There is nothing at this address.",
     405: "There is nothing to see here: this address only accepts a form.",
-    413: "What was sent is larger than this page accepts. Nothing was changed.",
+    413: "The request is larger than this page accepts. Nothing was changed.",
     429: "There were too many requests from your network. Please try again in a minute.",
-    500: "Something went wrong on our side, and it has been written down.",
+    500: "Something went wrong on our side. The error has been logged.",
     503: "We cannot reach your data at the moment. Nothing was changed; please try again soon.",
 }
 ENDINGS: Final = {
@@ -51,13 +51,13 @@ ENDINGS: Final = {
 
 
 class PlainHandler(RequestHandler):
-    """Without a session: security headers on every answer, errors in one look, HEAD as GET."""
+    """A handler without a session: it sends security headers and error pages, and handles HEAD."""
 
     max_body_bytes = 0
-    is_told = False  # whether a line in the log says already what became of this request
+    is_told = False  # whether the log has a line about this request already
 
     def prepare(self) -> Awaitable[None] | None:
-        """Refuse a body that is longer than `max_body_bytes`; nothing has kept it."""
+        """Refuse a request whose body exceeds `max_body_bytes`; the body was discarded."""
         if getattr(self.request, TOO_LARGE, False):
             method = str(self.request.method).lower()
             if getattr(type(self), method) is RequestHandler._unimplemented_method:
@@ -66,7 +66,7 @@ class PlainHandler(RequestHandler):
         return None
 
     def refuse_body(self) -> NoReturn:
-        """413."""
+        """Answer with a 413."""
         raise HTTPError(413)
 
     def set_default_headers(self) -> None:
@@ -78,13 +78,13 @@ class PlainHandler(RequestHandler):
             self.set_header("Strict-Transport-Security", self.settings["hsts"])
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
-        """Tornado's own; when the server stops, the client is told that no other answer follows."""
+        """Tornado's method; when the server stops, it also says that the connection is closed."""
         if self.settings["in_flight"].is_last and self.get_status() != 101:
             self.set_header("Connection", "close")
         return super().flush(include_footers)
 
     def get_login_url(self) -> str:
-        """Where to log in, and to come back from if the address is not too long for that."""
+        """Return the URL of the login page, which leads back here unless the URL is too long."""
         login = super().get_login_url()
         for back in (str(self.request.uri), self.request.path):
             target = f"{login}?{urlencode({'next': back})}"
@@ -93,24 +93,24 @@ class PlainHandler(RequestHandler):
         return f"{login}?"  # Tornado would add the address
 
     def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> None:
-        """Tornado's own, for paths of this server only."""
+        """Tornado's method, but only for paths on this server; others raise `ValueError`."""
         if LOCAL_PATH.fullmatch(url) is None:
             raise ValueError("a redirect may not leave this server")
         super().redirect(url, permanent, status)
 
     def head(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
-        """As GET; Tornado leaves the body out."""
+        """Do the same as GET; Tornado omits the body."""
         return self.get(*args, **kwargs)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:  # noqa: ARG002
-        """Tornado's hook; its own writes a field that is no UTF-8, a password say, to the log."""
+        """Tornado's hook; the original logs a field that is not UTF-8, even if it is a password."""
         try:
             return value.decode()
         except UnicodeDecodeError:
-            raise HTTPError(400, "a field is no UTF-8") from None
+            raise HTTPError(400, "a field is not UTF-8") from None
 
     def get_template_namespace(self) -> dict[str, Any]:
-        """What every template may name."""
+        """Return the names that every template can use."""
         return super().get_template_namespace() | {
             "endings": ENDINGS,
             "has_passwords": self.settings["has_passwords"],
@@ -121,17 +121,17 @@ class PlainHandler(RequestHandler):
 
     @property
     def is_https(self) -> bool:
-        """Whether the browser has sent this over https, as far as the settings let us know."""
+        """Whether the browser has sent this over https, by what trusted proxies say."""
         return is_https(self.request, self.settings["session_manager"].trusted_proxies)
 
     @property
     def address(self) -> str:
-        """Whose request it is, as far as the settings let us know."""
+        """The client's address, by what trusted proxies say."""
         return address_of(self.request, self.settings["session_manager"].trusted_proxies)
 
     @property
     def is_visitor_known(self) -> bool:
-        """Whether anybody has looked who this is: only then a page offers login or logout."""
+        """Whether the session has been loaded; only then does a page offer login or logout."""
         return False
 
     def flashes(self) -> list[Flash]:
@@ -144,14 +144,14 @@ class PlainHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Tornado's hook; one line for one refusal."""
+        """Tornado's hook; a refusal is logged only once."""
         if self.is_told:
             return
         super().log_exception(typ, value, tb)
         self.is_told = isinstance(value, HTTPError) and value.log_message is not None
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
-        """A page in the look of all others, which says nothing about the inside."""
+        """Render an error page, which shows no internals."""
         if status_code == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
         title = HTTPStatus(status_code).phrase
@@ -167,36 +167,36 @@ class PlainHandler(RequestHandler):
 
 
 class BaseHandler(SessionMixin, PlainHandler):
-    """A page with a session, whose forms are short."""
+    """A page with a session and with short forms."""
 
     max_body_bytes = 16 * 1024
 
     def set_default_headers(self) -> None:
-        """What a session has to do with is nobody else's to keep."""
+        """Tornado's hook: tell caches not to store pages that depend on a session."""
         super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
 
     def compute_etag(self) -> str | None:
-        """None: a page that may not be kept has not stayed the same."""
+        """Return None: a page that must not be stored needs no ETag."""
         return None
 
     async def _load_session(self) -> None:
-        """Count the request as in flight, and refuse its body before anything is loaded."""
+        """Count the request as in flight, and refuse a long body before the session is loaded."""
         self.settings["in_flight"].begin(self)
         PlainHandler.prepare(self)
         await super()._load_session()
 
     def _forbidden(self, reason: str) -> None:
-        """The library's hook: an event in the log says that this request is from elsewhere."""
+        """The library's hook: it has logged an event about this cross-site request."""
         super()._forbidden(reason)
         self.is_told = True
 
     def on_finish(self) -> None:
-        """The response is complete."""
+        """Tornado's hook: the response is complete."""
         self.settings["in_flight"].end(self)
 
     def get_template_namespace(self) -> dict[str, Any]:
-        """The name of the visitor, besides."""
+        """Add the name of the visitor."""
         return super().get_template_namespace() | {
             "name": isolated(self.username),
             "username": self.username,
@@ -204,7 +204,7 @@ class BaseHandler(SessionMixin, PlainHandler):
 
     @property
     def username(self) -> str:
-        """The name that the visitor has logged in with, as a page can carry it; else ""."""
+        """The name with which the visitor has logged in, as `shown` returns it; else ""."""
         if self._request_session is None:
             return ""
         return shown(str(self.session.get("username", "")))
@@ -215,7 +215,7 @@ class BaseHandler(SessionMixin, PlainHandler):
         return self._request_session is not None
 
     def flashes(self) -> list[Flash]:
-        """The messages to show. An error page leaves them for the next one, as does a HEAD."""
+        """The messages to show. Error pages and HEAD leave them for the next page."""
         if self.get_status() >= 400 or self.request.method == "HEAD":
             return []
         reason = self.session.ended_reason
@@ -224,26 +224,26 @@ class BaseHandler(SessionMixin, PlainHandler):
 
 
 class NotFoundHandler(BaseHandler):
-    """Every address that nobody else answers to; asks the store nothing, and reads no body."""
+    """Answers all other addresses with a 404, without the store and without reading a body."""
 
     max_body_bytes = 0
 
     async def _load_session(self) -> None:
-        """404."""
+        """Answer with a 404."""
         raise HTTPError(404)
 
 
 class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
-    """The files of the pages."""
+    """Serves the static files of the pages."""
 
     is_routine = True
 
     def head(self, path: str) -> Awaitable[None]:  # type: ignore[override]
-        """Tornado's own, which reads no file for it."""
+        """Tornado's method, which does not read the file."""
         return StaticFileHandler.head(self, path)
 
     def parse_url_path(self, url_path: str) -> str:
-        """A name of a file; there is none with NUL in it, and the icon is an SVG."""
+        """Return the name of a file. No name has a NUL, and favicon.ico is icon.svg."""
         if "\0" in url_path:
             raise HTTPError(404)
         if url_path == "favicon.ico":
@@ -252,11 +252,11 @@ class SafeStaticFileHandler(PlainHandler, StaticFileHandler):
 
 
 def isolated(text: str) -> str:
-    """*text* so that its direction, from right to left say, does not spread to what is around."""
+    """Isolate *text*, so that right-to-left characters in it do not reorder the text around it."""
     is_other = any(unicodedata.bidirectional(one) in RIGHT_TO_LEFT for one in text)
     return f"\u2068{text}\u2069" if is_other else text
 
 
 def shown(text: str) -> str:
-    """*text* as a page can carry it: UTF-8 has no form for a lone surrogate."""
+    """Escape lone surrogates in *text*, because a page cannot contain them: UTF-8 has none."""
     return text.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it serve? For load balancers and supervisors."""
+"""Tells load balancers and supervisors whether the process is alive, and whether it can serve."""
 
 import asyncio
 import logging
@@ -18,15 +18,15 @@ logger = logging.getLogger("hello_tornado.server")
 
 
 def cure_for(error: BaseException) -> str:
-    """One line that says what to do about the error of a check."""
+    """Return one line that says what to do about the error of a check."""
     return error.cure if isinstance(error, Problem) else cure_of(error)
 
 
 class Remembered:
-    """A check whose outcome is good for a second, so that asking often costs nothing.
+    """A check whose result is kept for a second, so that frequent requests cost nothing.
 
-    Requests that come while it runs wait for the same run. The log is told when it begins to fail,
-    when there is something else to do about it, and when it works again.
+    Requests during a check wait for its result. It is logged when the check begins to fail, when
+    the advice on what to do changes, and when the check succeeds again.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Remembered:
         self._cure: str | None = None
 
     async def __call__(self) -> None:
-        """Raise what the check raises, or raised within the last second."""
+        """Raise what the check raises now, or has raised within the last second."""
         now = self._now()
         if self._asked is None or (self._asked.done() and now - self._asked_at >= SECONDS):
             self._asked, self._asked_at = asyncio.ensure_future(self._check()), now
@@ -62,7 +62,7 @@ class HealthHandler(PlainHandler):
     is_routine = True
 
     def get(self) -> None:
-        """Whoever reads this knows that the event loop turns."""
+        """Answer with a 200, which shows that the event loop runs."""
         self.finish({"status": "ok"})
 
 
@@ -76,7 +76,10 @@ class ReadyHandler(PlainHandler):
         self._check = check
 
     async def get(self) -> None:
-        """200 when requests can be served; 503 with what to do when not, and the log says why."""
+        """Answer with a 200 if requests can be served, else with a 503 that says what to do.
+
+        The log has the cause.
+        """
         try:
             await self._check()
         except EXPECTED as error:

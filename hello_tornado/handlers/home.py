@@ -1,4 +1,4 @@
-"""The home page: a greeting, and what the server keeps about this visitor."""
+"""The home page: a greeting, and the data that the server stores about the visitor."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ class HomeHandler(BaseHandler):
     """GET /"""
 
     def get(self) -> None:
-        """Greet by name whoever has left one; everybody else is told the way to log in."""
+        """Greet users who are logged in by name; show other visitors how to log in."""
         session = self.session
         pairs = [(shown(key), shown(_json(key, value))) for key, value in session.items()]
         self.render(

@@ -1,4 +1,4 @@
-"""The requests that a server which stops has yet to answer."""
+"""Counts the requests that a server must answer before it stops."""
 
 import asyncio
 
@@ -6,9 +6,10 @@ from tornado.web import RequestHandler
 
 
 class InFlight:
-    """The requests that are begun and not yet answered.
+    """The requests that have begun and are not answered yet.
 
-    Once the server stops, each of them `is_last` on its connection.
+    When the server stops, it sets `is_last`: each response is the last one on its connection.
+    `none_left` is set while there are none.
     """
 
     def __init__(self) -> None:
@@ -21,12 +22,12 @@ class InFlight:
         return len(self._handlers)
 
     def begin(self, handler: RequestHandler) -> None:
-        """*handler* has taken a request on."""
+        """*handler* has begun a request."""
         self._handlers.add(handler)
         self.none_left.clear()
 
     def end(self, handler: RequestHandler) -> None:
-        """*handler* has answered."""
+        """*handler* has answered its request."""
         self._handlers.discard(handler)
         if not self._handlers:
             self.none_left.set()

@@ -1,8 +1,8 @@
-"""A cookie by which a login page knows a device at which this user has logged in before.
+"""A cookie by which the login page recognizes a device on which a user has logged in before.
 
-It logs nobody in. Guesses from a known device are counted apart from everybody else's, so that an
-attack on an account does not lock its owner out (OWASP calls these device cookies). Another
-password makes all devices unknown but the one at which it was set.
+It does not log the user in. Guesses from a known device are counted separately, so that an attack
+on an account does not lock its owner out (OWASP calls these device cookies). When the password is
+changed, only the device on which it was changed stays known.
 """
 
 import secrets
@@ -19,7 +19,7 @@ REMEMBERED: Final = timedelta(days=180)
 
 
 def known_device(handler: BaseHandler) -> KnownDevice | None:
-    """The device that sent the request, if somebody has logged in there."""
+    """Return the device that sent the request, if a user has logged in on it before."""
     cookie = _name(handler)
     now = handler.session_manager.now()
     signed = Keyring.of(handler.settings).verify(cookie, handler.get_cookie(cookie, ""), now)
@@ -30,7 +30,7 @@ def known_device(handler: BaseHandler) -> KnownDevice | None:
 
 
 def remember_device(handler: BaseHandler, account: Account) -> None:
-    """Let the browser keep that the user of *account* has logged in there."""
+    """Set the cookie that says that the user of *account* has logged in on this device."""
     device, name = known_device(handler), secrets.token_urlsafe(16)
     if device is not None and device.is_known_to(account):
         name = device.name

@@ -1,4 +1,4 @@
-"""Logging in, by name alone or with a password, and out again."""
+"""Login, by name alone or with a password, and logout."""
 
 from http import HTTPStatus
 from typing import Literal, TypeAlias
@@ -12,7 +12,7 @@ from hello_tornado.config.durations import words
 from hello_tornado.handlers.base import LOCAL_PATH, BaseHandler, shown
 from hello_tornado.handlers.known_device import known_device, remember_device
 
-# What an error is about, and so what the page marks.
+# The part of the form that an error is about; the page marks it.
 Wrongness: TypeAlias = Literal["username", "form"] | None
 
 WRONG = "Wrong name or password."
@@ -20,18 +20,18 @@ BUSY = "Many people are logging in at this moment. Please try again."
 
 
 class LoginHandler(BaseHandler):
-    """GET and POST /user/login: any name will do, without a password."""
+    """GET and POST /user/login: any name is accepted, without a password."""
 
     asks_for_password = False
 
     def get(self) -> None:
-        """The form."""
+        """Show the form."""
         target = local_path(self.get_query_argument("next", ""))
         known = self.username if self.asks_for_password else ""
         self._show_form(known, target, None)
 
     def post(self) -> None:
-        """Store the name in the session, under a new id, and go where the visitor wanted to go."""
+        """Log in: renew the id, store the name, and redirect to where the visitor wanted to go."""
         given, target = self._given()
         try:
             user_id, name = user_id_of(given), shown_name(given)
@@ -47,7 +47,7 @@ class LoginHandler(BaseHandler):
 
     @property
     def _is_to_be_remembered(self) -> bool:
-        """Whether the box is checked; else the login lasts as the settings say."""
+        """Whether the box is checked; if not, the login lasts as long as the settings say."""
         return self.get_body_argument("remember", None) is not None
 
     def _log_in(self, user_id: str, name: str) -> None:
@@ -83,11 +83,14 @@ class PasswordLoginHandler(LoginHandler):
     asks_for_password = True
 
     def initialize(self, accounts: Accounts) -> None:
-        """Where the users are."""
+        """*accounts* has the users and their passwords."""
         self._accounts = accounts
 
     async def post(self) -> None:  # type: ignore[override]
-        """Log in whose name and password these are; the same answer for everybody else."""
+        """Log the user in if the name and the password are right.
+
+        The answer does not tell whether the name, the password or neither was right.
+        """
         given, target = self._given()
         try:
             user_id_of(given)
@@ -97,11 +100,11 @@ class PasswordLoginHandler(LoginHandler):
         match await self._answer(given):
             case Account() as account:
                 self._log_in(account.user_id, account.name)
-                await self.save_session()  # from now on disabling the user ends it, too
+                await self.save_session()  # from now on, disabling the user ends this session
                 if await self._accounts.is_unchanged(account):
                     remember_device(self, account)
                     self._welcome(target)
-                else:  # disabled while we computed
+                else:  # disabled or changed while the password was checked
                     self.session.destroy()
                     self._refuse(given, target, HTTPStatus.FORBIDDEN, WRONG, "form")
             case Throttled(wait):
@@ -133,7 +136,10 @@ class LogoutHandler(BaseHandler):
 
 
 def raw_argument(handler: BaseHandler, name: str) -> bytes:
-    """A field of the body to the letter; Tornado strips, and replaces control characters."""
+    """Return a field of the body unchanged; Tornado strips it and replaces control characters.
+
+    Raises a 400 if the field was sent twice.
+    """
     values = handler.request.body_arguments.get(name, [b""])
     if len(values) > 1:
         raise HTTPError(400, "a field was sent twice")
@@ -141,5 +147,5 @@ def raw_argument(handler: BaseHandler, name: str) -> bytes:
 
 
 def local_path(target: str) -> str:
-    """*target* if it is a path of this server, else nothing."""
+    """Return *target* if it is a path on this server, else an empty text."""
     return target if LOCAL_PATH.fullmatch(target) else ""

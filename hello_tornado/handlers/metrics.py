@@ -1,4 +1,4 @@
-"""The numbers of this server for Prometheus: from this machine, or with a token."""
+"""The metrics of this server for Prometheus, from this machine or with a token."""
 
 import hmac
 import os
@@ -14,9 +14,9 @@ from hello_tornado.handlers.base import PlainHandler
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.metrics import SessionMetrics
 
-# What proxies add, for one that nobody has named in server.proxies.
+# Headers that proxies add; a proxy may be missing in server.proxies.
 FORWARDING = re.compile(r"X-|Forwarded$|Via$|True-Client-|Cf-|Fly-|Fastly-", re.IGNORECASE)
-SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where several processes put their numbers together
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # the directory in which several processes share metrics
 
 
 def _is_here(host: str) -> bool:
@@ -32,16 +32,16 @@ class MetricsHandler(PlainHandler):
     is_routine = True
 
     def initialize(self, metrics: SessionMetrics, token: str | None, is_proxied: bool) -> None:
-        """*metrics* are this process's; a *token* lets other machines in.
+        """*metrics* are those of this process; a *token* allows access from other machines.
 
-        When the server *is_proxied*, everybody seems to be here, and only the token counts.
+        With *is_proxied* all clients seem to be on this machine, so the token is required.
         """
         self._metrics = metrics
         self._token = token
         self._is_proxied = is_proxied
 
     async def get(self) -> None:
-        """All numbers, those of the other processes included."""
+        """Send all metrics, including those of the other processes."""
         if not self._is_allowed():
             raise HTTPError(403)
         manager: SessionManager = self.settings["session_manager"]
@@ -57,7 +57,7 @@ class MetricsHandler(PlainHandler):
             return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
         if self._is_proxied or any(map(FORWARDING.match, self.request.headers)):
             return False
-        # A name of somebody else's that leads here makes a browser ask for its page (rebinding).
+        # The host is checked against DNS rebinding: a foreign name may resolve to this machine.
         return _is_here(self.address) and _is_here(self.request.host_name.strip("[]"))
 
     def _registry(self) -> CollectorRegistry:

@@ -1,4 +1,4 @@
-"""Changing one's password, which signs out all other devices."""
+"""Lets users change their password, which signs out all their other devices."""
 
 from http import HTTPStatus
 
@@ -18,17 +18,17 @@ class PasswordHandler(BaseHandler):
     """GET and POST /user/password"""
 
     def initialize(self, accounts: Accounts) -> None:
-        """Where the users are."""
+        """*accounts* has the users and their passwords."""
         self._accounts = accounts
 
     @authenticated
     def get(self) -> None:
-        """The form."""
+        """Show the form."""
         self._show_form({})
 
     @authenticated
     async def post(self) -> None:
-        """Another password, for whoever knows the current one."""
+        """Change the password, if the current one is right."""
         try:
             await self._change(raw_argument(self, "current"), raw_argument(self, "new"))
         except PasswordsBusy:
@@ -37,7 +37,7 @@ class PasswordHandler(BaseHandler):
 
     async def _change(self, current: bytes, new: bytes) -> None:
         user_id = str(self.session.user_id)
-        # Whoever is logged in here has known the password: strangers' guesses do not count.
+        # The session proves that the password was known here: guesses from elsewhere do not count.
         device = KnownDevice(str(self.session.handle))
         match await self._accounts.log_in(user_id, current, self.address, device):
             case Account() as account:
@@ -50,7 +50,7 @@ class PasswordHandler(BaseHandler):
                     remember_device(self, changed)
                     await self._sign_out_others(user_id)
                 else:
-                    self.session.flash("Your password was changed elsewhere meanwhile.", "warning")
+                    self.session.flash("Your password was just changed elsewhere.", "warning")
                 self.redirect("/user/sessions", status=303)
             case Throttled(wait):
                 self.set_header("Retry-After", int(wait.total_seconds()) + 1)

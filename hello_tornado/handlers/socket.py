@@ -1,4 +1,4 @@
-"""The socket by which an open page learns at once what becomes of its session."""
+"""The WebSocket that tells an open page at once when its session changes or ends."""
 
 import asyncio
 from contextlib import suppress
@@ -16,30 +16,30 @@ GOING_AWAY: Final = 1001
 class SocketHandler(WebSocketSessionMixin, PlainHandler):
     """GET /ws
 
-    A client that sends and never reads is not read either, because the answer to each message is
-    awaited; the next ping that it does not answer closes its socket.
+    No more messages are read from a client that does not read, because the answer to each message
+    is awaited. Its socket is closed when it does not answer the next ping.
     """
 
     async def open(self) -> None:
-        """Say how the session stands."""
+        """Send the state of the session."""
         self.settings["sockets"].add(self)
         await self._say()
 
     async def on_message(self, _message: str | bytes) -> None:
-        """Say again how the session stands."""
+        """Send the state of the session again."""
         await self._say()
 
     def on_session_change(self) -> None:
-        """Say that the session ends later now, because somebody has used it."""
+        """Send the new end of the session, after another request has used it."""
         self._saying = asyncio.ensure_future(self._say())
 
     def on_close(self) -> None:
-        """The other end is gone."""
+        """Tornado's hook: the socket is closed."""
         self.settings["sockets"].discard(self)
 
     def go_away(self) -> None:
-        """The server stops: the page should come back soon, to the next one."""
-        self.close(GOING_AWAY, "the server stops")
+        """Close the socket because the server stops; the page then connects to the next server."""
+        self.close(GOING_AWAY, "the server is stopping")
 
     def log_exception(
         self,
@@ -47,7 +47,7 @@ class SocketHandler(WebSocketSessionMixin, PlainHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Tornado's hook; a message that the end of the server has cancelled is no error."""
+        """Tornado's hook; a message cancelled because the server stops is not an error."""
         if not isinstance(value, asyncio.CancelledError):
             super().log_exception(typ, value, tb)
 
@@ -59,5 +59,5 @@ class SocketHandler(WebSocketSessionMixin, PlainHandler):
             "expires_at": session.expires_at.isoformat(),
             "expires_in": int(session.expires_in.total_seconds()),
         }
-        with suppress(WebSocketClosedError):  # the client has gone away meanwhile
+        with suppress(WebSocketClosedError):  # the client has just disconnected
             await self.write_message(state)

@@ -1,4 +1,4 @@
-"""The table of sessions, under the name and in the schema that the store's URL has."""
+"""Create the table of sessions, with the name and in the schema that the store's URL gives."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,6 +45,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table of sessions, and everybody's session with it."""
+    """Drop the table of sessions with all sessions."""
     name = op.get_context().opts["table_name"]
     op.drop_table(quoted_name(name.table, quote=True), schema=name.schema)

@@ -1,7 +1,7 @@
-"""The tables of accounts, which this revision once made under the names users and guesses.
+"""The tables of accounts, which this revision once created with the names users and guesses.
 
-They are made when accounts are needed (`hello_tornado.database.migrate`), so that the names of an
-application's own tables are left to it.
+Now they are created when accounts are needed (see `hello_tornado.database.migrate`), and the names
+users and guesses are left to the application.
 """
 
 import sqlalchemy as sa
@@ -19,16 +19,16 @@ OURS = {
 
 
 def upgrade() -> None:
-    """Do nothing: accounts get their tables after the last revision, where they are needed."""
+    """Do nothing: the tables of accounts are created after the last revision, if needed."""
 
 
 def downgrade() -> None:
-    """Drop both, and every account with them, unless another table of sessions uses them."""
+    """Drop both tables with all accounts, unless another table of sessions uses them."""
     if op.get_context().opts["shares_accounts"]:
         return
     schema = op.get_context().opts["table_name"].schema
     for kind, columns in OURS.items():
-        for name in (kind, f"hello_tornado_{kind}"):  # the second where the first is another's
+        for name in (kind, f"hello_tornado_{kind}"):  # the first may be the application's own
             inspector = sa.inspect(op.get_bind())
             found = inspector.get_columns(name, schema) if inspector.has_table(name, schema) else []
             if {column["name"] for column in found} == columns:

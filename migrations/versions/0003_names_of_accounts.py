@@ -1,4 +1,4 @@
-"""The tables of accounts get names of their own."""
+"""Rename the tables of accounts, so that they begin with hello_tornado_."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,13 +16,13 @@ INDEXED = {"guesses": "free_at", "users": "signed_out_at"}
 
 
 def upgrade() -> None:
-    """Rename users and guesses, if they are ours."""
+    """Rename users and guesses, unless they are the application's."""
     for name in COLUMNS:
         _rename(name, f"hello_tornado_{name}")
 
 
 def downgrade() -> None:
-    """Rename them back, unless another table of sessions uses them under these names."""
+    """Rename them back, unless another table of sessions uses them with these names."""
     if op.get_context().opts["shares_accounts"]:
         return
     for name in COLUMNS:
@@ -30,12 +30,15 @@ def downgrade() -> None:
 
 
 def _rename(old: str, new: str) -> None:
-    """Each step may have been taken before: MariaDB commits it by itself."""
+    """Rename a table, its key and its index; skip the steps that have been done before.
+
+    MariaDB commits each step by itself, so an upgrade that failed may have done some of them.
+    """
     kind, schema = old.removeprefix("hello_tornado_"), op.get_context().opts["table_name"].schema
     inspector = sa.inspect(op.get_bind())
     if inspector.has_table(old, schema) and not inspector.has_table(new, schema):
         if {column["name"] for column in inspector.get_columns(old, schema)} != COLUMNS[kind]:
-            return  # an application's own
+            return  # this table is the application's
         op.rename_table(old, new, schema=schema)
         dialect = op.get_bind().dialect
         if dialect.name == "postgresql":

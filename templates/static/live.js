@@ -1,5 +1,5 @@
-// Keeps an open page true: the time that is left, and the end of the session, as /ws tells them.
-// A page without this script is told the same at its next request.
+// Updates an open page: /ws reports the time that is left, and the end of the session.
+// A page without this script learns of the end at its next request.
 "use strict";
 
 const SESSION_ENDED = 4401;
@@ -33,14 +33,14 @@ function connect() {
   });
 }
 
-// A browser does not tell a script why a socket was refused. Once the server answers again, the
-// page itself can say whether there is still a session.
+// A browser does not tell a script why a socket was refused, but it tells the status of a request
+// to the same address: a 403 means that there is no session any more.
 async function reconnect() {
   try {
     const answer = await fetch("/ws");
     if (answer.status === 403 && wasOpen) return location.reload();
   } catch {
-    // The server is away, and the next try will tell.
+    // The server cannot be reached; connect() tries again.
   }
   connect();
 }

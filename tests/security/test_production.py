@@ -49,7 +49,7 @@ def refused(directory: Path, *arguments: str, **environment: str | None) -> list
         ("COOKIE_SECRET", string.ascii_letters, "sequences or repetitions", "secret --write"),
         ("COOKIE_SECRET", "change this password " * 2, "sequences or repet", "secret --write"),
         ("SERVER__METRICS_TOKEN", "metrics", "metrics_token is too weak", "secret"),
-        ("SERVER__PROXIES", None, "nobody speaks TLS", "server.proxies"),
+        ("SERVER__PROXIES", None, "no proxy provides TLS", "server.proxies"),
         ("SERVER__PROXIES", "0.0.0.0/0", "names every address", "server.proxies"),
         ("SERVER__PROXIES", "10.0.0.1,::/0", "names every address", "server.proxies"),
         ("SERVER__PROXIES", "0.0.0.0/1,128.0.0.0/1", "names every address", "server.proxies"),
@@ -58,7 +58,7 @@ def refused(directory: Path, *arguments: str, **environment: str | None) -> list
         ("LOGIN__MODE", None, "anybody can log in", 'login.mode to "password", or to "open"'),
         ("COOKIE__SECURE", "false", "over http, too", "cookie.secure"),
         ("COOKIE__HTTPONLY", "false", "scripts can read", "cookie.httponly"),
-        ("STORE__URL", "redis://db.example/0", "without TLS and", "store.allow_plaintext"),
+        ("STORE__URL", "redis://db.example/0", "without TLS or", "store.allow_plaintext"),
     ],
 )
 def test_24_65_69_a_danger_stops_the_start(

@@ -103,11 +103,11 @@ class TestTheApi(Visits):
         self.put("kept", 1)
         path = "/api/session/x"
         assert self.refused(path, "PUT", b'{"a": 1,\n "b" 2}', 400) == (
-            "the body is no JSON: Expecting ':' delimiter at line 2, column 6"
+            "the body is not JSON: Expecting ':' delimiter at line 2, column 6"
         )
         assert "line 1, column 1" in self.refused(path, "PUT", b"", 400)
         assert "not UTF-8" in self.refused(path, "PUT", b'"\xff"', 400)
-        assert "NaN is no JSON" in self.refused(path, "PUT", b"[NaN]", 400)
+        assert "NaN is not JSON" in self.refused(path, "PUT", b"[NaN]", 400)
         assert "Infinity" in self.refused(path, "PUT", b"-Infinity", 400)
 
     def test_what_cannot_be_stored_is_named(self) -> None:
@@ -132,9 +132,9 @@ class TestTheApi(Visits):
         path = "/api/session/word/increment"
         assert "'word'] is a str" in self.refused(path, "POST", b"", 409)
         for body in (b'{"by": 1.5}', b'{"by": true}', b'{"by": "1"}'):
-            assert '"by" is a whole number' in self.refused(path, "POST", body, 400)
+            assert '"by" must be a whole number' in self.refused(path, "POST", body, 400)
         for body in (b"[]", b"1", b'{"to": 1}'):
-            assert 'the body is {"by": n}' in self.refused(path, "POST", body, 400)
+            assert 'the body must be {"by": n}' in self.refused(path, "POST", body, 400)
         self.put("n", 2**63 - 1)
         assert "64 bits" in self.refused("/api/session/n/increment", "POST", b"", 400)
 
@@ -158,7 +158,7 @@ class TestTheApi(Visits):
             ("/api/session/x/increment", "GET"),
         ):
             body = b"" if method in {"POST", "PUT"} else None
-            assert "does not answer" in self.refused(path, method, body, 405)
+            assert "does not support" in self.refused(path, method, body, 405)
 
     def test_a_dead_store_is_a_503_in_json(self) -> None:
         self.log_in()
@@ -198,7 +198,7 @@ class TestTheApi(Visits):
         self.manager._writer._committer._save = end_before
         response = self.visit("/api/session/x", "PUT", body=b"1")
         assert response.code == 409
-        assert "has ended meanwhile" in json.loads(response.body)["error"]["message"]
+        assert "ended during this request" in json.loads(response.body)["error"]["message"]
         assert "Set-Cookie" not in response.headers
 
     def test_other_sites_can_change_nothing(self) -> None:
@@ -294,7 +294,7 @@ class TestAnonymous(Visits):
         body = json.dumps({f"key {n}": n for n in range(60)})
         refused = self.visit("/api/session/b", "PUT", body=body)
         assert refused.code == 413
-        assert b"each comma, [ and { counts as 16 bytes more" in refused.body
+        assert b"each comma, [ and { counts as 16 more bytes" in refused.body
 
     def test_blanks_in_json_do_not_count_once_it_is_stored(self) -> None:
         assert self.visit("/api/session/a", "PUT", body="[" + " " * 900 + "]").code == 200

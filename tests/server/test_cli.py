@@ -79,11 +79,11 @@ def test_a_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     first, second = printed(tmp_path, "secret"), printed(tmp_path, "secret")
     assert len(first) == len(second) == 86
     assert first != second
-    assert "holds a fresh secret" in printed(tmp_path, "secret", "--write", "etc/secret")
+    assert "has a new secret" in printed(tmp_path, "secret", "--write", "etc/secret")
     path = tmp_path / "etc/secret"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     before = path.read_text()
-    assert "is there already" in failed(tmp_path, "secret", "--write", "etc/secret")[0]
+    assert "exists already" in failed(tmp_path, "secret", "--write", "etc/secret")[0]
     assert path.read_text() == before
 
 

@@ -90,7 +90,7 @@ def test_tables_that_the_library_made_are_taken_over(url: str) -> None:
 def test_a_table_of_somebody_else_is_left_alone(url: str) -> None:
     with transaction(url) as connection:
         connection.exec_driver_sql("CREATE TABLE sessions (id TEXT)")
-    with pytest.raises(Problem, match="a table sessions that is not ours"):
+    with pytest.raises(Problem, match="the table sessions is another program's"):
         migrate.upgrade(url)
     assert migrate.state(url).current is None
 

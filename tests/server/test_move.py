@@ -100,7 +100,7 @@ def test_a_copy_takes_all_and_writes_over_nothing(tmp_path: Path, new: str) -> N
     with servers(tmp_path, 1, url=new) as (server,):
         asyncio.run(once(ada, server))
     done = run_command(tmp_path, *copy)
-    assert done.stdout == "0 records copied\n1 record left as they were: the other store had them\n"
+    assert done.stdout == "0 records copied\n1 record skipped: already in the new store\n"
     with servers(tmp_path, 1, url=new) as (server,):
         assert ada.data(server) == {"username": "Ada", "n": 1}
 
@@ -114,9 +114,9 @@ async def once(visitor: Visitor, server: Server) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (("move",), "the settings do not say from where"),
+        (("move",), "store.moving_from is not set"),
         (("copy", OLD, OLD), "both URLs are the same"),
-        (("copy", "memory://", OLD), "no command can see into it"),
+        (("copy", "memory://", OLD), "no command can read it"),
         (("copy", "sqlite:///nowhere.db", OLD), "there is no database nowhere.db"),
     ],
 )

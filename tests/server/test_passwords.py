@@ -243,7 +243,7 @@ class TestChangingThePassword(WithPasswords):
 
         accounts.set_password = late  # type: ignore[method-assign]
         self.change()
-        assert "was changed elsewhere meanwhile" in self.page("/user/sessions")
+        assert "was just changed elsewhere" in self.page("/user/sessions")
 
     def test_who_is_not_logged_in_changes_nothing(self) -> None:
         assert self.visit("/user/password").code == 302

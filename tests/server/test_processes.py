@@ -56,7 +56,7 @@ def test_a_process_that_dies_is_replaced_and_its_sessions_live_on(server: Server
     before = let_all_answer(server)
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
-    server.wait_for(rf"process {victim} ended \(-9\); another one takes its place")
+    server.wait_for(rf"process {victim} ended \(-9\); starting another one")
     after = let_all_answer(server)
     assert len(after & before) == COUNT - 1
     for _ in range(2 * COUNT):
@@ -106,7 +106,7 @@ def failed(directory: Path, *arguments: str, code: int = 2, **environment: str) 
 
 def test_a_memory_store_cannot_be_shared(tmp_path: Path) -> None:
     text = failed(tmp_path, "--processes", "2", HELLO_TORNADO_STORE__URL="memory://")
-    assert "each would know only its own sessions" in text
+    assert "each would have only its own sessions" in text
     assert "sqlite:///" in text
 
 

@@ -77,7 +77,7 @@ async def test_the_log_is_told_when_the_cause_changes(caplog: pytest.LogCaptureF
 
     assert await told(None) == []
     (line,) = await told(StoreTimeout("it did not answer in time"))
-    assert line.startswith("not ready: it did not answer in time; what to do: see what keeps the")
+    assert line.startswith("not ready: it did not answer in time; what to do: check what keeps the")
     assert await told(StoreUnavailable("did not answer in time a moment ago")) == []
     assert await told(Problem("no schema", "run this")) == [
         "not ready: no schema; what to do: run this"

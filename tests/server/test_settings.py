@@ -65,7 +65,7 @@ def test_proxies_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HELLO_TORNADO_SERVER__PROXIES", "::1, 192.0.2.0/24")
     assert load_settings().settings.server.proxies == ("::1", "192.0.2.0/24")
     monkeypatch.setenv("HELLO_TORNADO_SERVER__PROXIES", "all of them")
-    with pytest.raises(SettingsError, match="is no address or network"):
+    with pytest.raises(SettingsError, match="is not an address or network"):
         load_settings()
 
 
@@ -104,7 +104,7 @@ def test_secrets_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELLO_TORNADO_COOKIE_SECRET", '{"one": "hush-hush"}')
     (problem,) = problems()
     assert problem == (
-        "HELLO_TORNADO_COOKIE_SECRET: cookie_secret is a text, "
+        "HELLO_TORNADO_COOKIE_SECRET: cookie_secret must be a text, "
         "or a mapping of version numbers to texts"
     )
 
@@ -127,7 +127,7 @@ def test_a_secret_in_the_environment_is_taken_as_it_stands(
 def test_what_is_no_mapping_of_versions(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELLO_TORNADO_COOKIE_SECRET", text)
     (problem,) = problems()
-    assert problem.startswith("HELLO_TORNADO_COOKIE_SECRET: cookie_secret is a text, or a mapping")
+    assert problem.startswith("HELLO_TORNADO_COOKIE_SECRET: cookie_secret must be a text")
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,11 @@ def test_the_environment_can_say_true_and_null(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_cookie_has_no_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     (problem,) = problems("cookie:\n  max_age: 1209600\n")
-    assert problem.startswith("settings.yaml:2:3: cookie.max_age is no setting: ")
+    assert problem.startswith("settings.yaml:2:3: cookie.max_age is not a setting: ")
     assert '"lifetimes.idle"' in problem
     monkeypatch.setenv("HELLO_TORNADO_COOKIE__MAX_AGE", "1209600")
     (problem,) = problems("")
-    assert problem.startswith("HELLO_TORNADO_COOKIE__MAX_AGE is no setting: ")
+    assert problem.startswith("HELLO_TORNADO_COOKIE__MAX_AGE is not a setting: ")
     assert '"lifetimes.idle"' in problem
 
 
@@ -190,7 +190,7 @@ def test_a_variable_of_a_whole_group_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HELLO_TORNADO_SERVER", "8080")
     monkeypatch.setenv("HELLO_TORNADO_PURGE__BATCH", "1")
     assert problems() == [
-        'HELLO_TORNADO_SERVER is no setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?'
+        'HELLO_TORNADO_SERVER is not a setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?'
     ]
 
 
@@ -214,13 +214,13 @@ def test_a_group_may_be_empty_but_not_something_else() -> None:
         ),
         (
             "lifetimes:\n  idle: 30min\n",
-            'settings.yaml:2:9: lifetimes.idle: "30min" is no duration; write seconds, '
+            'settings.yaml:2:9: lifetimes.idle: "30min" is not a duration; write seconds, '
             "or a number with s, m, h or d, such as 30m",
         ),
         ("purge:\n  every: 0\n", "settings.yaml:2:10: purge.every: 0 must be longer than zero"),
-        ("server:\n\tport: 1\n", "settings.yaml:2:1: YAML takes no tabs here; indent with blanks"),
+        ("server:\n\tport: 1\n", "settings.yaml:2:1: YAML does not allow tabs here; indent"),
         ("a: b: c\n", "settings.yaml:1:5: mapping values are not allowed here"),
-        ("- 1\n", "settings.yaml:1:1: settings are a mapping of names to values"),
+        ("- 1\n", "settings.yaml:1:1: settings must be a mapping of names to values"),
         (
             "server: !!python/object/apply:os.system [ls]\n",
             "settings.yaml:1:9: tags (words that begin with !) are not allowed here",
@@ -229,18 +229,18 @@ def test_a_group_may_be_empty_but_not_something_else() -> None:
         ("server: {port: !!int 010}\n", "settings.yaml:1:16: tags (words that begin with !)"),
         ("server: &a\n  port: *a\n", "settings.yaml:1:9: anchors (words that begin with &)"),
         ("cookie_secret: *hush\n", "settings.yaml:1:16: aliases (words that begin with *)"),
-        ("? [a, b]\n: 1\n", "settings.yaml:1:3: the name of a setting is one word"),
-        ("server:\n  host: \x01\n", "settings.yaml:2:9: this is no character of a text file"),
+        ("? [a, b]\n: 1\n", "settings.yaml:1:3: the name of a setting must be one word"),
+        ("server:\n  host: \x01\n", "settings.yaml:2:9: this character is not allowed in"),
         ("a: " + "[" * 5000 + "\n", "settings.yaml: the nesting is too deep"),
-        ("session: 5\n", "settings.yaml:1:10: session is a group: its settings stand below it"),
-        ("server:\n  port: abc\n", 'settings.yaml:2:9: server.port: "abc" is no whole number'),
-        ("server:\n  port: true\n", "settings.yaml:2:9: server.port: true is no whole number"),
-        ("server:\n  port: 80.0\n", "settings.yaml:2:9: server.port: 80.0 is no whole number"),
-        ("server:\n  port: 010\n", 'settings.yaml:2:9: server.port: "010" is no whole number'),
+        ("session: 5\n", "settings.yaml:1:10: session is a group: write its settings below it"),
+        ("server:\n  port: abc\n", 'settings.yaml:2:9: server.port: "abc" is not a whole number'),
+        ("server:\n  port: true\n", "settings.yaml:2:9: server.port: true is not a whole number"),
+        ("server:\n  port: 80.0\n", "settings.yaml:2:9: server.port: 80.0 is not a whole number"),
+        ("server:\n  port: 010\n", 'settings.yaml:2:9: server.port: "010" is not a whole number'),
         ("server:\n  port: 65536\n", "settings.yaml:2:9: server.port: 65536 should be less than"),
-        ("purge:\n  every: null\n", "settings.yaml:2:10: purge.every: null is no duration"),
+        ("purge:\n  every: null\n", "settings.yaml:2:10: purge.every: null is not a duration"),
         ("purge:\n  batch: 0\n", "settings.yaml:2:10: purge.batch: 0 should be greater than"),
-        ("cookie:\n  domain: 5\n", "settings.yaml:2:11: cookie.domain: 5 is no text"),
+        ("cookie:\n  domain: 5\n", "settings.yaml:2:11: cookie.domain: 5 is not a text"),
         (
             "cookie:\n  secure: maybe\n",
             'settings.yaml:2:11: cookie.secure: "maybe" is neither true nor false '
@@ -262,7 +262,7 @@ def test_a_group_may_be_empty_but_not_something_else() -> None:
         ),
         (
             "cookie_secret: [hush]\n",
-            "settings.yaml:1:16: cookie_secret is a text, or a mapping of version numbers to texts",
+            "settings.yaml:1:16: cookie_secret must be a text, or a mapping of version numbers",
         ),
     ],
 )
@@ -276,11 +276,11 @@ def test_all_mistakes_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HELLO_TORNADO_PURGE__BATCH", "many")
     found = problems("server:\n  prot: 1\n  port: x\nzzz: 1\n")
     assert set(found) == {
-        'HELLO_TORNADO_SERVER__PROT is no setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?',
+        'HELLO_TORNADO_SERVER__PROT is not a setting. Did you mean "HELLO_TORNADO_SERVER__PORT"?',
         "settings.yaml:4:1: zzz is unknown.",
-        'settings.yaml:3:9: server.port: "x" is no whole number',
+        'settings.yaml:3:9: server.port: "x" is not a whole number',
         'settings.yaml:2:3: server.prot is unknown. Did you mean "port"?',
-        'HELLO_TORNADO_PURGE__BATCH: purge.batch: "many" is no whole number',
+        'HELLO_TORNADO_PURGE__BATCH: purge.batch: "many" is not a whole number',
     }
 
 

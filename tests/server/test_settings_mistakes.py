@@ -140,7 +140,7 @@ def test_a_variable_that_is_none_is_named_and_its_value_is_not(
     monkeypatch.setenv(f"HELLO_TORNADO_{variable}", "hush")
     monkeypatch.setenv("HELLO_TORNADO_PURGE__BATCH", "5")
     told = problem()
-    assert told.startswith(f"HELLO_TORNADO_{variable} is no setting.")
+    assert told.startswith(f"HELLO_TORNADO_{variable} is not a setting.")
     assert hint is None or f'Did you mean "HELLO_TORNADO_{hint}"?' in told
     assert "hush" not in told
 

@@ -20,7 +20,7 @@ from hello_tornado.sessions.testing import make_record
 PASSWORD = "set the user and the password"
 ADDRESS = "start the store, or set its host and port"
 DATABASE = "create the database"
-TLS = "let the store speak TLS"
+TLS = "enable TLS on the store"
 UPGRADE = "db upgrade"
 
 Change = Callable[[URL], URL]
@@ -194,10 +194,10 @@ def test_a_missing_driver_is_named_with_what_to_install(
 @pytest.mark.parametrize(
     ("cause", "cure"),
     [
-        ("cannot execute UPDATE in a read-only transaction", "takes writes"),
-        ("READONLY You can't write against a read only replica.", "takes writes"),
+        ("cannot execute UPDATE in a read-only transaction", "accepts writes"),
+        ("READONLY You can't write against a read only replica.", "accepts writes"),
         ("FATAL: sorry, too many clients already", "fewer processes"),
-        ('column "handle" of relation "sessions" does not exist', "not ours"),
+        ('column "handle" of relation "sessions" does not exist', "another program"),
         ("the server's binlog_format is STATEMENT", "ROW or MIXED"),
         ('invalid connection option "colour"', "out of store.url"),
         ("database disk image is malformed", "restore a backup"),

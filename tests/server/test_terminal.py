@@ -120,7 +120,7 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, command: list[str]) -> None
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         b"error: the output cannot be written: No space left on device",
-        b"cure:  make room where it goes, or send it elsewhere",
+        b"cure:  free space at its destination, or redirect it to another one",
     ]
 
 
