@@ -601,7 +601,7 @@ async def test_options_that_cannot_be_stop_the_start(options: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("sqlserver://x", r"no store is known for sqlserver; .*memory://, .*sqlite://"),
+        ("sqlserver://x", r"there is no store for sqlserver; .*memory://, .*sqlite://"),
         ("just-a-path", "a URL without a scheme"),
         ("sqlite://", "sqlite:// needs a file"),
         ("sqlite:///:memory:", "use memory://"),

@@ -71,7 +71,9 @@ def test_a_user_is_what_utf8_has_a_form_for(text: str) -> None:
 async def test_a_message_that_is_no_text_is_refused_with_the_cure(given: Any) -> None:
     session = await empty_session()
     for flash in (session.flash, session.flash_now):
-        with pytest.raises(TypeError, match=r"a flash's message must be a str.* write str\(message\)"):
+        with pytest.raises(
+            TypeError, match=r"a flash's message must be a str.* write str\(message\)"
+        ):
             flash(given)
         with pytest.raises(TypeError, match="a flash's category must be a str"):
             flash("saved", given)
