@@ -54,8 +54,8 @@ class CookiePolicy:
             `login(user_id, remember=…)` overrides it for one session.
         httponly: Hide the cookie from scripts (True).
         secure: True, False or "auto". With "auto", the cookie is Secure if the request came over
-            https. Then, if there is no other path or domain, its name also gets the prefix
-            `__Host-`, so that no other host can set it ("auto").
+            https ("auto"). If it is Secure, `path` is "/" and `domain` is None, its name gets the
+            prefix `__Host-`, so that no other host can set it.
         samesite: "strict", "lax", "none", "auto" or None. "auto" is None over https and Lax over
             http; with None the attribute is omitted ("lax"). "none" becomes Lax over http, because
             browsers accept SameSite=None from Secure cookies only.

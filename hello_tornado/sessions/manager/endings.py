@@ -104,8 +104,8 @@ class Endings:
     async def find_by_handle(self, handles: Collection[str]) -> Sequence[SessionRecord]:
         """Return the records with these handles; raise `TypeError` if one is not a str.
 
-        The store is not asked for texts that cannot be handles, because some stores raise errors
-        for some texts.
+        Texts that cannot be handles are not passed to the store, because some databases raise an
+        error for texts that they cannot store.
         """
         for given in handles:
             check_handle(given)

@@ -97,8 +97,8 @@ class SessionManager:
     - `clock` (function; the system's clock): returns the moment in microseconds since 1970.
 
     `trusted_proxies` are addresses or networks. With an empty list no proxy is trusted; with None,
-    Tornado's `xheaders` decides. Purging starts with the first use. An invalid option raises
-    `ConfigurationError`.
+    Tornado's `xheaders` decides. A function for `cookie` takes the request and returns a policy.
+    Purging starts with the first use. An invalid option raises `ConfigurationError`.
     """
 
     @options.checked(**CHECKS)
@@ -384,7 +384,7 @@ class SessionManager:
         return self._reader.all(batch)
 
     async def length(self) -> int:
-        """Return the number of sessions that have not expired (also those that began in future)."""
+        """Return the number of sessions that have not expired, even if they begin in the future."""
         return await self.store.count(self.now())
 
     @options.checked(batch=options.count)

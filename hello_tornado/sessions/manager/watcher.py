@@ -133,7 +133,7 @@ class Watcher:
             await self._end(over)
 
     def _doubt(self, handles: Collection[str]) -> None:
-        """Check sessions that may have ended soon, if they are watched."""
+        """Have those of these sessions that are watched checked soon: they may have ended."""
         for handle in handles:
             self._doubtful |= self._keys_by_handle.get(handle, set())
         if self._doubtful:

@@ -60,7 +60,7 @@ AS_USUAL: Final = OwnLifetime()
 
 @dataclass(frozen=True, slots=True, init=False)
 class Lifetimes:
-    """The timeouts after which sessions expire. Cookies expire at the same times.
+    """The timeouts after which sessions expire. The Max-Age of their cookies depends on them.
 
     Each is a timedelta or a number of seconds, longer than zero and at most 36500 days. A session
     expires at its idle or its absolute timeout, whichever comes first.

@@ -119,9 +119,10 @@ MAX_BATCH_BYTES: Final = 1024 * 1024
 
 
 def in_parts(swaps: Sequence[Swap], max_bytes: int = MAX_BATCH_BYTES) -> Iterator[Sequence[Swap]]:
-    """Yield *swaps* in parts of at most *max_bytes* of data, because servers limit a statement.
+    """Yield *swaps* in parts with at most *max_bytes* of data (1 MiB).
 
-    A record that is bigger than that is a part by itself.
+    Servers limit the size of a statement. A record that is bigger than the limit is a part by
+    itself.
     """
     start, size = 0, 0
     for place, (_, new) in enumerate(swaps):

@@ -318,7 +318,7 @@ def _differences(
 def put(value: Any) -> Operation:
     """Return the operation that sets *value* where there was none.
 
-    A container is merged with one that another request has set there meanwhile.
+    A container is merged with one that a parallel request has set there.
     """
     kind = next((kind for kind in (dict, list, set) if isinstance(value, kind)), None)
     if kind is None:

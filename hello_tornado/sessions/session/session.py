@@ -274,7 +274,7 @@ class Session(MetaDict):
         self._forget_xsrf_token()
 
     def renew(self) -> None:
-        """Give the session a new id, against session fixation. The old id becomes invalid at once.
+        """Give the session a new id at commit, against fixation; the old id becomes invalid then.
 
         Raises `ResponseStarted` after the headers were sent, and `NoResponse` outside a request.
         """
@@ -284,7 +284,7 @@ class Session(MetaDict):
         self._forget_xsrf_token()
 
     def reset(self) -> None:
-        """Replace this session by a new, empty one with a new id and a new handle.
+        """Replace this session with a new, empty one that has a new id and a new handle.
 
         Raises `ResponseStarted` after the headers were sent, and `NoResponse` outside a request.
         """
@@ -306,9 +306,9 @@ class Session(MetaDict):
         self._draft.ends = True
 
     def logout(self, *, everywhere: bool = False) -> None:
-        """End this session as `destroy()` does; with *everywhere* (False), all of the user's.
+        """End this session as `destroy()` does; with *everywhere*, also the user's other sessions.
 
-        The other sessions end in every process, with `EndedReason.REVOKED`.
+        The others end in every process, with `EndedReason.REVOKED`. The default is False.
         """
         user_id = self._user_id or (None if self.record is None else self.record.user_id)
         self.destroy()
@@ -371,7 +371,7 @@ class Session(MetaDict):
 
         Raises:
             SerializationError: The data does not fit the class.
-            TypeError: The value under `key` is not a dict, or `model` is no such class.
+            TypeError: The value under `key` is not a dict, or `model` is not such a class.
             RuntimeError: Raised later in the request, if a key of the object is assigned,
                 incremented or appended to other than through the object.
 

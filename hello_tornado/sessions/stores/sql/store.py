@@ -1,4 +1,4 @@
-"""The store over a SQL database: SQLite, PostgreSQL, MariaDB or MySQL."""
+"""The store for SQL databases: SQLite, PostgreSQL, MariaDB and MySQL."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
