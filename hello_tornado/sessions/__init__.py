@@ -1,8 +1,8 @@
-"""Server-side sessions for Tornado: a signed cookie carries an id, a store carries the data.
+"""Server-side sessions for Tornado: a signed cookie contains an id, and a store has the data.
 
-Whatever the documentation names is imported from here. What needs another package is loaded when
-it is asked for. `errors`, `events` and `testing` are modules of their own, and so is `stores`, with
-what a store of one's own is written with.
+Import all documented names from here. Names that need an optional package are loaded when they are
+used. Errors, events and test utilities are in the modules `errors`, `events` and `testing`; the
+types for writing a store are in `stores`.
 """
 
 from importlib import import_module
@@ -65,7 +65,7 @@ MODULES = {
     "sql": "stores.sql.store",
 }
 
-if not TYPE_CHECKING:  # for a type checker, a name that is not there is an error
+if not TYPE_CHECKING:  # so that type checkers report unknown names
 
     def __getattr__(name: str) -> Any:
         if name not in WITH_AN_EXTRA:

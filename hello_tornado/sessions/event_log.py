@@ -1,4 +1,4 @@
-"""Events as lines in the log: each of them once, and what strangers can cause only now and then."""
+"""Logs events, with a rate limit for those that any client can cause."""
 
 import logging
 from collections import OrderedDict
@@ -11,35 +11,39 @@ from hello_tornado.sessions.events import Purged, SessionEvent
 from hello_tornado.sessions.records.lifetimes import system_clock
 
 INTERVAL: Final = 60_000_000  # microseconds
-NO_NEWS: Final = Purged(0)  # it is so every few minutes
+NO_NEWS: Final = Purged(0)  # not logged: most purges, every few minutes, delete nothing
 REMEMBERED: Final = 10_000  # different events; each takes about half a kilobyte
 
 logger = logging.getLogger("hello_tornado.sessions")
 
 
 class EventLog:
-    """A hook that writes to the logger `hello_tornado.sessions`, at the event's own level.
+    """A hook that logs events with the logger `hello_tornado.sessions`, at the event's level.
 
-    An event that strangers can cause at will (`is_limited`) is written at most once a minute; when
-    it comes again later, its line says how many were left out. Of such events the 10,000 that were
-    written last are remembered, at a cost that does not depend on their number. The event itself is
-    the record's attribute `event`, for formatters that want its fields.
+    An event with `is_limited`, which any client can cause, is logged at most once a minute. The
+    next line for it says how many were left out. The last 10,000 such events are remembered, in
+    constant time. For formatters, the attribute `event` of a log record has the fields of the
+    event.
+
+    Args:
+        clock: Returns the present moment in microseconds since 1970 (the system's clock).
+
     """
 
     def __init__(self, clock: Callable[[], int] = system_clock) -> None:
         self._clock = clock
-        # When each was written, and how many were left out since; the longest ago comes first.
+        # When each was last logged, and how many were left out since; the oldest comes first.
         self._written: OrderedDict[SessionEvent, tuple[int, int]] = OrderedDict()
 
     def __call__(self, event: SessionEvent) -> None:
-        """Write *event*, unless one like it was just written."""
+        """Log *event*, unless it is limited and an equal one was logged within a minute."""
         if event == NO_NEWS or not logger.isEnabledFor(event.level):
             return
         facts = {field.name: getattr(event, field.name) for field in fields(event)}
         if event.is_limited:
             now = self._clock()
             written_at, left_out = self._written.get(event, (now - INTERVAL, 0))
-            if 0 <= now - written_at < INTERVAL:  # a clock that was ahead is no reason to be silent
+            if 0 <= now - written_at < INTERVAL:  # negative if the clock was ahead; then log it
                 self._written[event] = written_at, left_out + 1
                 return
             self._written[event] = now, 0

@@ -1,6 +1,6 @@
-"""What happened to sessions, told to whoever listens: logs, metrics, an audit trail.
+"""Events about sessions, for logs, metrics and audit trails.
 
-An event names a session by its handle, never by its id or key.
+An event contains the handle of a session, never its id or key.
 """
 
 import logging
@@ -13,20 +13,28 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 class EndedReason(StrEnum):
-    """Why a session, or only an id of it, is no longer good."""
+    """Why a session has ended, or why one of its ids is no longer valid.
 
-    EXPIRED = "expired"  # nobody used it for too long, or its absolute timeout came
-    LOGGED_OUT = "logged_out"  # by a request of its own
-    REVOKED = "revoked"  # by somebody else: another device, an administrator, a session limit
-    RENEWED = "renewed"  # it goes on under another id
-    ENDED = "ended"  # nobody can say why
+    - `EXPIRED`: its idle or absolute timeout has passed.
+    - `LOGGED_OUT`: one of its own requests has ended it.
+    - `REVOKED`: it was ended from another device, by an administrator or by a session limit.
+    - `RENEWED`: the session continues under a new id.
+    - `ENDED`: the reason is unknown.
+    """
+
+    EXPIRED = "expired"
+    LOGGED_OUT = "logged_out"
+    REVOKED = "revoked"
+    RENEWED = "renewed"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
-    """The root of all events; `level` is that of its line in the log.
+    """The base class of all events.
 
-    A limited event is one that a client can cause again with each request that it sends.
+    - `level`: the level at which it is logged.
+    - `is_limited`: a client can cause it with each request, so it is logged at most once a minute.
     """
 
     level: ClassVar[int] = logging.INFO
@@ -43,7 +51,7 @@ class Created(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Renewed(SessionEvent):
-    """A session has a new id; the old one is dead. A login renews."""
+    """A session has a new id, and the old one is invalid. A login also renews the id."""
 
     handle: str
     user_id: str | None
@@ -51,7 +59,7 @@ class Renewed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn(SessionEvent):
-    """A session is now this user's."""
+    """A user has logged in to a session."""
 
     handle: str
     user_id: str
@@ -59,7 +67,7 @@ class LoggedIn(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Expired(SessionEvent):
-    """Somebody came with the cookie of a session whose time is up, before a purge deleted it."""
+    """A request had the id of a session that has expired but was not purged yet."""
 
     is_limited: ClassVar[bool] = True
     handle: str
@@ -68,7 +76,7 @@ class Expired(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Ended(SessionEvent):
-    """A session was ended, by a logout or a revocation."""
+    """A session was ended by a logout or a revocation."""
 
     handle: str
     user_id: str | None
@@ -77,7 +85,7 @@ class Ended(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class TombstoneFailed(SessionEvent):
-    """Sessions were ended, but why could not be stored: nobody will be told the reason."""
+    """Sessions were ended, but the reason could not be stored, so their users will not see it."""
 
     level: ClassVar[int] = logging.WARNING
     cause: str
@@ -85,9 +93,9 @@ class TombstoneFailed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class CommitDropped(SessionEvent):
-    """A request's changes were dropped: its session had ended, or had become another user's.
+    """The changes of a request were dropped, because its session had ended or changed its user.
 
-    Also when the request came with an id that had been replaced or ended less than a minute ago.
+    Also emitted if the id of the request was replaced or ended less than a minute ago.
     """
 
     level: ClassVar[int] = logging.WARNING
@@ -96,7 +104,7 @@ class CommitDropped(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class RecordUnreadable(SessionEvent):
-    """A stored session could not be read: requests with its id get a 503, and the row stays."""
+    """A stored session could not be read. Requests with its id get a 503, and the record stays."""
 
     level: ClassVar[int] = logging.WARNING
     is_limited: ClassVar[bool] = True
@@ -106,7 +114,7 @@ class RecordUnreadable(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class TouchFailed(SessionEvent):
-    """The store did not take a later expiry; the request went on, for nothing of it was lost."""
+    """The expiry of a session could not be extended. The request continued, as no data was lost."""
 
     level: ClassVar[int] = logging.WARNING
     is_limited: ClassVar[bool] = True
@@ -116,7 +124,7 @@ class TouchFailed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class LeaseNotReleased(SessionEvent):
-    """A request could not say that it is done with its session; the lease will run out."""
+    """A request could not release its lease of a session; the lease will expire."""
 
     level: ClassVar[int] = logging.WARNING
     handle: str
@@ -125,7 +133,7 @@ class LeaseNotReleased(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class CookieRejected(SessionEvent):
-    """A cookie of our name was no session; `reason` says why, without its value."""
+    """A session cookie was invalid; `reason` says why, without the value of the cookie."""
 
     level: ClassVar[int] = logging.WARNING
     is_limited: ClassVar[bool] = True
@@ -134,7 +142,7 @@ class CookieRejected(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class RequestForbidden(SessionEvent):
-    """A request was refused because another site may have sent it; `reason` says by which check."""
+    """A request was refused because another site may have sent it; `reason` is the check."""
 
     level: ClassVar[int] = logging.WARNING
     is_limited: ClassVar[bool] = True
@@ -143,7 +151,7 @@ class RequestForbidden(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class SessionNotBegun(SessionEvent):
-    """A new session was written to, but its cookie could not be sent: nothing was stored."""
+    """A new session was not stored, because its cookie could not be sent."""
 
     level: ClassVar[int] = logging.WARNING
     is_limited: ClassVar[bool] = True
@@ -152,14 +160,14 @@ class SessionNotBegun(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Purged(SessionEvent):
-    """A purge has run to its end and deleted this many expired sessions."""
+    """A purge is complete; `count` expired sessions were deleted."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeFailed(SessionEvent):
-    """A purge stopped with an error; the next one tries again."""
+    """A purge stopped with an error; the next one will try again."""
 
     level: ClassVar[int] = logging.ERROR
     cause: str
@@ -167,7 +175,7 @@ class PurgeFailed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class WatchFailed(SessionEvent):
-    """The store could not say which of the watched sessions live; it is asked again soon."""
+    """The store could not be asked about watched sessions; it is asked again soon."""
 
     level: ClassVar[int] = logging.ERROR
     is_limited: ClassVar[bool] = True
@@ -175,11 +183,14 @@ class WatchFailed(SessionEvent):
 
 
 Hook: TypeAlias = Callable[[SessionEvent], None]
-"""Called with each event, on the event loop: it must not block. What it raises is only logged."""
+"""A function to call with each event. It runs on the event loop and must not block.
+
+Its errors are only logged.
+"""
 
 
 def emit(hooks: Iterable[Hook], event: SessionEvent) -> None:
-    """Tell every hook of *event*."""
+    """Call all hooks with *event*."""
     for hook in hooks:
         try:
             hook(event)

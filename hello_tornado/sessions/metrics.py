@@ -1,8 +1,8 @@
-"""Sessions in numbers, for Prometheus: events are counted, and calls to the store are timed.
+"""Prometheus metrics: counts of events, and durations of store calls.
 
     manager = SessionManager(url, metrics=SessionMetrics())
 
-No label grows with users, sessions or what strangers send.
+The number of label values does not depend on users, sessions or the requests of clients.
 """
 
 import re
@@ -53,24 +53,28 @@ COUNTED: Final = {
 
 
 class SessionMetrics:
-    """Counts the events of sessions, and what their store does, in *registry*.
+    """Counts events and store calls.
 
-    `sessions_live` and `sockets_open` are for whoever serves the numbers to set.
+    The program that serves the metrics must set the gauges `sessions_live` and `sockets_open`.
+
+    Args:
+        registry: The registry of prometheus_client (its default registry).
+
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         counter = partial(Counter, namespace=NAMESPACE, registry=registry)
         gauge = partial(Gauge, namespace=NAMESPACE, registry=registry)
         histogram = partial(Histogram, namespace=NAMESPACE, registry=registry)
-        self._sessions = counter("session_events", "What happened to sessions.", ["event"])
+        self._sessions = counter("session_events", "Events of sessions.", ["event"])
         self._ended = counter("sessions_ended", "Sessions that were ended.", ["reason"])
-        self._rejected = counter("cookies_rejected", "Cookies that were not ours.", ["reason"])
-        self._forbidden = counter("requests_forbidden", "Requests from elsewhere.", ["reason"])
+        self._rejected = counter("cookies_rejected", "Invalid session cookies.", ["reason"])
+        self._forbidden = counter("requests_forbidden", "Cross-site requests.", ["reason"])
         self._purged = counter("sessions_purged", "Expired sessions that were deleted.")
-        self._failed_purges = counter("purges_failed", "Purges that came to no end.")
+        self._failed_purges = counter("purges_failed", "Purges that failed.")
         self._last_purge = gauge(
             "last_purge_timestamp_seconds",
-            "The end of the last good purge.",
+            "Unix time at which the last successful purge finished.",
             multiprocess_mode="max",
         )
         self._seconds = histogram(
@@ -80,12 +84,12 @@ class SessionMetrics:
             buckets=SECONDS,
         )
         self._rows = histogram(
-            "store_call_sessions", "Sessions that one call was about.", ["operation"], buckets=ROWS
+            "store_call_sessions", "Sessions in a call to the store.", ["operation"], buckets=ROWS
         )
-        # Each conflict is replayed on what won: a rebase.
-        self._saves = counter("store_saves", "What became of saves.", ["outcome"])
+        # After each conflict, the changes are replayed on the newer record (a rebase).
+        self._saves = counter("store_saves", "Outcomes of saves.", ["outcome"])
         self.sessions_live = gauge(
-            "sessions_live", "Sessions that are alive.", multiprocess_mode="mostrecent"
+            "sessions_live", "Sessions that have not expired.", multiprocess_mode="mostrecent"
         )
         self.sockets_open = gauge(
             "sockets_open", "Sockets that watch a session.", multiprocess_mode="livesum"
@@ -109,13 +113,13 @@ class SessionMetrics:
                 self._sessions.labels(COUNTED[type(event)]).inc()
 
     def observed(self, store: Store) -> Store:
-        """*store*, with its calls timed and counted."""
+        """Return a store that passes all calls to *store*, and times and counts them."""
         if isinstance(store, Announcing):
             return _ObservedAnnouncingStore(store, self)
         return _ObservedStore(store, self)
 
     async def timed(self, operation: str, rows: int | None, call: Awaitable[T]) -> T:
-        """The result of *call*, a call to the store about so many *rows*."""
+        """Await *call*, a store call for a number of *rows*, and return its result."""
         started, outcome = time.perf_counter(), "failed"
         try:
             result = await call
@@ -130,14 +134,14 @@ class SessionMetrics:
         return result
 
     def saved(self, outcomes: Sequence[Outcome | StoreError]) -> None:
-        """Count what became of swaps."""
+        """Count the outcomes of swaps."""
         for outcome in outcomes:
             refused = isinstance(outcome, StoreError)
             self._saves.labels("refused" if refused else type(outcome).__name__.lower()).inc()
 
 
 class _ObservedStore:
-    """A store whose calls are counted; promises what the one within does."""
+    """A store that passes all calls to another store and counts them."""
 
     def __init__(self, store: Store, metrics: SessionMetrics) -> None:
         self._store = store

@@ -1,9 +1,9 @@
-"""Options, checked where they are given.
+"""Checks of options, made when the options are passed.
 
-A check takes the option's full name and the value given. It returns the value to use (a number of
-seconds becomes a timedelta, a list a tuple) or raises `ConfigurationError`, which names the option
-and says what to write. Objects are named in the message by their type only: a cipher or a store
-may hold a secret.
+A check takes the full name of the option and the given value. It returns the value to use (for
+example, a number of seconds as a timedelta, or a list as a tuple) or raises `ConfigurationError`.
+The message names the option and says what to write. It shows only the type of an object, because a
+cipher or a store may contain a secret.
 """
 
 import functools
@@ -21,15 +21,15 @@ R = TypeVar("R")
 
 Check: TypeAlias = Callable[[str, Any], Any]
 
-LONGEST: Final = timedelta(days=36_500)  # any moment so far from now is still a date
-MISSPELT: Final = 0.85  # how alike two names are when one of them is meant for the other
-SHOWN: Final = 60  # characters of a value
-# Microseconds since 1970. Seconds and milliseconds are below, nanoseconds above.
+LONGEST: Final = timedelta(days=36_500)  # so that the present moment plus this is a valid date
+MISSPELT: Final = 0.85  # the similarity at which a name is considered a misspelling of another
+SHOWN: Final = 60  # the number of characters of a value in a message
+# Microseconds since 1970. Times in seconds or milliseconds are lower, in nanoseconds higher.
 MOMENTS: Final = range(10**13, 10**17)
 
 
 def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function whose arguments go through *checks* before it is called."""
+    """Return a decorator that passes the arguments of a function through *checks*."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -40,7 +40,7 @@ def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 given = signature.bind(*args, **kwargs)
             except TypeError:
-                return function(*args, **kwargs)  # Python's own error names the class, too
+                return function(*args, **kwargs)  # raises Python's error, which names the class
             for name in checks.keys() & given.arguments.keys():
                 value = given.arguments[name]
                 given.arguments[name] = checks[name](f"{owner}({name}=…)", value)
@@ -52,7 +52,7 @@ def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def check_fields(instance: object, checks: Mapping[str, Check]) -> None:
-    """Put the fields of a frozen dataclass through *checks*."""
+    """Pass the fields of a frozen dataclass through *checks*."""
     for name, check in checks.items():
         full_name = f"{type(instance).__name__}({name}=…)"
         object.__setattr__(instance, name, check(full_name, getattr(instance, name)))
@@ -61,8 +61,8 @@ def check_fields(instance: object, checks: Mapping[str, Check]) -> None:
 def check_attributes(cls: type) -> None:
     """Check the options that a new class sets as attributes.
 
-    `_attribute_checks` in its base classes names them. Another attribute that begins with
-    `session_`, or is almost called like an option, is refused: it would have no effect.
+    `_attribute_checks` in its base classes lists the options. Other attributes that begin with
+    `session_` or resemble an option are refused, because they would have no effect.
     """
     checks: dict[str, Check] = {}
     for base in cls.__mro__:
@@ -70,7 +70,7 @@ def check_attributes(cls: type) -> None:
     inherited = set[str]().union(*(vars(base) for base in cls.__mro__[1:]))
     for name, value in [*vars(cls).items()]:
         if name.startswith("_") or hasattr(value, "__get__"):
-            continue  # a method or a property decides for itself
+            continue  # methods and properties are not checked
         if name in checks:
             setattr(cls, name, checks[name](f"{cls.__name__}.{name}", value))
         elif name not in inherited:
@@ -81,18 +81,18 @@ def _check_spelling(cls: type, name: str, known: Mapping[str, Check]) -> None:
     meant = get_close_matches(name, known, 1, MISSPELT)
     if meant or name.startswith("session_"):
         instead = meant[0] if meant else f"one of {', '.join(sorted(known))}, or another name"
-        raise ConfigurationError(f"{cls.__name__}.{name} is no option: write {instead}")
+        raise ConfigurationError(f"{cls.__name__}.{name} is not an option: write {instead}")
 
 
 def flag(name: str, given: Any) -> bool:
-    """True or False, and nothing that is merely true or false."""
+    """Accept True or False, but not other values that are true or false."""
     if not isinstance(given, bool):
         refuse(name, "True or False", shown(given))
     return given
 
 
 def flag_or_some_of(words: Collection[str]) -> Check:
-    """True, False, or a set of some of *words*."""
+    """Accept True, False, or a set of some of *words*."""
 
     def check(name: str, given: Any) -> bool | frozenset[str]:
         if isinstance(given, bool):
@@ -105,7 +105,7 @@ def flag_or_some_of(words: Collection[str]) -> Check:
 
 
 def one_of(*words: Any) -> Check:
-    """One of these values. True is not 1."""
+    """Accept one of these values. True is not 1."""
 
     def check(name: str, given: Any) -> Any:
         for word in words:
@@ -117,7 +117,7 @@ def one_of(*words: Any) -> Check:
 
 
 def any_case(*words: str | None) -> Check:
-    """One of these words, in capitals or not; becomes the word as it is here."""
+    """Accept one of these words in any case; return it as given here."""
 
     def check(name: str, given: Any) -> str | None:
         word = given.lower() if isinstance(given, str) else given
@@ -129,14 +129,14 @@ def any_case(*words: str | None) -> Check:
 
 
 def count(name: str, given: Any) -> int:
-    """A whole number from 1."""
+    """Accept a whole number from 1."""
     if type(given) is not int or given < 1:
         refuse(name, "a whole number of at least 1", shown(given))
     return given
 
 
 def duration(least: timedelta = timedelta(microseconds=1)) -> Check:
-    """A timedelta, or a number of seconds: at least *least*, at most `LONGEST`."""
+    """Accept a timedelta or a number of seconds, at least *least* and at most `LONGEST`."""
     longer = f"at least {least}" if least != timedelta(microseconds=1) else "longer than zero"
 
     def check(name: str, given: Any) -> timedelta:
@@ -150,19 +150,19 @@ def duration(least: timedelta = timedelta(microseconds=1)) -> Check:
 
 
 def as_duration(given: Any) -> timedelta | None:
-    """A timedelta as it is, a number as seconds; None for all else, and for what is too long."""
+    """Return a timedelta, or a number of seconds as a timedelta; None for all other values."""
     if isinstance(given, timedelta):
         return given
     if type(given) not in (int, float):
         return None
     try:
         return timedelta(seconds=given)
-    except (OverflowError, ValueError):  # too long, infinite or no number at all
+    except (OverflowError, ValueError):  # too long, infinite or NaN
         return None
 
 
 def instance_of(kind: type, example: str) -> Check:
-    """An instance of a class."""
+    """Accept an instance of a class."""
 
     def check(name: str, given: Any) -> Any:
         if not isinstance(given, kind):
@@ -173,7 +173,7 @@ def instance_of(kind: type, example: str) -> Check:
 
 
 def implements(protocol: type, example: str) -> Check:
-    """An object with all methods of a protocol, some of which it may pass on to another one."""
+    """Accept an object with all methods of a protocol; it may delegate some by `__getattr__`."""
     methods = [name for name in vars(protocol) if not name.startswith("_")]
 
     def check(name: str, given: Any) -> Any:
@@ -188,7 +188,7 @@ def implements(protocol: type, example: str) -> Check:
 
 
 def subclass_of(kind: type, example: str) -> Check:
-    """A class that is derived from *kind*."""
+    """Accept a subclass of *kind*."""
 
     def check(name: str, given: Any) -> Any:
         if not isinstance(given, type) or not issubclass(given, kind):
@@ -199,7 +199,7 @@ def subclass_of(kind: type, example: str) -> Check:
 
 
 def function(arguments: int, example: str) -> Check:
-    """A function, not a coroutine function, that can be called with so many arguments."""
+    """Accept a function with this number of arguments that is not a coroutine function."""
 
     def check(name: str, given: Any) -> Any:
         if not callable(given) or inspect.iscoroutinefunction(given):
@@ -210,14 +210,14 @@ def function(arguments: int, example: str) -> Check:
             number = {0: "no arguments", 1: "one argument"}[arguments]
             refuse(name, f"a function of {number}, such as {example}", kind_of(given))
         except ValueError:
-            pass  # a builtin that does not tell its signature
+            pass  # a builtin without a signature
         return given
 
     return check
 
 
 def clock(name: str, given: Any) -> Any:
-    """A function that tells the moment in microseconds since 1970."""
+    """Accept a function that returns the present moment in microseconds since 1970."""
     example = "lambda: time.time_ns() // 1_000"
     function(0, example)(name, given)
     now = given()
@@ -228,7 +228,7 @@ def clock(name: str, given: Any) -> Any:
 
 
 def text(pattern: re.Pattern[str], what: str) -> Check:
-    """A str that matches *pattern* as a whole."""
+    """Accept a str that matches *pattern* as a whole; *what* describes it in the message."""
 
     def check(name: str, given: Any) -> str:
         if not isinstance(given, str) or pattern.fullmatch(given) is None:
@@ -239,18 +239,18 @@ def text(pattern: re.Pattern[str], what: str) -> Check:
 
 
 def several(check_one: Check) -> Check:
-    """A list, a tuple or a set, each of whose members passes *check_one*; becomes a tuple."""
+    """Accept a list, tuple or set whose members all pass *check_one*; return a tuple."""
 
     def check(name: str, given: Any) -> tuple[Any, ...]:
         if not isinstance(given, list | tuple | set | frozenset):
-            refuse(name, "a list, also when it has one member", kind_of(given))
+            refuse(name, "a list, even if it has one member", kind_of(given))
         return tuple(check_one(f"a member of {name}", one) for one in given)
 
     return check
 
 
 def optional(check: Check) -> Check:
-    """None, or what passes *check*."""
+    """Accept None, or what *check* accepts."""
     return lambda name, given: None if given is None else check(name, given)
 
 
@@ -260,7 +260,7 @@ def refuse(name: str, what: str, given: str) -> NoReturn:
 
 
 def shown(given: Any) -> str:
-    """A value as a message may show it: plain values themselves, of all else the type."""
+    """Return a text for a value in a message: a plain value itself, or the type of another one."""
     if isinstance(given, type):
         return f"the class {given.__name__}"
     if given is None or isinstance(given, bool | int | float | str | timedelta):
@@ -269,5 +269,5 @@ def shown(given: Any) -> str:
 
 
 def kind_of(given: Any) -> str:
-    """What a value is, without what is in it."""
+    """Return a text with the type of a value, without its content."""
     return f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"

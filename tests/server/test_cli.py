@@ -67,7 +67,7 @@ def test_a_store_without_a_schema_says_so(tmp_path: Path) -> None:
     url = {"HELLO_TORNADO_STORE__URL": "memory://"}
     assert "memory store has no schema" in failed(tmp_path, "db", "upgrade", **url)[0]
     cause, _ = failed(tmp_path, "config", "check", HELLO_TORNADO_STORE__URL="mongodb://x")
-    assert "no store is known for mongodb; a store URL begins with one of: " in cause
+    assert "there is no store for mongodb; a store URL begins with one of: " in cause
 
 
 def test_purge_tells_how_many(tmp_path: Path) -> None:

@@ -133,4 +133,4 @@ def test_a_move_from_the_store_itself_is_refused(tmp_path: Path) -> None:
     environment = {"HELLO_TORNADO_STORE__MOVING_FROM": OLD, "HELLO_TORNADO_STORE__URL": OLD}
     done = run_command(tmp_path, "config", "check", **environment)
     assert done.returncode == 2
-    assert "names the store itself" in done.stderr
+    assert "moving_from is the URL of the new store" in done.stderr

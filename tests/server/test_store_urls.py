@@ -143,8 +143,8 @@ def test_a_store_says_where_it_leads_without_the_password(url: str, shown: str) 
     ("url", "message"),
     [
         ("", "a URL without a scheme; a store URL begins with one of: mariadb://"),
-        ("mongodb://db", "no store is known for mongodb; a store URL begins with one of"),
-        ("postgresql://ada:hush@db:port/app", "the store's URL is none"),
+        ("mongodb://db", "there is no store for mongodb; a store URL begins with one of"),
+        ("postgresql://ada:hush@db:port/app", "the store's URL is invalid"),
         ("postgresql+nothing://db/app", "cannot be used: Can't load plugin"),
         ("sqlite://", "sqlite:// needs a file"),
         ("sqlite://var/x.db", "sqlite:///var/x.db"),

@@ -150,7 +150,7 @@ async def test_data_that_was_moved_to_another_session_is_no_session() -> None:
     await store.save([Swap(old, old._replace(version=2, data=stolen.data))])
     with pytest.raises(SessionUnreadable):
         await manager.open(mine)
-    assert events[-1] == RecordUnreadable(old.handle, "a session record that was changed, or moved")
+    assert events[-1] == RecordUnreadable(old.handle, "the session record was changed or moved")
 
 
 @pytest.mark.gen_test

@@ -461,7 +461,7 @@ async def test_a_handle_from_outside_ends_its_owners_session_only(manager: Sessi
     assert await manager.revoke(*handles, user_id="ada") == 1
     assert [session.user_id for session in await manager.sessions_of("bob")] == ["bob"]
     assert await manager.revoke(*handles, user_id="ada") == 0
-    with pytest.raises(ValueError, match="a user_id has 1 to 255"):
+    with pytest.raises(ValueError, match="user_id must have 1 to 255"):
         await manager.revoke(*handles, user_id="")
 
 
@@ -601,7 +601,7 @@ async def test_options_that_cannot_be_stop_the_start(options: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("sqlserver://x", r"no store is known for sqlserver; .*memory://, .*sqlite://"),
+        ("sqlserver://x", r"there is no store for sqlserver; .*memory://, .*sqlite://"),
         ("just-a-path", "a URL without a scheme"),
         ("sqlite://", "sqlite:// needs a file"),
         ("sqlite:///:memory:", "use memory://"),

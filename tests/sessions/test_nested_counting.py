@@ -68,17 +68,17 @@ async def test_the_last_ones_are_kept_across_requests(any_store: Store) -> None:
 
 @pytest.mark.parametrize("keep", [0, -1, 1.5, "3", True])
 def test_a_number_to_keep_is_a_whole_one(keep: Any) -> None:
-    with pytest.raises(TypeError, match="keep is a whole number of at least 1"):
+    with pytest.raises(TypeError, match="keep must be a whole number of at least 1"):
         TrackedDict({}, JsonSerializer()).append("seen", 1, keep=keep)
 
 
 @pytest.mark.parametrize(
     ("data", "names", "why"),
     [
-        ({"n": 1}, ("n", "a"), r"session\['n'\] is a int: nothing can be below it"),
+        ({"n": 1}, ("n", "a"), r"session\['n'\] is a int, not a dict: it has no keys"),
         ({"n": {"a": [1]}}, ("n", "a", "b"), r"session\['n'\]\['a'\] is a list"),
         ({"n": {"a": "x"}}, ("n", "a"), r"session\['n'\]\['a'\] is a str: it cannot be"),
-        ({}, ("n", 1, "a"), "are str"),
+        ({}, ("n", 1, "a"), "must be str"),
     ],
 )
 def test_what_is_in_the_way_is_named(data: Any, names: Any, why: str) -> None:
@@ -111,7 +111,7 @@ def test_the_amount_is_said_last_or_by_name() -> None:
     with pytest.raises(TypeError, match="by a whole number"):
         tracked.increment("n", by=True)
     for names in (("cart", 42), ("cart", "apple", 42), ("n", 2)):  # a product's number, say
-        with pytest.raises(TypeError, match="are str"):
+        with pytest.raises(TypeError, match="must be str"):
             tracked.increment(*names, by=2)
 
 

@@ -122,14 +122,14 @@ class TestAsTornadoSays(OverHttp):
         assert not self.is_secure("/usual")
 
     def test_a_secure_cookie_over_http_leaves_no_row_and_a_warning(self) -> None:
-        self.assert_nothing_begins("/secure", "name it in the manager's trusted_proxies")
-        self.assert_nothing_begins("/prefixed", "name it in the manager's trusted_proxies")
+        self.assert_nothing_begins("/secure", "add it to the manager's trusted_proxies")
+        self.assert_nothing_begins("/prefixed", "add it to the manager's trusted_proxies")
 
     def test_a_cookie_for_another_path_leaves_no_row_and_a_warning(self) -> None:
         self.assert_nothing_begins("/elsewhere", 'or set path="/"')
 
     def test_a_cookie_for_another_domain_leaves_no_row_and_a_warning(self) -> None:
-        self.assert_nothing_begins("/foreign", "set domain to the host or a parent of it")
+        self.assert_nothing_begins("/foreign", "set domain to the host, a parent domain or None")
 
     def assert_nothing_begins(self, prefix: str, cure: str) -> None:
         """Also not in a login, and not with a first flush."""

@@ -1,1 +1,1 @@
-"""How a signed id travels: in a cookie or in a header, through proxies."""
+"""The carriers of signed session ids: cookies and headers, also behind proxies."""

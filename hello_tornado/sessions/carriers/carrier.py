@@ -1,4 +1,4 @@
-"""How a session's signed id travels to the client and back: in a cookie, or in a header."""
+"""The interface of carriers, which send signed session ids to the client and read them."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -14,14 +14,18 @@ from hello_tornado.sessions.records.immutable import immutable
 
 @immutable
 class PresentedIds:
-    """What a request says: the different ids that verify, or why none of them is used."""
+    """The session ids in a request.
+
+    - `signed`: the different ids with a valid signature.
+    - `rejected`: why none of them is used, or None.
+    """
 
     signed: tuple[SignedId, ...] = ()
     rejected: str | None = None
 
     @property
     def readable(self) -> tuple[SignedId, ...]:
-        """The ids whose sessions may be opened. A logout ends those of all that are signed."""
+        """The ids whose sessions may be opened; a logout ends the sessions of all `signed` ids."""
         return self.signed if self.rejected is None else ()
 
 
@@ -30,25 +34,33 @@ NOT_OURS: Final = PresentedIds(rejected="not_ours")
 
 
 class IdCarrier(Protocol):
-    """What the manager's `cookie` is: a `CookiePolicy`, or a `TokenPolicy`."""
+    """The type of the manager's option `cookie`: a `CookiePolicy` or a `TokenPolicy`."""
 
     @property
     def request_header(self) -> str:
-        """The header that requests carry."""
+        """The name of the header in requests."""
 
     @property
     def response_header(self) -> str:
-        """The header that responses carry."""
+        """The name of the header in responses."""
 
     def read(
         self, request: HTTPServerRequest, keyring: Keyring, now: int, *, https: bool
     ) -> PresentedIds:
-        """The ids in the request, which came over https or not."""
+        """Return the ids in a request.
+
+        Args:
+            request: The request.
+            keyring: The secrets that verify signatures.
+            now: The present moment, in microseconds since 1970.
+            https: Whether the request came over https.
+
+        """
 
     def ids_in(
         self, values: Sequence[str], keyring: Keyring, now: int, *, https: bool
     ) -> PresentedIds:
-        """The ids in *values* of the `request_header`, wherever they were sent to."""
+        """Return the ids in *values* of the `request_header`, for any path and host."""
 
     def issue(
         self,
@@ -59,32 +71,32 @@ class IdCarrier(Protocol):
         *,
         https: bool,
     ) -> str:
-        """The response's header for *session_id*.
+        """Return the value of the `response_header` that sends *session_id*.
 
-        The client may forget the id at the moment *expires_at*; None: when the browser is closed.
+        The client keeps the id until the moment *expires_at*; None: until the browser is closed.
         """
 
     def clear(self, *, https: bool) -> str:
-        """The response's header that makes the client forget the id."""
+        """Return the value of the `response_header` that makes the client delete the id."""
 
     def persists(self, remember: bool | None) -> bool:
-        """Whether the client keeps the id until a moment that `issue` tells it.
+        """Whether the client keeps the id until a moment, not until the browser is closed.
 
-        *remember* is what the session's login was told.
+        *remember* is the argument of the session's `login()`.
         """
 
     def refuses(self, request: HTTPServerRequest, *, https: bool) -> str | None:
-        """Why no id could be sent in answer to this request, and the cure; None when it could."""
+        """Return why no id can be sent with the response and what to do, or None if it can."""
 
 
 Choice: TypeAlias = IdCarrier | Callable[[Any], IdCarrier]
-"""One carrier for all requests, or a function from the request to one."""
+"""A carrier for all requests, or a function that returns one for a request."""
 
 WANTED: Final = "a CookiePolicy, a TokenPolicy, or a function from the request to one"
 
 
 def choice(name: str, given: Any) -> Any:
-    """The check of an option that is a `Choice`."""
+    """Check an option that is a `Choice`."""
     if is_carrier(given):
         return given
     if not callable(given) or isinstance(given, type):
@@ -93,7 +105,7 @@ def choice(name: str, given: Any) -> Any:
 
 
 def carrier_of(chosen: Choice, request: HTTPServerRequest) -> IdCarrier:
-    """The carrier for this request."""
+    """Return the carrier for a request."""
     if is_carrier(chosen):
         return chosen
     carrier = cast("Callable[[Any], object]", chosen)(request)
@@ -104,12 +116,12 @@ def carrier_of(chosen: Choice, request: HTTPServerRequest) -> IdCarrier:
 
 
 def is_carrier(given: Any) -> TypeGuard[IdCarrier]:
-    """Whether *given* is a carrier, and no function that makes one."""
+    """Whether *given* is a carrier, not a function that returns one."""
     kind: type = type(given)
     return _makes_carriers(kind)
 
 
 @lru_cache(maxsize=64)
 def _makes_carriers(kind: type) -> bool:
-    """Whether the objects of a class are carriers; asked with each request, found out once."""
+    """Whether the objects of a class are carriers; cached because each request needs it."""
     return all(hasattr(kind, name) for name in vars(IdCarrier) if not name.startswith("_"))

@@ -1,4 +1,4 @@
-"""The session cookie: read strictly from the raw header, written as one policy says."""
+"""The session cookie: strict parsing of the raw header, and configurable attributes."""
 
 import re
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.records.ids import SessionId
 
 MAX_CANDIDATES: Final = 4
-MAX_VERIFIED: Final = 200  # of too many cookies, for a logout; browsers keep no more for a host
+MAX_VERIFIED: Final = 200  # for a logout with too many cookies; browsers keep no more per host
 HOST_PREFIX: Final = "__Host-"
 SECURE_PREFIX: Final = "__Secure-"
-# The path and the domain are no longer than browsers read them (RFC 6265bis, 5.6).
+# Browsers ignore longer paths and domains (RFC 6265bis, 5.6).
 CHECKS: Final = {
     "name": options.text(
         re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}"),
@@ -47,16 +47,29 @@ CHECKS: Final = {
 class CookiePolicy:
     """The name and the attributes of the session cookie.
 
-    With `persist` the browser keeps the cookie for as long as the session can live if nobody uses
-    it again (the manager's `Lifetimes`), and for the hour in which it can be told why the session
-    ended. Without, the cookie ends with the browser. `login(user_id, remember=…)` decides it for
-    one session. `secure` "auto" follows the request: over https the
-    cookie is Secure and, when path and domain allow, its name gets the prefix `__Host-`, so that no
-    other host can set it. `samesite` is "strict", "lax", "none", None (the cookie says nothing), or
-    "auto": None over https, else Lax. What browsers take from a Secure cookie only, None and
-    Partitioned, is not said over http. Behind a proxy that speaks TLS for the server, the manager's
-    `trusted_proxies` say which requests came over https. Its `cookie` may also be a function of the
-    request.
+    Args:
+        name: The name of the cookie ("session").
+        persist: Keep the cookie until the session expires and for `remember_ended` after that, so
+            that users can be told why it ended; False: until the browser is closed (True).
+            `login(user_id, remember=…)` overrides it for one session.
+        httponly: Hide the cookie from scripts (True).
+        secure: True, False or "auto". With "auto", the cookie is Secure if the request came over
+            https ("auto"). If it is Secure, `path` is "/" and `domain` is None, its name gets the
+            prefix `__Host-`, so that no other host can set it.
+        samesite: "strict", "lax", "none", "auto" or None. "auto" is None over https and Lax over
+            http; with None the attribute is omitted ("lax"). "none" becomes Lax over http, because
+            browsers accept SameSite=None from Secure cookies only.
+        domain: A host name, to share the cookie with its subdomains (None: this host only).
+        path: The path below which browsers send the cookie ("/").
+        partitioned: Set Partitioned, over https only (False).
+        priority: "low", "medium", "high" or None (None).
+
+    Behind a proxy that terminates TLS, the manager's `trusted_proxies` determine which requests
+    came over https.
+
+    Raises:
+        ConfigurationError: A value is invalid, or browsers would refuse the cookie.
+
     """
 
     name: str = "session"
@@ -69,7 +82,7 @@ class CookiePolicy:
     partitioned: bool = False
     priority: str | None = None
     _always_comes_back: bool = field(init=False, repr=False, compare=False)
-    # What does not change from response to response: the name and the attributes by `secure`.
+    # The names and the attributes without and with Secure, the same for all responses.
     _names: tuple[str, str] = field(init=False, repr=False, compare=False)
     _attributes: tuple[str, str] = field(init=False, repr=False, compare=False)
 
@@ -98,7 +111,7 @@ class CookiePolicy:
     def read(
         self, request: HTTPServerRequest, keyring: Keyring, now: int, *, https: bool
     ) -> PresentedIds:
-        """The ids in the request's cookies of our name; at most four such cookies may be sent."""
+        """Return the ids in the request's cookies of this name; more than four are rejected."""
         if self.refuses(request, https=https) is not None:
             return NOTHING_PRESENTED
         return self.ids_in(request.headers.get_list("Cookie"), keyring, now, https=https)
@@ -106,7 +119,7 @@ class CookiePolicy:
     def ids_in(
         self, headers: Sequence[str], keyring: Keyring, now: int, *, https: bool
     ) -> PresentedIds:
-        """The ids in Cookie *headers*, by the same rules; the policy's path and domain aside."""
+        """Return the ids in Cookie *headers*, regardless of the policy's path and domain."""
         name = self._names[self._is_secure(https=https)]
         values = _values(headers, name)
         if not values:
@@ -129,7 +142,10 @@ class CookiePolicy:
         *,
         https: bool,
     ) -> str:
-        """A Set-Cookie header for *session_id* that ends at a moment, or with the browser."""
+        """Return a Set-Cookie header for *session_id*.
+
+        The cookie expires at the moment *expires_at*; None: when the browser is closed.
+        """
         secure = self._is_secure(https=https)
         name = self._names[secure]
         value = keyring.sign(name, session_id, now)
@@ -139,39 +155,39 @@ class CookiePolicy:
         return f"{name}={value}; Max-Age={max_age}{self._attributes[secure]}"
 
     def clear(self, *, https: bool) -> str:
-        """A Set-Cookie header that makes the browser forget our cookie."""
+        """Return a Set-Cookie header that deletes the cookie."""
         secure = self._is_secure(https=https)
         ends = "; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
         return f"{self._names[secure]}={ends}{self._attributes[secure]}"
 
     def persists(self, remember: bool | None) -> bool:
-        """Whether the cookie outlives the browser; *remember* is what the login was told."""
+        """Whether the browser keeps the cookie when it is closed."""
         return self.persist if remember is None else remember
 
     def refuses(self, request: HTTPServerRequest, *, https: bool) -> str | None:
-        """Why the browser would not send a cookie of ours back to where this request went.
+        """Return why the browser would not send the cookie with a request like this one, or None.
 
-        Such a cookie is neither read nor sent. None when there is nothing in the way.
+        For such requests, cookies are neither read nor set.
         """
         if self._always_comes_back:
             return None
         if (self.secure is True or self._is_prefixed) and not https:
             return (
                 "browsers keep this cookie over https only, and the request came over http: if a "
-                "proxy speaks TLS for this server, name it in the manager's trusted_proxies; else "
-                'set secure="auto" and a name without __Host- and __Secure-'
+                "proxy terminates TLS, add it to the manager's trusted_proxies; otherwise set "
+                'secure="auto" and a name without __Host- and __Secure-'
             )
         if not _is_below(request.path, self.path):
             return (
                 f"the cookie is for the path {self.path}, and the request is for another one: use "
-                'sessions below that path only, or set path="/"; a proxy in front must pass on '
-                "the path that the browser asked for"
+                'sessions below that path only, or set path="/"; a proxy must forward the path '
+                "that the browser requested"
             )
         if self.domain is not None and not _is_within(request.host_name, self.domain):
             return (
                 f"the cookie is for the domain {self.domain}, and the request is for another "
-                "host: set domain to the host or a parent of it, or to None; a proxy in front "
-                "must pass on the Host header that the browser sent"
+                "host: set domain to the host, a parent domain or None; a proxy must forward the "
+                "Host header of the browser"
             )
         return None
 
@@ -184,7 +200,7 @@ class CookiePolicy:
         return self._has_prefix(HOST_PREFIX) or self._has_prefix(SECURE_PREFIX)
 
     def _has_prefix(self, prefix: str) -> bool:
-        """Browsers do not look at the case of a prefix."""
+        """Whether the name has a prefix, in any case, as browsers compare it."""
         return self.name.lower().startswith(prefix.lower())
 
     def _is_secure(self, *, https: bool) -> bool:
@@ -233,10 +249,10 @@ def _is_within(host: str, domain: str) -> bool:
 
 
 def _values(headers: Sequence[str], name: str) -> list[str]:
-    """The values of the cookies *name*, to the letter; double quotes around one are taken off.
+    """Return the values of all cookies *name*, unchanged but without double quotes around them.
 
-    Tornado's parser keeps only the last of several, unescapes, and strips bytes that browsers count
-    as part of a name, so that another host could slip in a cookie that wins.
+    Tornado's parser keeps only the last of several, unescapes values, and strips bytes that are
+    part of the name for browsers. Another host could use that to override the cookie.
     """
     begins = name + "="
     return [
@@ -248,5 +264,5 @@ def _values(headers: Sequence[str], name: str) -> list[str]:
 
 
 def _unquoted(value: str) -> str:
-    """A value in double quotes means the same as the value without them (RFC 6265, 4.1.1)."""
+    """Remove double quotes around a value; they are not part of it (RFC 6265, 4.1.1)."""
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value

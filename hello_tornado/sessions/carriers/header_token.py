@@ -1,6 +1,6 @@
-"""The session's id in a header of its own, for clients that are no browsers and keep no cookies.
+"""The session id in a header instead of a cookie, for clients other than browsers.
 
-A header is opt-in, and takes the place of the cookie: where one is read, the other one is not.
+The header is opt-in. Either the header or the cookie of a request is read, never both.
 """
 
 import re
@@ -26,10 +26,18 @@ CHECKS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPolicy:
-    """The session in a header instead of a cookie: `SessionManager(…, cookie=TokenPolicy())`.
+    """Sends the session id in a header instead of a cookie.
 
-    A response that begins or renews a session carries its token in this header, and the client
-    sends it back in the same one. An empty token means that the session is over.
+    Use it as `SessionManager(…, cookie=TokenPolicy())`. A response that begins or renews a session
+    has a token in the header, and the client sends it back in the same header. An empty token means
+    that the session has ended.
+
+    Args:
+        header: The name of the header ("X-Session-Token").
+
+    Raises:
+        ConfigurationError: `header` is not a name of a header or has another meaning.
+
     """
 
     header: str = "X-Session-Token"
@@ -39,12 +47,12 @@ class TokenPolicy:
 
     @property
     def request_header(self) -> str:
-        """The header itself."""
+        """The name of the header in requests."""
         return self.header
 
     @property
     def response_header(self) -> str:
-        """The same one."""
+        """The name of the header in responses; the same."""
         return self.header
 
     def read(
@@ -55,7 +63,7 @@ class TokenPolicy:
         *,
         https: bool,
     ) -> PresentedIds:
-        """The id in the request's header, of which there may be one."""
+        """Return the id in the request's header; more than one header is rejected."""
         return self.ids_in(request.headers.get_list(self.header), keyring, now, https=https)
 
     def ids_in(
@@ -64,9 +72,9 @@ class TokenPolicy:
         keyring: Keyring,
         now: int,
         *,
-        https: bool,  # noqa: ARG002 - it may travel over http as well
+        https: bool,  # noqa: ARG002 - it is also accepted over http
     ) -> PresentedIds:
-        """The id in the *values* of the header."""
+        """Return the id in the *values* of the header."""
         if not any(values):
             return NOTHING_PRESENTED
         if len(values) > 1:
@@ -81,19 +89,19 @@ class TokenPolicy:
         _expires_at: int | None,
         now: int,
         *,
-        https: bool,  # noqa: ARG002 - it may travel over http as well
+        https: bool,  # noqa: ARG002 - it is also sent over http
     ) -> str:
-        """The token for *session_id*."""
+        """Return the token for *session_id*."""
         return keyring.sign(self.header, session_id, now)
 
     def clear(self, *, https: bool) -> str:  # noqa: ARG002 - the same
-        """No token."""
+        """Return an empty token."""
         return ""
 
     def persists(self, _remember: bool | None) -> bool:
-        """Never: a token says nothing of its end."""
+        """Return False: a token has no expiry time."""
         return False
 
     def refuses(self, _request: HTTPServerRequest, *, https: bool) -> str | None:  # noqa: ARG002
-        """Never."""
+        """Return None: a token can be sent with every response."""
         return None

@@ -1,7 +1,8 @@
-"""Tornado's signed values, version 2, to the same bytes: read with one pattern and one HMAC.
+"""Tornado's signed values, version 2, in the same format, parsed with one regular expression.
 
-Tornado's own reader takes them apart field by field, which costs more than the signature does. See
-`tornado.web.create_signed_value` for the form; the names that it is signed for are cookies' names.
+Tornado's own parser reads them field by field, which takes longer than computing the signature. See
+`tornado.web.create_signed_value` for the format. Values are signed together with a name, which is
+that of a cookie or header.
 """
 
 import base64
@@ -13,20 +14,20 @@ from typing import NamedTuple
 
 
 class Signer:
-    """A secret, made ready once for all that it signs: that is half of an HMAC of short texts."""
+    """A secret with the first half of its HMAC computed once, which saves half of the time."""
 
     def __init__(self, secret: bytes) -> None:
         self._begun = hmac.new(secret, digestmod="sha256")
 
     def signature(self, signed: str) -> str:
-        """The HMAC-SHA256 of a text, in hexadecimal digits."""
+        """Return the HMAC-SHA256 of a text in hexadecimal digits."""
         mac = self._begun.copy()
         mac.update(signed.encode("ascii"))
         return mac.hexdigest()
 
 
 class SignedValue(NamedTuple):
-    """What a signed value says, and the signature that has yet to be checked."""
+    """The parts of a signed value. Its signature was not checked yet."""
 
     signed: str
     key_version: int
@@ -35,12 +36,12 @@ class SignedValue(NamedTuple):
     signature: str
 
     def is_signed_by(self, signer: Signer) -> bool:
-        """Whether the signature is this secret's."""
+        """Whether this secret made the signature."""
         return hmac.compare_digest(signer.signature(self.signed), self.signature)
 
     @property
     def value(self) -> str | None:
-        """What was signed; None when it is no ASCII in base64."""
+        """The value that was signed; None if it is not ASCII in base64."""
         try:
             return base64.b64decode(self.encoded).decode("ascii")
         except (binascii.Error, UnicodeDecodeError):
@@ -48,7 +49,7 @@ class SignedValue(NamedTuple):
 
 
 def create(signer: Signer, key_version: int, name: str, value: str, seconds: int) -> str:
-    """*value* signed for *name* at *seconds* since 1970."""
+    """Return *value*, signed for *name* at *seconds* since 1970."""
     encoded = base64.b64encode(value.encode()).decode("ascii")
     signed = f"2|{_field(str(key_version))}{_field(str(seconds))}{_field(name)}{_field(encoded)}"
     return signed + signer.signature(signed)
@@ -59,7 +60,7 @@ def _field(text: str) -> str:
 
 
 def parse(name: str, text: str) -> SignedValue | None:
-    """What *text* is, if it has the form of a value that was signed for *name*."""
+    """Parse *text*; return None if it does not have the format of a value for *name*."""
     found = _form(name).fullmatch(text)
     if found is None:
         return None
@@ -69,7 +70,10 @@ def parse(name: str, text: str) -> SignedValue | None:
 
 @lru_cache(maxsize=16)
 def _form(name: str) -> re.Pattern[str]:
-    """The lengths need no look: only that of the name could be mistaken, and it is spelt out."""
+    """Return a pattern for values of *name*.
+
+    It checks no length except that of the name, because the other parts cannot contain delimiters.
+    """
     named = rf"{len(name)}:{re.escape(name)}"
     return re.compile(
         rf"(2\|[0-9]+:(-?[0-9]+)\|[0-9]+:([0-9]+)\|{named}\|[0-9]+:([A-Za-z0-9+/=]*)\|)([0-9a-f]{{64}})"

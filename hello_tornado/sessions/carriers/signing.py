@@ -1,7 +1,7 @@
-"""The application's secrets, and the session ids that they sign.
+"""The application's secrets, and the signatures of session ids.
 
-A signed id is Tornado's signed value, version 2. The signature says that we gave the id out;
-whether the session lives, only the store knows.
+A signed id is a signed value of Tornado, version 2. The signature proves that this application
+issued the id. Only the store knows whether the session still exists.
 """
 
 from collections.abc import Mapping
@@ -16,22 +16,27 @@ from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
 
-# Browsers keep no cookie longer than 400 days (RFC 6265bis, 5.5); the store ends sessions earlier.
+# Browsers keep no cookie longer than 400 days (RFC 6265bis, 5.5). Sessions end earlier.
 SIGNATURE_LASTS: Final = timedelta(days=400) // MICROSECOND
-# Longer values carry no id of ours (ids.is_session_id, cookies.NAME).
+# Longer values cannot be signed ids (ids.is_session_id, cookies.CHECKS).
 MAX_LENGTH: Final = 512
 REMEMBERED: Final = 2048  # values, of up to half a kilobyte
-MIN_SECRET: Final = 16  # bytes; nobody guesses so many random ones
+MIN_SECRET: Final = 16  # bytes; if random, they cannot be guessed
 NEEDED: Final = (
     "sessions need the application setting cookie_secret: a random string of at least "
     f"{MIN_SECRET} bytes, for example from "
-    'python -c "import secrets; print(secrets.token_urlsafe(64))"; or several of them, in a list '
-    "or by version (whole numbers), to change it"
+    'python -c "import secrets; print(secrets.token_urlsafe(64))"; to change it, set several, in a '
+    "list or in a dict by version (a whole number)"
 )
 
 
 class SignedId(NamedTuple):
-    """A session id that one of our secrets has signed: which one, and when."""
+    """A session id with a valid signature.
+
+    - `session_id`: the id.
+    - `key_version`: the version of the secret that signed it.
+    - `signed_at`: when it was signed, in microseconds since 1970.
+    """
 
     session_id: SessionId
     key_version: int
@@ -39,10 +44,17 @@ class SignedId(NamedTuple):
 
 
 class Keyring:
-    """The secrets of an application: all of them verify, the one of version `current` signs.
+    """The secrets of an application: all of them verify, one of them signs.
 
-    `is_versioned` when a value's own key version names its secret; else each may be the one. What
-    it has said of a value it remembers for a while: a browser sends the same one with each request.
+    The results for the latest values are cached, because browsers send the same value with each
+    request.
+
+    Args:
+        signers: The secrets by version.
+        current: The version of the secret that signs.
+        is_versioned: Whether a value contains the version of its secret; otherwise all secrets are
+            tried.
+
     """
 
     def __init__(self, signers: Mapping[int, Signer], current: int, *, is_versioned: bool) -> None:
@@ -53,10 +65,16 @@ class Keyring:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Keyring":
-        """Tornado's own `cookie_secret`: a secret, or several.
+        """Return the keyring of an application's *settings*.
 
-        Of a mapping by version, Tornado's `key_version` signs, or else the highest; of a list, the
-        first (Tornado's own signed cookies take no list).
+        The setting `cookie_secret` is a secret, a dict of secrets by version, or a list of secrets.
+        In a dict, the version in the setting `key_version` signs, or else the highest; in a list,
+        the first. (Tornado's own signed cookies do not support lists.)
+
+        Raises:
+            ConfigurationError: There is no secret, or one is not a str or bytes of at least 16
+                bytes.
+
         """
         match settings.get("cookie_secret"):
             case str() | bytes() as secret:
@@ -70,13 +88,13 @@ class Keyring:
         raise ConfigurationError(NEEDED)
 
     def sign(self, name: str, session_id: SessionId, now: int) -> str:
-        """*session_id* as the value of a cookie, or of whatever else is called *name*."""
+        """Return *session_id* as a signed value for the cookie or header *name*."""
         version = self.current if self._is_versioned else 0
         signer = self._signers[self.current]
         return signed_values.create(signer, version, name, session_id, now // 1_000_000)
 
     def verify(self, name: str, text: str, now: int) -> SignedId | None:
-        """The id in a value, if one of our secrets has signed it for that name."""
+        """Return the id in a value, or None if its signature for *name* is invalid or too old."""
         if len(text) > MAX_LENGTH:
             return None
         signed = self._remembered(name, text)
@@ -94,13 +112,13 @@ class Keyring:
         return None
 
     def is_current(self, signed: SignedId) -> bool:
-        """Whether the secret that signs today has signed this."""
+        """Whether the secret that signs now has signed this id."""
         return signed.key_version == self.current
 
 
 @lru_cache(maxsize=16)
 def _keyring_of_one(secret: str | bytes) -> Keyring:
-    """The keyring of a single secret, cached because every request asks for it."""
+    """Return the keyring of a single secret; cached because each request needs it."""
     return _keyring(((0, secret),), 0, is_versioned=False)
 
 
@@ -112,7 +130,7 @@ def _keyring(
     if not signers:
         raise ConfigurationError(NEEDED)
     if current not in signers:
-        raise ConfigurationError(f"key_version {current!r} names no secret in cookie_secret")
+        raise ConfigurationError(f"cookie_secret has no secret for key_version {current!r}")
     return Keyring(signers, current, is_versioned=is_versioned)
 
 

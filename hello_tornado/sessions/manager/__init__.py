@@ -1,1 +1,1 @@
-"""Sessions as a service: open, commit, end, purge and watch them."""
+"""The session manager: opens, commits, ends, purges and watches sessions."""

@@ -1,4 +1,4 @@
-"""What a commit means for the browser's cookie."""
+"""The results of a commit: what to do about the browser's cookie."""
 
 from typing import Final, TypeAlias
 
@@ -8,19 +8,19 @@ from hello_tornado.sessions.records.immutable import immutable
 
 @immutable
 class Keep:
-    """The browser has the right cookie, or rightly none."""
+    """Send no cookie: the browser has the right one, or needs none."""
 
 
 @immutable
 class Issue:
-    """The browser needs a cookie with this id."""
+    """Send a cookie with this session id."""
 
     session_id: SessionId
 
 
 @immutable
 class Clear:
-    """The session has ended: the browser's cookie should go."""
+    """Delete the browser's cookie, because the session has ended."""
 
 
 CookieAction: TypeAlias = Keep | Issue | Clear

@@ -1,4 +1,4 @@
-"""What each option of a `SessionManager` may be; all are checked before it is made."""
+"""The checks of the options of a `SessionManager`."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -15,7 +15,7 @@ from hello_tornado.sessions.records.serializers import Serializer
 from hello_tornado.sessions.stores import Store
 
 Clock: TypeAlias = Callable[[], int]
-"""Tells the moment in microseconds since 1970."""
+"""Returns the present moment in microseconds since 1970."""
 
 SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)  # between two purges
 
@@ -27,11 +27,11 @@ class Metrics(Protocol):
         """Count *event*."""
 
     def observed(self, store: Store, /) -> Store:
-        """*store*, with its calls counted."""
+        """Return a store that passes all calls to *store* and counts them."""
 
 
 def random_id(_request: object) -> str:
-    """The usual `genid`."""
+    """Return a new session id; the default of `genid`."""
     return new_session_id()
 
 

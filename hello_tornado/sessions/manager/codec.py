@@ -1,4 +1,4 @@
-"""Records into documents and back: what a session's bytes mean, and when the session will end."""
+"""Conversion of records to documents and back, including encryption and expiry."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -31,35 +31,44 @@ NO_RENEWAL: Final = Renewal()
 
 
 class Cipher(Protocol):
-    """Encrypts the data of records, bound to the record it belongs to.
+    """Encrypts the data of records and binds it to the other fields of its record.
 
-    A record is sealed again whenever one of its fields changes, also when it is only touched.
+    A record is sealed again whenever one of its fields changes, even if it is only touched.
     """
 
     def seal(self, record: SessionRecord, /) -> SessionRecord:
-        """The record as the store may have it: its data encrypted, all other fields as they are."""
+        """Return the record with its data encrypted and all other fields unchanged."""
 
     def open(self, record: SessionRecord, /) -> bytes:
-        """The data of a sealed record.
+        """Return the decrypted data of a sealed record.
 
-        `SerializationError` when the data was not sealed for exactly this record.
+        Raises `SerializationError` if the data was not sealed for exactly this record.
         """
 
 
 class Plain:
-    """No encryption: the store holds the record as it is."""
+    """No encryption: the store gets records unchanged."""
 
     def seal(self, record: SessionRecord, /) -> SessionRecord:
-        """The record itself."""
+        """Return the record itself."""
         return record
 
     def open(self, record: SessionRecord, /) -> bytes:
-        """The data itself."""
+        """Return the data itself."""
         return record.data
 
 
 class Codec:
-    """Reads records, and makes the ones that should stand after changes."""
+    """Reads records, and builds the new records for changes.
+
+    Args:
+        serializer: Converts documents to bytes.
+        cipher: Encrypts the bytes.
+        lifetimes: When sessions expire.
+        max_bytes: The maximum size of a session's serialized data, in bytes.
+        clock: Returns the present moment in microseconds since 1970.
+
+    """
 
     def __init__(
         self,
@@ -76,13 +85,16 @@ class Codec:
         self.clock = clock
 
     def document(self, record: SessionRecord, now: int) -> Document:
-        """What a record holds *now*; `SessionUnreadable` when its bytes cannot be read."""
+        """Return the document in a record, without the keys that have expired by *now*.
+
+        Raises `SessionUnreadable` if the data cannot be read.
+        """
         try:
             stored = self._serializer.loads(self._cipher.open(record))
         except SerializationError as error:
             raise SessionUnreadable(str(error)) from error
         if not is_ours(stored):
-            raise SessionUnreadable("session data that another program has written")
+            raise SessionUnreadable("the session data was written by another program")
         document = {
             "data": stored.get("data", {}),
             "meta": stored.get("meta", {}),
@@ -91,7 +103,14 @@ class Codec:
         return without_expired_keys(document, now)
 
     def create(self, key: SessionKey, changes: Update, base: Document | None = None) -> Committed:
-        """The first record of a session that begins with *base* and these *changes*."""
+        """Return the first record of a new session.
+
+        Args:
+            key: Its key.
+            changes: The changes of the request.
+            base: The document to which they are applied (an empty one).
+
+        """
         now = self.clock()
         document = changes.apply(empty_document() if base is None else base)
         record = SessionRecord(
@@ -107,12 +126,13 @@ class Codec:
         return Committed(self._cipher.seal(record), document)
 
     def rebuild(self, standing: Standing, commit: Commit) -> Committed:
-        """What should stand in the place of *standing* once *commit* is applied to it."""
+        """Return the record that results from applying *commit* to *standing*."""
         current = standing.record
         now = self.clock()
         accessed_at = max(now, current.accessed_at)
         renewal = commit.renewal or NO_RENEWAL
-        # By this clock and not by one that was ahead, or the session would be over at once.
+        # Not the later `accessed_at`, which may come from a clock that was ahead: the new session
+        # would begin in the future and would be refused.
         created_at = now if renewal.restart else current.created_at
         if standing.document is None:
             before = self.document(current, now)
@@ -134,10 +154,11 @@ class Codec:
         return Committed(self._cipher.seal(record), document)
 
     def touched(self, record: SessionRecord, own: OwnLifetime) -> SessionRecord:
-        """*record* as used at this moment by a session that says this of its own life.
+        """Return *record* as used at this moment, by a session with the lifetime settings *own*.
 
-        The version stands when a touch of the store will do. A cipher that authenticates the times
-        has sealed the data again; that is a new version, and has to be saved.
+        Without encryption the version stays the same, and `Store.touch` can write the record. A
+        cipher authenticates the times, so the data is sealed again; this makes a new version, which
+        `Store.save` must write.
         """
         now = max(self.clock(), record.accessed_at)
         expires_at = self.lifetimes.expires_at(record.created_at, now, own)
@@ -151,7 +172,15 @@ class Codec:
     def tombstone(
         self, key: SessionKey, tombstone: Tombstone, remembered: int, version: int
     ) -> SessionRecord:
-        """The record of the tombstone of what stood under *key*, *remembered* for microseconds."""
+        """Return the record of a tombstone for the session key *key*.
+
+        Args:
+            key: The key of the session that ended.
+            tombstone: The tombstone.
+            remembered: How long it is kept, in microseconds.
+            version: The version of the record.
+
+        """
         ended_at = tombstone.ended_at - ERA
         record = SessionRecord(
             key=tombstone_key_of(key),
@@ -166,7 +195,7 @@ class Codec:
         return self._cipher.seal(record)
 
     def read_tombstone(self, record: SessionRecord) -> Tombstone | None:
-        """What such a record says."""
+        """Return the tombstone in *record*, or None if it has none or cannot be read."""
         try:
             return read_tombstone(self._serializer.loads(self._cipher.open(record)), record)
         except SerializationError:

@@ -1,9 +1,9 @@
-"""How changes reach the store: fold what waits, swap it in, and replay it on whatever won instead.
+"""Writes commits to the store: combines waiting ones, saves them, and replays them on conflicts.
 
-While one write is under way the next commits gather. Then those to one session go together as a
-single swap, in the order in which they came, and the swaps of all sessions as a single save. A
-conflict means that somebody else wrote, as a rule another process: the commit stays at the head of
-its line, and its changes are replayed (rebased) on what won.
+While one write is running, the next commits wait. Then all commits to one session are combined into
+a single swap, in the order of their arrival, and the swaps of all sessions into a single save. A
+conflict means that another writer, usually another process, has changed the session. Then the
+commit is tried again before later ones, and its changes are replayed on the new record.
 """
 
 import asyncio
@@ -30,23 +30,26 @@ from hello_tornado.sessions.stores.deadlines import limit_of_store
 
 MAX_CONFLICTS: Final = 100
 TOO_MANY: Final = f"the store reported {MAX_CONFLICTS} conflicts in a row for one session"
-BREATH: Final = 256 * 1024  # bytes that are built before others may run
+BREATH: Final = 256 * 1024  # bytes to build before other tasks may run
 
 
 @immutable
 class Standing:
-    """The record that we expect in the store, and its document if it was read already."""
+    """The record that is expected in the store, and its document if it was read already."""
 
     record: SessionRecord
     document: Document | None = None
-    conflicts: int = 0  # in a row, before this record was found
+    conflicts: int = 0  # the number of conflicts in a row that led to this record
 
 
 @immutable
 class Commit:
-    """One request's changes to the session that it loaded as `base`.
+    """The changes of a request to a session.
 
-    `renewed_to` is the key of the session's new id, if it gets one, and `renewal` says how.
+    - `base`: the record that the request loaded.
+    - `changes`: the changes.
+    - `renewed_to`: the key of the new id, or None if the id stays.
+    - `renewal`: what else the renewal changes.
     """
 
     base: Standing
@@ -55,7 +58,7 @@ class Commit:
     renewal: Renewal | None = None
 
     def then(self, later: "Commit") -> "Commit | None":
-        """This commit, followed by *later*, as one; None after a renewal: the old id is dead."""
+        """Combine this commit with a *later* one; None if this is a renewal, which ends the id."""
         if self.renewed_to is not None:
             return None
         is_newer = self.base.record.version > later.base.record.version
@@ -65,7 +68,7 @@ class Commit:
 
 
 class Committed(NamedTuple):
-    """What stands in the store after a commit."""
+    """The stored state after a commit."""
 
     record: SessionRecord
     document: Document
@@ -73,12 +76,12 @@ class Committed(NamedTuple):
 
 Result: TypeAlias = Committed | Conflict | Gone
 Rebuild: TypeAlias = Callable[[Standing, Commit], Committed]
-"""Applies a commit to what stands: what should stand instead."""
+"""Applies a commit to the stored state and returns the new state."""
 
 
 @immutable
 class Attempt:
-    """A commit, rebuilt on the newest record that is known; a renewal leaves a tombstone."""
+    """A commit applied to the newest known record; a renewal also stores a tombstone."""
 
     old: Standing
     wanted: Committed
@@ -86,13 +89,21 @@ class Attempt:
 
     @property
     def swaps(self) -> Sequence[Swap]:
-        """What is to be saved; that of the session itself comes last."""
+        """The swaps to save; the last one is that of the session."""
         swap = Swap(self.old.record, self.wanted.record)
         return [swap] if self.tombstone is None else [Swap(None, self.tombstone), swap]
 
 
 class Committer:
-    """Brings commits into the store, many at once."""
+    """Writes commits to *store*, several at once.
+
+    Args:
+        store: The store.
+        rebuild: Applies a commit to a record.
+        tombstone: Takes the old and the new record of a renewal and returns the tombstone's record,
+            or None.
+
+    """
 
     def __init__(
         self,
@@ -109,19 +120,19 @@ class Committer:
             ),
             store,
         )
-        # Records that are newer than the ones which the waiting requests have loaded.
+        # Records that are newer than those that the waiting requests have loaded.
         self._standing: dict[SessionKey, Standing] = {}
 
     def commit(self, commit: Commit) -> Awaitable[Result]:
-        """Store *commit*, merged with what others did meanwhile.
+        """Store *commit*, merged with the changes that others made since its base.
 
-        `Gone` when the session ended, or got another id; `Conflict` when the id that it was to be
-        renewed to is taken. In both cases nothing of it is stored.
+        Returns `Gone` if the session has ended or has another id, and `Conflict` if its new id
+        already exists. In both cases nothing is stored.
         """
         return self._commits(commit.base.record.key, commit)
 
     async def _store(self, commits: Sequence[Commit]) -> Sequence[Result | Again | Exception]:
-        """One save for all that can be built."""
+        """Store several commits with one save; commits that cannot be built get an error."""
         attempts: list[Attempt | Exception] = []
         swaps: list[Swap] = []
         built = 0
@@ -136,7 +147,7 @@ class Committer:
         try:
             outcomes = iter(await self._save(swaps) if swaps else ())
         except StoreError:
-            self._standing.clear()  # nobody knows what stands
+            self._standing.clear()  # it is unknown what is stored now
             raise
         return [
             self._answer(attempt, _last(attempt, outcomes))
@@ -155,7 +166,7 @@ class Committer:
             is_renewed = commit.renewed_to is not None
             tombstone = self._tombstone(old.record, wanted.record) if is_renewed else None
             return Attempt(old, wanted, tombstone)
-        except Exception as error:  # noqa: BLE001 - it goes to whoever made this commit
+        except Exception as error:  # noqa: BLE001 - it is raised for the caller of this commit
             return error
 
     def _answer(
@@ -177,7 +188,7 @@ class Committer:
 
 
 def _last(attempt: Attempt, outcomes: Iterator[Outcome | StoreError]) -> Outcome | StoreError:
-    """The outcome of the session's own swap; a tombstone may be there already."""
+    """Return the outcome of the session's swap; that of the tombstone does not matter."""
     if attempt.tombstone is not None:
         next(outcomes)
     return next(outcomes)

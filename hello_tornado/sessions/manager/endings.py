@@ -1,6 +1,6 @@
-"""The one way in which sessions end: delete, leave a tombstone, announce, tell the hooks.
+"""The only place where sessions end: stores a tombstone, deletes, announces, and emits events.
 
-A logout, a revocation, a session limit and `clear()` all come through here.
+Logouts, revocations, session limits and `clear()` all use it.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -20,7 +20,16 @@ Find: TypeAlias = Callable[[], Awaitable[Sequence[Listed]]]
 
 
 class Endings:
-    """Ends sessions in *store*, and says for *remembered* microseconds afterwards why."""
+    """Ends sessions and keeps the reasons.
+
+    Args:
+        store: The store of the sessions.
+        codec: Builds and reads the records of tombstones.
+        clock: Returns the present moment in microseconds since 1970.
+        remembered: How long tombstones are kept, in microseconds; 0 for none.
+        emit: Called with events.
+
+    """
 
     def __init__(
         self,
@@ -39,25 +48,29 @@ class Endings:
     async def end(
         self, records: Sequence[Listed], reason: EndedReason, *, is_told: bool = True
     ) -> int:
-        """End these sessions; returns how many of them were still there.
+        """End these sessions and return how many still existed.
 
-        Unless the reason *is_told* afterwards, no tombstone is left.
+        Args:
+            records: The sessions.
+            reason: Why they end.
+            is_told: Whether tombstones keep the reason (True).
+
         """
-        if is_told:  # before the session goes: a request in between must find one or the other
+        if is_told:  # first, so that a request finds the session or the tombstone at any time
             await self._leave_tombstones(records, reason)
         deleted = await self._store.delete([record.key for record in records])
         if not deleted:
             return 0
         ended = [record for record in records if record.key in deleted]
         if isinstance(self._store, Announcing):
-            with suppress(StoreError):  # then the other processes see it when they look
+            with suppress(StoreError):  # then other processes notice it at their next check
                 await self._store.announce([record.handle for record in ended])
         for record in ended:
             self._emit(Ended(record.handle, record.user_id, reason))
         return len(ended)
 
     async def end_found(self, find: Find, reason: EndedReason) -> int:
-        """End what *find* finds, until it finds nothing: an id may be renewed in between."""
+        """End the sessions that *find* returns until it returns none, as ids may be renewed."""
         count = 0
         while records := await find():
             count += await self.end(records, reason)
@@ -66,7 +79,7 @@ class Endings:
     async def end_user(
         self, user_id: str, reason: EndedReason, keep: Collection[str | None] = ()
     ) -> int:
-        """End all sessions of a user but those whose handles are in *keep*; returns how many."""
+        """End all sessions of a user except those with a handle in *keep*; return how many."""
 
         async def find() -> Sequence[Listed]:
             records = await self._store.find_by_user(user_id)
@@ -77,9 +90,9 @@ class Endings:
     async def end_by_handle(
         self, handles: Collection[str], reason: EndedReason, user_id: str | None = None
     ) -> int:
-        """End the sessions with these handles, under whichever ids they stand by now.
+        """End the sessions with these handles, also if their ids have changed; return how many.
 
-        With *user_id* only those that are this user's.
+        With *user_id*, only those of this user.
         """
 
         async def find() -> Sequence[Listed]:
@@ -89,9 +102,10 @@ class Endings:
         return await self.end_found(find, reason)
 
     async def find_by_handle(self, handles: Collection[str]) -> Sequence[SessionRecord]:
-        """The records with these handles; `TypeError` if one is no str.
+        """Return the records with these handles; raise `TypeError` if one is not a str.
 
-        The store is not asked for text that cannot be a handle: some could not even store it.
+        Texts that cannot be handles are not passed to the store, because some databases raise an
+        error for texts that they cannot store.
         """
         for given in handles:
             check_handle(given)
@@ -119,14 +133,14 @@ class Endings:
             ]:
                 await self._store.save(renewals)  # the session has ended since, or instead
         except StoreError as error:
-            self._emit(TombstoneFailed(str(error)))  # the sessions are over all the same
+            self._emit(TombstoneFailed(str(error)))  # the sessions end nevertheless
 
     def _is_of_a_renewal(self, record: SessionRecord) -> bool:
         tombstone = self._codec.read_tombstone(record)
         return tombstone is not None and tombstone.reason is EndedReason.RENEWED
 
     def renewal(self, old: SessionRecord, new: SessionRecord) -> SessionRecord | None:
-        """The tombstone to be stored with a renewal: of the id of *old*, which *new* replaces."""
+        """Return the record of the tombstone for a renewal of *old* to *new*, or None."""
         if not self._remembered:
             return None
         goes_on = (old.handle, old.user_id) == (new.handle, new.user_id)
@@ -137,7 +151,7 @@ class Endings:
         return self._codec.tombstone(ended.key, tombstone, self._remembered, version)
 
     async def forget(self, limit: int) -> int:
-        """Delete up to *limit* tombstones that no longer count; returns how many there were."""
+        """Delete up to *limit* expired tombstones; return how many."""
         page = await self._store.page(None, limit)
         over = [record.key for record in page if record.expires_at <= self._clock() - ERA]
         if over:
@@ -145,7 +159,7 @@ class Endings:
         return len(over)
 
     def read(self, record: SessionRecord | None) -> Tombstone | None:
-        """The tombstone in *record*, if it is one that still counts."""
+        """Return the tombstone in *record*, or None if it is not one or has expired."""
         tombstone = None if record is None else self._codec.read_tombstone(record)
         if tombstone is None or self._clock() - tombstone.ended_at >= self._remembered:
             return None
@@ -153,18 +167,19 @@ class Endings:
 
     @property
     def unexplained(self) -> EndedReason | None:
-        """Why a session ended of which there is nothing but its id: it has expired.
+        """Why a session ended if the store has neither it nor a tombstone: it has expired.
 
-        An id that we have signed was stored once, and a logout or a revocation leaves a tombstone.
+        An id with our signature was stored once, and a logout or a revocation leaves a tombstone.
+        None if tombstones are switched off.
         """
         return EndedReason.EXPIRED if self._remembered else None
 
     def is_just_now(self, tombstone: Tombstone) -> bool:
-        """Whether a request with the old id may have been under way when it was replaced."""
+        """Whether a request with the old id may have been sent before the id was replaced."""
         return self._clock() - tombstone.ended_at < JUST_NOW
 
     async def reasons(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, EndedReason]:
-        """Why the sessions under these keys have ended, as far as tombstones say."""
+        """Return why sessions ended, for those of these keys that have a tombstone."""
         asked = {tombstone_key_of(key): key for key in keys}
         found = await self._store.load(asked)
         tombstones = {asked[name]: self.read(record) for name, record in found.items()}

@@ -1,7 +1,8 @@
-"""One request of a session at a time, in all processes: a lease, written into the session itself.
+"""Leases: locks that allow one request of a session at a time, in all processes.
 
-Taking the lease is a compare and swap like any other change, so every store can do it. It binds
-only those who ask for it: all others read and write as ever.
+A lease is stored in the session itself. Taking it is a compare and swap like any other change, so
+it works with all stores. Only requests that ask for a lease wait; all others read and write as
+usual.
 """
 
 import asyncio
@@ -25,13 +26,13 @@ LONGEST_PAUSE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to be the only one, to be given back with `release`."""
+    """A lock on a session; `release` ends it."""
 
     manager: SessionManager
     token: str
 
     async def release(self, session: Session) -> None:
-        """Let the next one in; *session* is the one that was leased, wherever it stands now."""
+        """Release the lease of *session*, also if its id has changed."""
 
         def drop(current: Session) -> None:
             if self.token in current.leases:
@@ -47,10 +48,18 @@ class Lease:
 async def lease(
     manager: SessionManager, record: SessionRecord, *, wait: timedelta, lasts: timedelta
 ) -> tuple[Session, Lease] | None:
-    """The session that was loaded as *record* once nobody else has the lease; None if it ended.
+    """Take the lease of a session and return it with the session; None if the session has ended.
 
-    Waits for at most *wait*, and then raises `SessionBusy`. A new id is followed. The lease *lasts*
-    so long: a request that died or hangs with it does not keep the others out for ever.
+    Args:
+        manager: The manager of the session.
+        record: The session as it was loaded; it is found also if its id has changed.
+        wait: How long to wait for another request.
+        lasts: How long the lease is valid. After that the next request gets it, even if this one
+            has hung or crashed.
+
+    Raises:
+        SessionBusy: Another request had the lease for longer than *wait*.
+
     """
     mine = Lease(manager, secrets.token_hex(8))
 
@@ -65,7 +74,7 @@ async def lease(
         if mine.token in session.leases:
             return session, mine
         if (left := deadline - loop.time()) <= 0:
-            raise SessionBusy(f"another request has had this session to itself for {wait}")
+            raise SessionBusy(f"another request has locked this session for longer than {wait}")
         await asyncio.sleep(min(left, pause * random.uniform(0.5, 1)))  # noqa: S311 - no secret
         pause = min(2 * pause, LONGEST_PAUSE)
     return None

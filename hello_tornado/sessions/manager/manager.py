@@ -1,8 +1,8 @@
-"""Sessions as a service: open one by its id, commit what a request did, find, revoke and purge.
+"""The session manager: opens sessions, commits changes, and finds, revokes and purges sessions.
 
-What a request costs: `open` is one load, shared with all requests of the moment; `commit` is one
-save, shared likewise, if something changed, and otherwise nothing, or once in a `touch_interval`
-a shared touch.
+A request costs one load for `open`, and one save for `commit` if the session was changed. If it was
+only read, `commit` costs nothing, or a touch once in a `touch_interval`. Concurrent requests share
+these store calls.
 """
 
 import asyncio
@@ -43,14 +43,7 @@ from hello_tornado.sessions.records.lifetimes import (
     as_timedelta,
     system_clock,
 )
-from hello_tornado.sessions.records.record import (
-    Conflict,
-    Gone,
-    Listed,
-    Saved,
-    SessionRecord,
-    Swap,
-)
+from hello_tornado.sessions.records.record import Conflict, Gone, Listed, Saved, SessionRecord, Swap
 from hello_tornado.sessions.records.serializers import JsonSerializer, Serializer
 from hello_tornado.sessions.records.tombstones import Tombstone, tombstone_key_of
 from hello_tornado.sessions.records.values import check_user_id
@@ -66,7 +59,7 @@ MAX_BYTES: Final = 64 * 1024
 
 
 def refuse_coroutine(result: object) -> None:
-    """Raise `TypeError` when a function that updates a session turns out to be asynchronous."""
+    """Raise `TypeError` if *result* shows that a function that updates a session is async."""
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
@@ -76,31 +69,36 @@ def refuse_coroutine(result: object) -> None:
 
 
 class SessionManager:
-    """The sessions in one store, given as such or by a URL: opens, commits, finds and ends them.
+    """Opens, commits, finds and ends the sessions in a store.
 
-    `async with SessionManager(url) as manager:` closes it at the end. Durations are timedeltas or
-    numbers of seconds. An option that cannot be meant is a `ConfigurationError`.
+    `async with SessionManager(url) as manager:` closes the store at the end. The options are listed
+    as `name` (type; default). A duration is a timedelta or a number of seconds.
 
-    - `lifetimes`: when sessions end; by default after an hour without use, and after a day.
-    - `cookie`: a `CookiePolicy` (the default), a `TokenPolicy`, or a function from the request to
-      one.
-    - `serializer` (JSON) and `cipher` (none): what the store gets.
-    - `resave` (False) stores sessions that were only read, too, and `save_uninitialized` (False)
-      those that nobody has written to. `rolling` (False) sends the cookie with every response.
-    - `unset` ("keep" or "destroy"): what `del handler.session` does to the stored session.
-    - `genid` makes an id, given the request if there is one.
-    - `touch_interval` (a minute): how often a request that changes nothing moves the expiry.
-    - `remember_ended` (an hour): how long the reason is told for which a session ended.
-    - `max_sessions_per_user` (None): how many a user may have; beyond, the oldest ends.
-    - `max_bytes` (64 KiB): more data than that is refused.
-    - `purge_every` (5 minutes): how often expired sessions are deleted, `purge_batch` (50) at a
-      time, from the first use on; None: never.
-    - `trusted_proxies` (None): the addresses and networks whose X-Forwarded-Proto and
-      X-Forwarded-For are believed; an empty list: nobody's. None leaves it to Tornado.
-    - `metrics` (None): a `SessionMetrics`, which counts events and the calls to the store.
-    - `hooks` are told of every event; see `on`, too. `log` (True): so is the logger
-      `hello_tornado.sessions`.
-    - `clock` tells the moment in microseconds since 1970.
+    - `store` (`Store` or str): the store, or its URL as for `open_store`.
+    - `lifetimes` (`Lifetimes`; 1 hour idle, 24 hours absolute): when sessions expire.
+    - `cookie` (`CookiePolicy()`): a `CookiePolicy`, a `TokenPolicy`, or a function of the request.
+    - `serializer` (`Serializer`; `JsonSerializer()`): converts data to bytes.
+    - `cipher` (`Cipher`; None): encrypts data, for example an `AesGcm`.
+    - `resave` (bool; False): store sessions in every request, even if they were only read.
+    - `save_uninitialized` (bool; False): store new sessions even if they are empty.
+    - `rolling` (bool; False): send the cookie with every response.
+    - `unset` ("keep" or "destroy"; "keep"): what `del handler.session` does to the stored session.
+    - `genid` (function; 216 random bits): gets the request, or None outside one; returns a new id.
+    - `touch_interval` (duration; 60 s): how often requests that only read extend the idle timeout.
+    - `remember_ended` (duration; 1 hour): how long the reason for the end of a session is kept.
+    - `max_sessions_per_user` (int; None): a login beyond it ends the user's oldest session.
+    - `max_bytes` (int; 65536): the maximum size of a session's serialized data, in bytes.
+    - `purge_every` (duration; 5 minutes): how often expired sessions are deleted; None: never.
+    - `purge_batch` (int; 50): how many expired sessions are deleted at a time.
+    - `trusted_proxies` (list of str; None): proxies whose X-Forwarded-Proto and -For are trusted.
+    - `metrics` (`SessionMetrics`; None): counts events and store calls.
+    - `hooks` (functions; none): called with every event; see also `on`.
+    - `log` (bool; True): log events with the logger `hello_tornado.sessions`.
+    - `clock` (function; the system's clock): returns the moment in microseconds since 1970.
+
+    `trusted_proxies` are addresses or networks. With an empty list no proxy is trusted; with None,
+    Tornado's `xheaders` decides. A function for `cookie` takes the request and returns a policy.
+    Purging starts with the first use. An invalid option raises `ConfigurationError`.
     """
 
     @options.checked(**CHECKS)
@@ -155,25 +153,25 @@ class SessionManager:
             self._codec,
             serializer,
             clock=clock,
-            used=self._purger.begin,  # a session that is opened, in whichever way, is use
+            used=self._purger.begin,  # purging starts when the first session is opened
             emit=self.emit,
         )
         self.watcher = Watcher(self.store, self._endings.reasons, clock, self.emit)
         self._hooks.append(self.watcher)
 
     def open(self, session_id: SessionId | None) -> Awaitable[Session]:
-        """The session with this id, or a new one: without an id, or when it is unknown or over.
+        """Return the session with this id, or a new one if there is none or it has ended.
 
-        A new session is not stored before it is committed, and then gets an id of its own. In the
-        place of one that has ended it knows the `ended_reason`.
+        A new session gets an id when it is committed. If the session has ended, the new one has
+        the `ended_reason`.
         """
         return self._open(None if session_id is None else key_of(session_id))
 
     async def reload(self, session: Session) -> Session:
-        """The same session as it stands in the store now, under whichever id.
+        """Return the session as it is stored now, also if its id has changed.
 
-        When it has ended, the answer is an ended session, which refuses writes and knows the
-        `ended_reason`. Of a session that was never stored, a new one.
+        If it has ended, return an ended session, with the `ended_reason`; writing to it raises
+        `SessionEnded`. If it was never stored, return a new one.
         """
         record = session.record
         if record is None:
@@ -195,7 +193,7 @@ class SessionManager:
         if record is None:
             return self._session_after(await self._tombstone_of(key), now)
         session = self._session_after(None, now)
-        session.presented = (key,)  # for a logout: by another process's clock it may still live
+        session.presented = (key,)  # a logout ends it: by another clock it may not have expired
         self.emit(Expired(record.handle, record.user_id))
         return session
 
@@ -203,7 +201,7 @@ class SessionManager:
         return self._endings.read(await self._shared.load(tombstone_key_of(key)))
 
     def _session_after(self, tombstone: Tombstone | None, now: int) -> Session:
-        """A new session in the place of one that has ended, or whose id was renewed."""
+        """Return a new session in place of one that has ended or whose id was renewed."""
         if tombstone is None:
             session = self._reader.session(None, now)
             session.ended_reason = self._endings.unexplained
@@ -214,28 +212,28 @@ class SessionManager:
         return session
 
     async def is_living(self, session_id: SessionId) -> bool:
-        """Whether the store has a living session under this id."""
+        """Return whether the store has a valid session with this id."""
         return await self._reader.living(key_of(session_id)) is not None
 
     def intent(self, session: Session, *, only_end: bool = False) -> Intent:
-        """What `commit` would do now; raises what makes it impossible.
+        """Return what `commit` would do now, or raise the error it would raise.
 
-        With *only_end* all changes are forgotten but the end of the session.
+        With *only_end* (False), ignore all changes except that the session ends.
         """
         return session.intent(self.rules, self.now(), only_end=only_end)
 
     def draw_id(self, session: Session, request: object) -> SessionId:
-        """The id that *session* gets if this request begins or renews it."""
+        """Return the id that *session* gets if this request begins or renews it."""
         return self._writer.draw_id(session, request)
 
     async def commit(
         self, session: Session, request: object = None, intent: Intent | None = None
     ) -> CookieAction:
-        """Store what was done to *session*; says what the browser's cookie should become.
+        """Store the changes of *session*; return what to do about the browser's cookie.
 
-        The *request* is for `genid`, the *intent* that of the session if it is known already. When
-        the session has ended meanwhile, elsewhere, the changes are dropped: `Keep`. When an error
-        is raised, the session still has all changes, and may be committed again.
+        *request* (None) is passed to `genid`; *intent* (None) is the session's, if known. If the
+        session has ended elsewhere, the changes are dropped and `Keep` is returned. After an error
+        the session still has all changes and may be committed again.
         """
         intent = self.intent(session) if intent is None else intent
         if isinstance(intent, Nothing):
@@ -254,13 +252,13 @@ class SessionManager:
     async def transaction(
         self, handle: str | None, *, keeps_alive: bool = True
     ) -> AsyncIterator[Session]:
-        """Open the session with this handle outside of a request, under whichever id it stands.
+        """Open the session with this handle outside a request, to read and change it.
 
-        It is committed on leaving, unless by an exception. That counts as use of it, unless not
-        *keeps_alive* and nothing is changed. `destroy()` ends it, also if an exception follows;
-        `login()`, `renew()` and `reset()` need a response and raise `NoResponse`. No session
-        begins here: without a living one (also when *handle* is None) it is empty, `ended`, and
-        refuses writes.
+        Changes are stored at the end of the block, unless it raises; `destroy()` is stored even
+        then. `login()`, `renew()` and `reset()` raise `NoResponse`. If there is no such session, or
+        *handle* is None, the session is empty and `ended`, and writing raises `SessionEnded`.
+
+        With *keeps_alive* (True) this counts as use of the session, otherwise only a change does.
         """
         record = None if handle is None else await self._writer.living_by_handle(handle)
         session = self._reader.session(None) if record is None else self._reader.readable(record)
@@ -269,7 +267,7 @@ class SessionManager:
 
     @asynccontextmanager
     async def committing(self, session: Session, *, keeps_alive: bool) -> AsyncIterator[None]:
-        """A `transaction` with a *session* that is open already."""
+        """Do the same as `transaction` with a *session* that is open already."""
         if session.is_new:
             session.end(session.ended_reason)
         session.response = "none"
@@ -283,7 +281,7 @@ class SessionManager:
 
     @asynccontextmanager
     async def _ending_at_least(self, session: Session) -> AsyncIterator[None]:
-        """When an exception leaves the block, commit the end of *session*, and only that."""
+        """If the block raises, commit the end of *session* if there is one, and nothing else."""
         try:
             yield
         except (Exception, asyncio.CancelledError):
@@ -291,12 +289,11 @@ class SessionManager:
             raise
 
     async def update(self, handle: str, function: Callable[[Session], object]) -> Session | None:
-        """Apply a *function* to the newest copy of the session with this handle; returns the copy.
+        """Change a stored session by a function, for changes such as "take one if any is left".
 
-        For what no operation expresses, such as "take one if any is left". The function is called
-        again on the newest copy until the result is stored, so it must do nothing else. What it
-        returns is ignored. `destroy()` ends the session; `login()`, `renew()` and `reset()`
-        need a response and raise `NoResponse`. None when there is no such session.
+        *function* gets the newest copy and is called again until its changes are stored, so it must
+        have no side effects and must not be async (`TypeError`). Its result is ignored. `login()`,
+        `renew()` and `reset()` raise `NoResponse`. Returns the session; None if there is none.
         """
 
         async def find() -> SessionRecord | None:
@@ -314,10 +311,10 @@ class SessionManager:
         *,
         keeps_alive: bool = True,
     ) -> Session | None:
-        """`update` the session that was loaded as *record*, also under the id that it has now.
+        """`update` the session that was loaded as *record*, also if its id has changed.
 
-        A new id is followed only if the session is still the same user's. Unless it *keeps_alive*,
-        a function that changes nothing is no use of the session.
+        If its user has changed, return None. Without *keeps_alive* (True), a function that changes
+        nothing does not count as use of the session.
         """
 
         async def find() -> SessionRecord | None:
@@ -333,7 +330,7 @@ class SessionManager:
         *,
         keeps_alive: bool = True,
     ) -> Session | None:
-        """Update the session in *record*, and in what *find* finds when it is no longer there."""
+        """Update the session in *record*; if that is gone, in the record that *find* returns."""
         while record is not None:
             session = self._reader.readable(record)
             session.response, session.keeps_alive = "none", keeps_alive
@@ -358,41 +355,44 @@ class SessionManager:
         return None
 
     async def sessions_of(self, user_id: str) -> Sequence[Session]:
-        """The living sessions of a user, newest first, to look at: they refuse writes.
+        """Return the valid sessions of a user, newest first; they are read-only.
 
-        One that cannot be read is among them, without its data: `revoke` ends it by its handle.
+        Sessions that cannot be read are included without data; `revoke` can end them.
         """
         return [session async for session in self.read(await self.facts_of(user_id))]
 
     async def facts_of(self, user_id: str) -> Sequence[Listed]:
-        """The living sessions of a user, newest first, without their data: what a list needs.
+        """Return the valid sessions of a user, newest first, without their data, for a list.
 
-        Each has a `handle`, a `size` and its moments. `read` gives the sessions to some of them.
+        Each has a `handle`, its `size` in bytes and its moments. `read` loads their data.
         """
         return await self._reader.facts_of(user_id)
 
     def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
-        """The sessions that were *listed*, with their data, in that order; they refuse writes.
+        """Yield the *listed* sessions with their data, in that order; they are read-only.
 
-        One that has ended since is left out; one whose id was renewed is found by its handle.
+        Sessions that have ended since are omitted. Sessions whose ids have changed are found.
         """
         return self._reader.read(listed)
 
     @options.checked(batch=options.count)
     def all(self, *, batch: int = 500) -> AsyncIterator[Session]:
-        """Every living session, those that end soonest first; *batch* of them are read at a time.
+        """Yield all valid sessions, ordered by expiry; they are read-only.
 
-        They refuse writes.
+        *batch* of them are read at a time (500).
         """
         return self._reader.all(batch)
 
     async def length(self) -> int:
-        """How many sessions are alive; those that began in the future are counted, too."""
+        """Return the number of sessions that have not expired, even if they begin in the future."""
         return await self.store.count(self.now())
 
     @options.checked(batch=options.count)
     async def clear(self, *, batch: int = 500) -> int:
-        """End every session and forget the ended ones; returns how many were alive."""
+        """End all sessions and delete all tombstones, *batch* (500) at a time.
+
+        Returns how many sessions were ended.
+        """
         count, now = 0, self.now()
         while page := await self.store.page(None, batch):
             living = [record for record in page if record.expires_at > now]
@@ -401,9 +401,9 @@ class SessionManager:
         return count
 
     async def find(self, handle: str) -> Session | None:
-        """The living session that has this handle, to look at: it refuses writes.
+        """Return the valid session with this handle, read-only.
 
-        None when there is none, and when it cannot be read.
+        Returns None if there is none, or if it cannot be read.
         """
         record = await self._writer.living_by_handle(handle)
         if record is None:
@@ -412,9 +412,13 @@ class SessionManager:
         return None if isinstance(session.refusal, SessionUnreadable) else session
 
     async def revoke(self, *handles: str, user_id: str | None = None) -> int:
-        """End these sessions, wherever they are in use; returns how many there were.
+        """End sessions, in all processes; return how many there were.
 
-        With *user_id* only those of this user: for handles that come from a form or an address.
+        Args:
+            handles: The handles of the sessions; a handle without a session is ignored.
+            user_id: End only those of this user (None: of any user). Pass it if the handles come
+                from a form or a URL.
+
         """
         if user_id is not None:
             check_user_id(user_id)
@@ -423,9 +427,12 @@ class SessionManager:
     async def revoke_user(
         self, user_id: str, *, keep: Session | str | Collection[Session | str | None] | None = ()
     ) -> int:
-        """End all sessions of a user but those in *keep*; returns how many there were.
+        """End the sessions of a user, in all processes; return how many there were.
 
-        *keep* is a session or a handle, or several of them.
+        Args:
+            user_id: The user.
+            keep: Sessions or handles that must not end: one or several (none).
+
         """
         check_user_id(user_id)
         kept = [keep] if keep is None or isinstance(keep, Session | str) else keep
@@ -439,11 +446,11 @@ class SessionManager:
         batch: int = 50,
         progress: Callable[[int], object] | None = None,
     ) -> int:
-        """Delete the sessions that have expired, *batch* by *batch*; returns how many there were.
+        """Delete expired sessions, *batch* (50) at a time; return how many there were.
 
-        What is remembered of ended sessions is deleted, too, once `remember_ended` has passed.
-        Between two batches it rests four times as long as the last one took, for requests go first.
-        *progress* is told the size of each batch that is done.
+        Tombstones older than `remember_ended` are deleted, too. After each batch it pauses for four
+        times the duration of the batch, at most 1 second, so that requests are not delayed.
+        *progress* (None) is called with the size of each batch.
         """
         total = await purge(self.store, self._endings, self.now, batch, progress)
         self.emit(Purged(total))
@@ -463,10 +470,9 @@ class SessionManager:
         await self.aclose()
 
     def on(self, kind: type[E]) -> Callable[[Callable[[E], object]], Callable[[E], object]]:
-        """Let the decorated function be told of each event of this *kind*.
+        """Return a decorator for a function to call with each event of this *kind*.
 
-        It is called on the event loop, with the event, so it must not block. What it raises is
-        logged, and harms nobody.
+        The function runs on the event loop and must not block. Its errors are only logged.
         """
 
         def subscribe(function: Callable[[E], object]) -> Callable[[E], object]:
@@ -480,7 +486,7 @@ class SessionManager:
         return subscribe
 
     def emit(self, event: SessionEvent) -> None:
-        """Tell the hooks of *event*."""
+        """Call the hooks with *event*."""
         emit(self._hooks, event)
 
     async def _logged_in(self, session: Session) -> None:
@@ -489,6 +495,6 @@ class SessionManager:
             return
         self.emit(LoggedIn(record.handle, record.user_id))
         if self._max_sessions_per_user is not None:
-            # By one order for all: so logins that run side by side end the same ones.
+            # All logins use the same order, so concurrent logins end the same sessions.
             sessions = await self.facts_of(record.user_id)
             await self.revoke(*[one.handle for one in sessions[self._max_sessions_per_user :]])

@@ -1,4 +1,4 @@
-"""Deletes what has expired, batch by batch: when it is asked to, and every now and then."""
+"""Deletes expired sessions in batches, on request and periodically."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,9 +13,9 @@ from hello_tornado.sessions.manager.endings import Endings
 from hello_tornado.sessions.records.lifetimes import MICROSECOND, as_timedelta
 from hello_tornado.sessions.stores import Store
 
-REST: Final = 4  # times what it rests from; measured by bench.scale
+REST: Final = 4  # the pause after a batch, in times its duration; measured by bench.scale
 MAX_REST: Final = timedelta(seconds=1)
-JITTER: Final = 0.2  # so that many processes do not purge in step
+JITTER: Final = 0.2  # so that processes do not purge at the same time
 
 
 async def purge(
@@ -25,10 +25,15 @@ async def purge(
     batch: int,
     progress: Callable[[int], object] | None,
 ) -> int:
-    """Delete the expired sessions in *store*, *batch* by *batch*; returns how many there were.
+    """Delete expired sessions and tombstones; return the number of sessions.
 
-    What is remembered of ended sessions for long enough is deleted, too. *clock* tells the moment
-    in microseconds since 1970. *progress* is told the size of each batch that is done.
+    Args:
+        store: The store.
+        endings: Deletes the tombstones.
+        clock: Returns the present moment in microseconds since 1970.
+        batch: How many are deleted at a time.
+        progress: Called with the size of each batch after it was deleted, or None.
+
     """
     now, total = clock(), 0
     async for purged in _batches(lambda: store.purge(now, batch), batch, clock):
@@ -43,7 +48,7 @@ async def purge(
 async def _batches(
     step: Callable[[], Awaitable[int]], size: int, clock: Callable[[], int]
 ) -> AsyncIterator[int]:
-    """What each *step* has done, until one does less than *size*; with a rest in between."""
+    """Call *step* until it returns less than *size*, with pauses; yield its results."""
     begun = clock()
     while done := await step():
         yield done
@@ -55,10 +60,17 @@ async def _batches(
 
 
 class Purger:
-    """Runs *purge* every *interval* (10 % more or less) from `begin` to `stop`; None: never.
+    """Purges periodically, from `begin` to `stop`.
 
-    A run that fails is reported as `PurgeFailed`, and the next one runs all the same. Runs of one
-    purger never overlap. After a fork, or in another event loop, it begins anew.
+    If a run fails, it emits `PurgeFailed`, and the next run takes place as usual. Runs of one
+    purger never overlap. After a fork, or in another event loop, `begin` starts it again.
+
+    Args:
+        purge: Deletes expired sessions.
+        interval: The time between two runs, 10 % more or less, as a timedelta or a number of
+            seconds; None: never.
+        emit: Called with events.
+
     """
 
     def __init__(
@@ -74,7 +86,7 @@ class Purger:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self) -> None:
-        """Purge from now on, in the running event loop; costs nothing when it has begun."""
+        """Start purging in the running event loop, unless it was started already."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self.stop()
@@ -84,13 +96,13 @@ class Purger:
                 self._periodic.start()
 
     def stop(self) -> None:
-        """Begin no further run."""
+        """Start no further run."""
         if self._periodic is not None:
             self._periodic.stop()
         self._periodic = None
 
     async def run(self) -> None:
-        """One run; its failure is an event."""
+        """Purge once; emit an event if it fails."""
         try:
             await self._purge()
         except SessionError as error:

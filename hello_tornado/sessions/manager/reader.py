@@ -1,4 +1,4 @@
-"""Makes sessions of what the store holds: to work with, to look at, or in a list."""
+"""Reads sessions from the store: writable ones, read-only ones, and lists."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -15,20 +15,27 @@ from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores import Store
 from hello_tornado.sessions.stores.batched_store import BatchedStore
 
-# Where `store.page` begins to list sessions: behind the tombstones.
+# `store.page` lists sessions after this; tombstones come before it.
 BEFORE_ALL_SESSIONS: Final[Listed] = SessionFacts(SessionKey(b""), "", 0, None, 0, 0, 0, 0)
 READ_AT_ONCE: Final = 50  # sessions; with 64 KiB each that is 3 MiB
 TO_LOOK_AT: Final = (
-    "this session is only to look at; to change it: "
+    "this session is read-only; to change it: "
     "async with session_manager.transaction(handle) as session: ..."
 )
 
 
 class Reader:
-    """Reads sessions from *store*: single ones through *shared*, which batches calls, and lists.
+    """Reads sessions.
 
-    *clock* tells the moment in microseconds since 1970. *used* is called with each session that is
-    made, *emit* with the event of one that cannot be read.
+    Args:
+        store: The store, for lists.
+        shared: The same store with batched calls, for single sessions.
+        codec: Reads records.
+        serializer: Checks the values that are set in sessions.
+        clock: Returns the present moment in microseconds since 1970.
+        used: Called for each session that is opened.
+        emit: Called with an event if a session cannot be read.
+
     """
 
     def __init__(
@@ -52,21 +59,24 @@ class Reader:
         self._emit = emit
 
     async def living(self, key: SessionKey) -> SessionRecord | None:
-        """The record under *key*, unless its session has expired."""
+        """Return the record under *key*, or None if there is none or it has expired."""
         record = await self._shared.load(key)
         if record is None or not self._lifetimes.is_living(record, self._now()):
             return None
         return record
 
     def session(self, record: SessionRecord | None, now: int | None = None) -> Session:
-        """The session in *record*, or a new one; one that cannot be read is empty, and says so."""
+        """Return the session in *record*, or a new one.
+
+        If the record cannot be read, the session is empty and its `refusal` is set.
+        """
         self._used()
         opened_at = self._now() if now is None else now
         refusal: SessionError | None = None
         try:
             document = self._codec.document(record, opened_at) if record else empty_document()
         except SessionUnreadable as error:
-            assert record is not None  # noqa: S101 - or nothing was read
+            assert record is not None  # noqa: S101 - only a record can be unreadable
             self._emit(RecordUnreadable(record.handle, str(error)))
             document, refusal = empty_document() | {"user_id": record.user_id}, error
         session = Session(record, document, opened_at, self._lifetimes, self._serializer)
@@ -74,27 +84,27 @@ class Reader:
         return session
 
     def readable(self, record: SessionRecord, now: int | None = None) -> Session:
-        """The session in *record*; `SessionUnreadable` when its bytes cannot be read."""
+        """Return the session in *record*; raise `SessionUnreadable` if it cannot be read."""
         session = self.session(record, now)
         if session.refusal is not None:
             raise session.refusal
         return session
 
     def to_look_at(self, record: SessionRecord, now: int | None = None) -> Session:
-        """A session outside of its request; it refuses writes, for nobody would store them."""
+        """Return the session in *record*, read-only because nothing would store its changes."""
         session = self.session(record, now)
         session.refusal = session.refusal or ReadOnly(TO_LOOK_AT)
         return session
 
     async def facts_of(self, user_id: str) -> Sequence[Listed]:
-        """The living sessions of a user, newest first, without their data."""
+        """Return the valid sessions of a user, newest first, without their data."""
         check_user_id(user_id)
         now = self._now()
         found = await self._store.find_by_user(user_id)
         return [one for one in found if self._lifetimes.is_living(one, now)]
 
     async def read(self, listed: Sequence[Listed]) -> AsyncIterator[Session]:
-        """The sessions that were *listed*, with their data, to look at."""
+        """Yield the sessions that were *listed*, with their data, read-only."""
         for start in range(0, len(listed), READ_AT_ONCE):
             part = listed[start : start + READ_AT_ONCE]
             found = await self._store.load([one.key for one in part])
@@ -112,7 +122,7 @@ class Reader:
                     yield self.to_look_at(record, now)
 
     async def all(self, batch: int) -> AsyncIterator[Session]:
-        """Every living session, those that end soonest first, to look at."""
+        """Yield all valid sessions, ordered by expiry, read-only; read *batch* at a time."""
         now, last = self._now(), BEFORE_ALL_SESSIONS
         while page := await self._store.page(last, batch):
             living = [one for one in page if self._lifetimes.is_living(one, now)]

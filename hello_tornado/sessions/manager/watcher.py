@@ -1,7 +1,7 @@
-"""Tells whoever holds a session open, a socket say, when it changes and when it ends.
+"""Watches sessions, such as those of open WebSockets, and reports when they change or end.
 
-All sessions that are watched in this process are looked at in one load, twice a second; one that
-ends here, at once. A store that announces ends to other processes saves those the wait.
+All watched sessions of this process are checked with one load, twice a second. A session that ends
+in this process is checked at once, and so is one whose end the store announces.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 INTERVAL_SECONDS: Final = 0.5
 BATCH: Final = 1000
-# The reason is stored just after the end, so whoever looks in between asks again.
+# The reason may be stored just after the end, so it is read again after these pauses.
 PATIENCE_SECONDS: Final = (0, 0.02, 0.1)
 
 Reasons: TypeAlias = Callable[[Collection[SessionKey]], Awaitable[Mapping[SessionKey, EndedReason]]]
@@ -32,10 +32,10 @@ Reasons: TypeAlias = Callable[[Collection[SessionKey]], Awaitable[Mapping[Sessio
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watch:
-    """Who wants to be told, and what is called: on the event loop, so it must not block.
+    """The functions to call for a session. They run on the event loop and must not block.
 
-    `on_change` gets the record that stands now, written to or used. `on_end` gets the reason, as
-    far as it is known.
+    - `on_change`: called with the new record after the session was changed or used.
+    - `on_end`: called with the reason after the session has ended; `ENDED` if it is unknown.
     """
 
     on_change: Callable[[SessionRecord], None]
@@ -49,9 +49,16 @@ class _Watched:
 
 
 class Watcher:
-    """Looks after the records in *store* for as long as somebody watches one.
+    """Checks the watched sessions of a store while there are any.
 
-    *reasons* says why there is nothing under some keys. A hook, it hears what ends in this process.
+    It is also a hook, so that it notices at once which sessions end in this process.
+
+    Args:
+        store: The store.
+        reasons: Returns why the sessions under some keys have ended.
+        clock: Returns the present moment in microseconds since 1970.
+        emit: Called with an event if the store fails.
+
     """
 
     def __init__(
@@ -75,12 +82,12 @@ class Watcher:
         return sum(len(one.watches) for one in self._watched.values())
 
     def __call__(self, event: SessionEvent) -> None:
-        """Look at once at a session that *event* is about."""
+        """Check the session of an *event* at once if it was ended or renewed."""
         if isinstance(event, Ended | Renewed):
             self._doubt([event.handle])
 
     def add(self, record: SessionRecord, watch: Watch) -> None:
-        """Tell *watch* what becomes of the session that stands as *record* now."""
+        """Call the functions of *watch* when the session in *record* changes or ends."""
         self._watched.setdefault(record.key, _Watched(record)).watches.append(watch)
         self._keys_by_handle.setdefault(record.handle, set()).add(record.key)
         if not self._tasks:
@@ -89,7 +96,7 @@ class Watcher:
                 self._tasks.append(asyncio.create_task(self._listen(self._store)))
 
     def remove(self, key: SessionKey, watch: Watch) -> None:
-        """Tell it no more; it may have been the last word anyway."""
+        """Stop calling the functions of *watch*. Does nothing if the session has ended."""
         watched = self._watched.get(key)
         if watched is not None and watch in watched.watches:
             watched.watches.remove(watch)
@@ -99,19 +106,19 @@ class Watcher:
             self.stop()
 
     def stop(self) -> Collection[asyncio.Task[None]]:
-        """Look no more; returns what is about to end."""
+        """Stop checking; return the tasks that were cancelled."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         return tasks
 
     async def aclose(self) -> None:
-        """Look no more, and have nothing under way any more."""
+        """Stop checking, and wait until all tasks have ended."""
         if tasks := self.stop():
             await asyncio.wait(tasks)
 
     async def look(self, at: Collection[SessionKey] | None = None) -> None:
-        """See what has become of sessions that are watched: of these, or of all of them."""
+        """Check watched sessions: those with the keys *at*, or all."""
         keys = iter([*self._watched] if at is None else at)
         while batch := list(islice(keys, BATCH)):
             found = await self._store.load(batch)
@@ -126,7 +133,7 @@ class Watcher:
             await self._end(over)
 
     def _doubt(self, handles: Collection[str]) -> None:
-        """Some sessions may have ended: look at those of them that are watched, and soon."""
+        """Have those of these sessions that are watched checked soon: they may have ended."""
         for handle in handles:
             self._doubtful |= self._keys_by_handle.get(handle, set())
         if self._doubtful:
@@ -154,7 +161,7 @@ class Watcher:
             for key, dead in over.items()
             if dead is not None or (key in watched and watched[key].record.expires_at <= now)
         }
-        with suppress(StoreError):  # over is over, though nobody may know why
+        with suppress(StoreError):  # the sessions have ended even if the reason is unknown
             for pause in PATIENCE_SECONDS:
                 unknown = over.keys() - why.keys()
                 if unknown:
@@ -164,7 +171,7 @@ class Watcher:
         return why
 
     async def _renewed(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, EndedReason]:
-        """Those whose sessions stand under another key now."""
+        """Return the keys whose sessions have another key now."""
         handles = {self._watched[key].record.handle: key for key in keys if key in self._watched}
         found = await self._store.find_by_handle(handles) if handles else ()
         return {handles[record.handle]: EndedReason.RENEWED for record in found}
@@ -204,9 +211,10 @@ class Watcher:
                 self._doubt(handles)
 
     async def _try(self, step: Awaitable[None]) -> bool:
-        """Whether *step* came to its end.
+        """Await *step*, log any error, and return whether there was none.
 
-        Whatever goes wrong, there will be a next time: sockets must not outlive a mistake.
+        Checking must go on after any error; otherwise sockets would stay open after their sessions
+        have ended.
         """
         try:
             await step

@@ -1,6 +1,6 @@
-"""How an intent becomes what the store holds: a session is created, changed, touched or ended.
+"""Carries out the intents of requests: creates, changes, touches or ends sessions in the store.
 
-The manager opens sessions and says when they are committed. Everything that a commit writes goes
+The manager opens sessions and decides when they are committed. Everything that a commit writes goes
 through `Writer.carry_out`.
 """
 
@@ -32,15 +32,21 @@ from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores import placement_of
 from hello_tornado.sessions.stores.batched_store import BatchedStore
 
-# One of 64 partitions is missed as often as this once in 10^14 times.
+# The probability that no draw is in a given one of 64 partitions is 1 in 10^14.
 MAX_DRAWS: Final = 2048
-MAX_TRIES: Final = 8  # at an id that nobody has; with 216 random bits the first one does
+MAX_TRIES: Final = 8  # for an unused id; with 216 random bits the first one always is
 
 
 class Writer:
-    """Carries out what a request has left to do with its session.
+    """Carries out intents.
 
-    `genid` makes an id, given the request; `emit` tells an event.
+    Args:
+        shared: The store, with batched calls.
+        codec: Builds records.
+        endings: Ends sessions.
+        genid: Takes the request and returns a new session id.
+        emit: Called with events.
+
     """
 
     def __init__(
@@ -61,7 +67,7 @@ class Writer:
         self._emit = emit
 
     async def carry_out(self, intent: Intent, session: Session, request: object) -> CookieAction:
-        """Store what *intent* says; what the browser's cookie should become."""
+        """Carry out *intent* and return what to do about the browser's cookie."""
         match intent:
             case Create():
                 return await self._create(session, intent, request)
@@ -81,9 +87,9 @@ class Writer:
     def draw_id(
         self, session: Session, request: object, old: SessionRecord | None = None
     ) -> SessionId:
-        """The id that *session* gets if this request begins or renews it.
+        """Return the id that *session* gets if this request begins or renews it.
 
-        It falls into the partition of the record that is renewed: *old*, or else the session's.
+        A renewed id is in the partition of the old record (*old*, or else that of the session).
         """
         old = session.record if old is None else old
         placement, drawn = self._placement, session.next_id
@@ -94,8 +100,8 @@ class Writer:
             while drawn is None or placement.partition_of(key_of(drawn)) != wanted:
                 if next(tries) == MAX_DRAWS:
                     raise ConfigurationError(
-                        f"genid gave {MAX_DRAWS} ids in a row that fall into other partitions of "
-                        "the store than the session: its ids must be random"
+                        f"genid returned {MAX_DRAWS} ids in a row that are not in the session's "
+                        "partition of the store: its ids must be random"
                     )
                 drawn = self._new_id(request)
         session.next_id = drawn
@@ -105,7 +111,7 @@ class Writer:
         given = self._genid(request)
         if not is_session_id(given):
             raise ConfigurationError(
-                "genid must give a str of 22 to 128 printable characters, such as "
+                "genid must return a str of 22 to 128 printable characters, such as "
                 "secrets.token_urlsafe(32)"
             )
         return SessionId(given)
@@ -119,18 +125,18 @@ class Writer:
             session_id = self.draw_id(session, request)
             wanted = self._codec.create(key_of(session_id), intent.changes, base)
             outcome = await self._shared.swap(Swap(None, wanted.record))
-            session.next_id = None  # it is given out now, or taken
+            session.next_id = None  # it is in use now
             if isinstance(outcome, Saved):
                 session.rebase_on(*wanted)
                 self._emit(Created(wanted.record.handle, wanted.record.user_id))
                 return Issue(session_id)
-        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+        raise StoreError(f"genid returned {MAX_TRIES} ids in a row that are taken")
 
     async def _base_of_a_repeated_login(self, session: Session, handle: str) -> Document | None:
-        """What the second of two equal logins starts with, as a double click sends them.
+        """Return the data for the second of two equal logins, as sent by a double click.
 
-        The first one gave the session another id, which the browser may never get to see. What the
-        user had gathered before is in it, and may be shown to nobody but this user.
+        The first login gave the session a new id, which the browser may never receive. The session
+        contains the data from before the login, which only the same user may see.
         """
         first = await self.living_by_handle(handle)
         if first is None or first.user_id is None or first.user_id != session.user_id:
@@ -142,7 +148,7 @@ class Writer:
 
     async def _change(self, session: Session, intent: Change, request: object) -> CookieAction:
         record, renewal = session.record, intent.renewal
-        assert record is not None  # noqa: S101 - or the intent would be to create
+        assert record is not None  # noqa: S101 - otherwise the intent would be Create
         base: Standing | None = Standing(record, session.document)
         for _ in range(MAX_TRIES):
             if base is None:
@@ -153,14 +159,14 @@ class Writer:
                 if renewal is not None:
                     self._emit(Renewed(result.record.handle, result.record.user_id))
                 return action
-            # Another request has ended the session, or given it another id: the changes follow it,
-            # but not to another user. If that was all that was wanted here, too, it is done.
+            # Another request has ended the session or given it another id. The changes are applied
+            # under the new id, unless it belongs to another user. A plain renewal is not repeated.
             successor = await self.successor_of(record)
             base = None if successor is None else Standing(successor)
             renewal = renewal if renewal is not None and renewal.restart else None
         if intent.logs_in and await self.living_by_handle(record.handle) is not None:
-            # Another login was first, and has taken the session: this one begins its own. A session
-            # that has ended stays ended, though: a logout is final for what was under way, too.
+            # Another login was first and has taken the session, so this one begins a new session.
+            # If the session has ended, it stays so: a logout is final for concurrent logins, too.
             document = await self._base_of_a_repeated_login(session, record.handle)
             return await self._create(
                 session, Create(intent.changes, logs_in=True), request, document or empty_document()
@@ -187,35 +193,35 @@ class Writer:
             session.next_id = session.next_id if renewal is None else None
             if not isinstance(result, Conflict):
                 return action, result
-        raise StoreError(f"genid gave {MAX_TRIES} ids in a row that are taken")
+        raise StoreError(f"genid returned {MAX_TRIES} ids in a row that are taken")
 
     async def successor_of(self, record: SessionRecord) -> SessionRecord | None:
-        """The session of *record* under the id that it has now, if it is still the same user's."""
+        """Return the session of *record* under its present id, unless its user has changed."""
         found = await self.living_by_handle(record.handle)
         return found if found is not None and found.user_id == record.user_id else None
 
     async def living_by_handle(self, handle: str) -> SessionRecord | None:
-        """The living session with this handle, under whichever id it stands."""
+        """Return the record of the valid session with this handle, or None."""
         now = self._now()
         found = await self._endings.find_by_handle([handle])
         return next((one for one in found if self._codec.lifetimes.is_living(one, now)), None)
 
     async def _touch_quietly(self, session: Session) -> None:
         record = session.record
-        assert record is not None  # noqa: S101 - or the intent would not be to touch
+        assert record is not None  # noqa: S101 - otherwise the intent would not be Touch
         touched = self._codec.touched(record, session.lifetime)
         try:
             if touched.version == record.version:
                 await self._shared.touch(touched)
             elif not isinstance(await self._shared.swap(Swap(record, touched)), Saved):
-                return  # a request that ran beside this one has saved it, or ended it
+                return  # a parallel request has saved or ended the session
         except StoreError as error:
             self._emit(TouchFailed(record.handle, str(error)))
         else:
             session.record = touched
 
     async def _end(self, session: Session) -> CookieAction:
-        """End the session, under whichever id it is stored now, and all that were presented."""
+        """End the session, also if its id has changed, and all that the request presented."""
         records = [] if session.record is None else [session.record]
         others = await asyncio.gather(*map(self._shared.load, session.presented))
         records += [record for record in others if record is not None]
@@ -228,4 +234,4 @@ class Writer:
         if tombstone is not None and tombstone.goes_on:
             await self._endings.end_by_handle([tombstone.handle], reason)
             return Clear()
-        return KEEP  # the browser may have got a new cookie meanwhile, that of a login
+        return KEEP  # the browser may have received a new cookie from a login since

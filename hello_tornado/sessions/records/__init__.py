@@ -1,1 +1,1 @@
-"""What a store holds, and what it is made of: ids, moments, bytes."""
+"""The records in a store and their parts: ids, moments, lifetimes and serialized data."""

@@ -1,7 +1,8 @@
-"""The three names of a session: the secret id, its hash, and a handle that may be shown.
+"""The three identifiers of a session: the secret id, its hash (the key) and the public handle.
 
-The id lives only in the cookie, the key only in the store: who reads the store cannot make a
-cookie, and mypy keeps the two apart. The handle is for pages, logs and the command line.
+Only the cookie has the id and only the store has the key, so reading the store does not suffice to
+make a cookie. The two have different types, so mypy finds a mix-up. Pages, logs and the command
+line show the handle.
 """
 
 import hashlib
@@ -14,10 +15,10 @@ SessionKey = NewType("SessionKey", bytes)
 
 
 def new_session_id() -> SessionId:
-    """216 random bits as 36 characters that are safe in a cookie and in a URL.
+    """Return 216 random bits as 36 characters that are safe in a cookie and in a URL.
 
-    Base64 of 36 characters has no padding, so the signed value has no "=": clients that quote a
-    cookie value with a "=" in it (Python's http.cookies, aiohttp) send this one as it is.
+    Base64 of 36 characters has no padding, so the signed value contains no "=". Some clients
+    (Python's http.cookies, aiohttp) put quotes around a cookie value that contains a "=".
     """
     return SessionId(secrets.token_urlsafe(27))
 
@@ -28,12 +29,12 @@ def is_session_id(given: object) -> bool:
 
 
 def key_of(session_id: SessionId) -> SessionKey:
-    """The SHA-256 of an id, 32 bytes: the only form of it that a store ever sees."""
+    """Return the SHA-256 of an id, 32 bytes. Stores get this key and never the id."""
     return SessionKey(hashlib.sha256(session_id.encode()).digest())
 
 
 def new_handle() -> str:
-    """80 random bits as 20 hexadecimal digits; says nothing about the id."""
+    """Return 80 random bits as 20 hexadecimal digits. They are independent of the id."""
     return secrets.token_hex(10)
 
 

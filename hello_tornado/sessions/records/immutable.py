@@ -1,7 +1,8 @@
-"""Classes of values that nobody changes: many are made with each request, and few are ever kept.
+"""Dataclasses whose objects must not be changed, for small values that each request creates.
 
-mypy refuses an assignment to one. At run time nothing does, because `frozen=True` makes of each
-field that is set a call, which doubles the cost of a small value and triples that of a bigger one.
+mypy reports an assignment to a field. Nothing prevents one at run time: with `frozen=True`, the
+constructor sets each field by a function call, which makes a small object twice and a bigger one
+three times as expensive to create.
 """
 
 from dataclasses import dataclass
@@ -12,5 +13,5 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def immutable(cls: type[T]) -> type[T]:
-    """Make *cls* a dataclass with slots, whose objects are compared and hashed by their fields."""
+    """Make *cls* a dataclass with slots, compared and hashed by its fields."""
     return dataclass(slots=True, unsafe_hash=True)(cls)

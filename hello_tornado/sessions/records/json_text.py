@@ -1,7 +1,7 @@
-"""JSON as text: by msgspec where it is installed, else by the standard library; one language.
+"""Read and write JSON with msgspec if it is installed, else with the standard library.
 
-msgspec reads less than the standard library (no lone surrogates), and nothing otherwise; so what it
-refuses is asked of the standard library, whose word is final.
+Both give the same results. msgspec refuses some texts that the standard library reads (those with
+lone surrogates), so the standard library tries again to read a text that msgspec has refused.
 """
 
 import json
@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 
 class JsonText(NamedTuple):
-    """A way to write and to read JSON. What is no JSON raises `ValueError` or `RecursionError`.
+    """The functions that write and read JSON, and the name of their library.
 
-    A lone surrogate is read from its escape, but not written.
+    Both raise `ValueError` or `RecursionError` for a value or text that is not JSON. `decode`
+    accepts an escaped lone surrogate, `encode` does not write one.
     """
 
     library: str
@@ -22,13 +23,13 @@ class JsonText(NamedTuple):
 
 
 def installed() -> JsonText:
-    """The fastest way there is."""
+    """Return the fastest implementation that is installed."""
     return STANDARD if find_spec("msgspec") is None else with_msgspec()
 
 
 def with_msgspec() -> JsonText:
-    """By msgspec, five times as fast as the standard library."""
-    import msgspec  # noqa: PLC0415 - only who has installed it gets here
+    """Return the implementation by msgspec, five times as fast as the standard library."""
+    import msgspec  # noqa: PLC0415 - not always installed
 
     read = msgspec.json.Decoder().decode
 
@@ -42,13 +43,13 @@ def with_msgspec() -> JsonText:
 
 
 def reader(object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Callable[[bytes], Any]:
-    """The standard library's way to read, that passes each object through *object_hook*."""
+    """Return a function that reads JSON and passes each object to *object_hook*."""
     decoder = json.JSONDecoder(object_hook=object_hook, parse_constant=_refuse_constant)
     return lambda text: decoder.decode(text.decode())
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _written(value: Any) -> bytes:

@@ -1,7 +1,7 @@
-"""How long a session lives: the idle and the absolute timeout, and the moments they are made of.
+"""The lifetime of a session: its idle and absolute timeouts, and the moments they are based on.
 
-A moment is a whole number of microseconds since 1970, UTC: every store holds it without loss and
-compares it alike. People get aware datetimes.
+A moment is a whole number of microseconds since 1970, UTC. Every store keeps it exactly and
+compares it in the same way. Public methods and properties use aware datetimes instead.
 """
 
 import time
@@ -15,38 +15,39 @@ from hello_tornado.sessions.records.record import Listed
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The touch interval is at most this part of the idle timeout. A session that is read at least once
-# in three quarters of its idle timeout never runs out.
+# The touch interval is at most the idle timeout divided by this. A session that is read at least
+# once in three quarters of its idle timeout never expires for lack of use.
 TOUCHES: Final = 4
-# How far the clocks of two servers may differ, microseconds.
+# How far the clocks of two servers may differ, in microseconds.
 SKEW: Final = timedelta(minutes=5) // MICROSECOND
 
 
 def system_clock() -> int:
-    """The moment now."""
+    """Return the present moment."""
     return time.time_ns() // 1_000
 
 
 def moment_of(when: datetime) -> int:
-    """The moment of an aware datetime."""
+    """Return the moment of an aware datetime."""
     return (when - EPOCH) // MICROSECOND
 
 
 def datetime_of(moment: int) -> datetime:
-    """The aware UTC datetime of a moment."""
+    """Return the aware UTC datetime of a moment."""
     return EPOCH + moment * MICROSECOND
 
 
 def as_timedelta(duration: timedelta | float) -> timedelta:
-    """A duration that may be a number of seconds."""
+    """Return *duration* as a timedelta; a number means seconds."""
     return duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
 
 
 class OwnLifetime(NamedTuple):
-    """What one session says of its own life; None where it is as for all sessions.
+    """The lifetime settings of a single session; None where the manager's `Lifetimes` apply.
 
-    `remember` is what `login()` was told, `idle_timeout` a number of microseconds, and `ends_at`
-    the moment at which the session ends, used or not.
+    - `remember`: the argument of `login()`.
+    - `idle_timeout`: in microseconds.
+    - `ends_at`: the moment at which the session ends even if it is in use.
     """
 
     remember: bool | None = None
@@ -59,12 +60,22 @@ AS_USUAL: Final = OwnLifetime()
 
 @dataclass(frozen=True, slots=True, init=False)
 class Lifetimes:
-    """When a session ends: `idle` after it was last used, and `absolute` after it began.
+    """The timeouts after which sessions expire. The Max-Age of their cookies depends on them.
 
-    The earlier of the two holds. A login with `remember=True` makes the session end `remembered`
-    after the login instead, used or not. Each is a timedelta or a number of seconds, at most 36500
-    days. `idle` or `absolute` may be None (no such limit), not both: a session that never ends
-    could never be purged. The cookie follows these times.
+    Each is a timedelta or a number of seconds, longer than zero and at most 36500 days. A session
+    expires at its idle or its absolute timeout, whichever comes first.
+
+    Args:
+        idle: How long after its last use a session expires; None for no idle timeout (1 hour).
+        absolute: How long after its beginning or its login a session expires, even if it is in
+            use; None for no absolute timeout (24 hours).
+        remembered: How long after a login with `remember=True` a session expires, even if it is in
+            use. It replaces both other timeouts (30 days).
+
+    Raises:
+        ConfigurationError: A value is out of range, or both `idle` and `absolute` are None. A
+            session that never expires could never be purged.
+
     """
 
     idle: timedelta | None
@@ -95,7 +106,14 @@ class Lifetimes:
             object.__setattr__(self, f"_{name}", None if exact is None else exact // MICROSECOND)
 
     def expires_at(self, created_at: int, accessed_at: int, own: OwnLifetime = AS_USUAL) -> int:
-        """The moment from which a session is dead: `now >= expires_at` means expired."""
+        """Return the moment from which a session is expired: `now >= expires_at`.
+
+        Args:
+            created_at: The moment at which it began or was logged in to.
+            accessed_at: The moment at which it was last used.
+            own: The session's own lifetime settings (none).
+
+        """
         absolute = self._remembered if own.remember else self._absolute
         idle = self._idle_of(own)
         ends = [] if own.ends_at is None else [own.ends_at]
@@ -106,20 +124,21 @@ class Lifetimes:
         return min(ends)
 
     def touch_after(self, interval: int, own: OwnLifetime = AS_USUAL) -> int:
-        """How long after its last use a session that is only read counts as used again.
+        """Return how long after its last use a session that is only read is touched, in µs.
 
-        That is *interval*, or a quarter of the idle timeout if that is shorter. Microseconds.
+        That is *interval* (also in microseconds), or a quarter of the idle timeout if that is
+        shorter.
         """
         idle = self._idle_of(own)
         return interval if idle is None else min(interval, idle // TOUCHES)
 
     def is_living(self, record: Listed, now: int) -> bool:
-        """Whether the session in *record* lives.
+        """Return whether the session in *record* is valid at the moment *now*.
 
-        A session that began in the future is refused, because it would outlive its absolute
-        timeout. Without that timeout, its last use is checked instead. The session is not deleted:
-        this clock may be the wrong one, as on a computer that has just been switched on. Once the
-        clock has reached its beginning, the session lives as long as any other.
+        A session that began more than five minutes in the future is refused, because it would
+        outlive its absolute timeout. If there is no such timeout, its last use is checked instead.
+        The session is not deleted, because this clock may be the wrong one, as on a computer that
+        has just been switched on. It is valid again once the clock has reached its beginning.
         """
         began = record.accessed_at if self._absolute is None else record.created_at
         return record.expires_at > now and began <= now + SKEW

@@ -1,4 +1,4 @@
-"""What a store keeps of a session, and the one verb by which it changes: compare and swap."""
+"""The record that a store keeps of a session, and its only kind of write: compare and swap."""
 
 import enum
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,17 @@ from hello_tornado.sessions.records.ids import SessionKey
 
 
 class SessionRecord(NamedTuple):
-    """One session as a store sees it: opaque data, and the few facts that are compared or indexed.
+    """A session in a store: opaque data, and the facts that stores compare or index.
 
-    Moments are microseconds since 1970. `version` is 1 at creation and grows by one with every
-    swap; a touch leaves it alone. A record that expires before 1970 (`expires_at <= 0`) is no
-    session: no purge and no count takes it in.
+    - `key`: the hash of the session id, 32 bytes.
+    - `handle`: the public name of the session.
+    - `version`: 1 at creation; each swap adds one, a touch does not change it.
+    - `user_id`: the user who is logged in, or None.
+    - `data`: the serialized data.
+    - `created_at`, `accessed_at`, `expires_at`: in microseconds since 1970.
+
+    A record that expires before 1970 (`expires_at <= 0`) is not a session: stores neither purge nor
+    count it.
     """
 
     key: SessionKey
@@ -27,12 +33,12 @@ class SessionRecord(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The bytes of the data."""
+        """The length of the data in bytes."""
         return len(self.data)
 
     @property
     def facts(self) -> "SessionFacts":
-        """The record as it is listed."""
+        """The record as it appears in lists, without its data."""
         return SessionFacts(
             self.key,
             self.handle,
@@ -46,7 +52,7 @@ class SessionRecord(NamedTuple):
 
 
 class SessionFacts(NamedTuple):
-    """A record as it is listed: its `size` stands in the place of its data."""
+    """A record as it appears in lists: with the `size` of its data, in bytes, and without it."""
 
     key: SessionKey
     handle: str
@@ -59,19 +65,19 @@ class SessionFacts(NamedTuple):
 
 
 Listed: TypeAlias = SessionFacts | SessionRecord
-"""What a store may list: of a whole record only the facts are read."""
+"""A member of a list that a store returns. It may be a whole record; only its facts are read."""
 
 
 def page_order(record: Listed) -> tuple[int, SessionKey]:
-    """What pages are ordered by: the end of a record, and then its key."""
+    """Return the sort key of pages: when the record expires, then its key."""
     return record.expires_at, record.key
 
 
 class Swap(NamedTuple):
-    """Put `new` where `old` still stands: same key, same version. Without `old`, create.
+    """A request to replace `old` by `new` if the store still has `old` in the same version.
 
-    When `new` has another key, the session's id was renewed, and the old key dies in the same
-    atomic step.
+    If `old` is None, the store creates `new`. If `new` has another key, the session's id was
+    renewed, and the store deletes the old key in the same atomic step.
     """
 
     old: SessionRecord | None
@@ -80,15 +86,15 @@ class Swap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The new record stands."""
+    """The store has the new record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Nothing was written: `current` stands in the way.
+    """Nothing was written, because the store has `current` instead.
 
-    Either a newer version of the old record, or (with the new record's key) a stranger under the
-    id that was to be given out.
+    That is another version of the old record, or a different session that already has the new
+    record's key.
     """
 
     current: SessionRecord
@@ -96,11 +102,11 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Nothing was written: the old record no longer exists, and is not to be made again."""
+    """Nothing was written, because the old record no longer exists. Do not create it again."""
 
 
 class Again(enum.Enum):
-    """The type of `AGAIN`: nothing was written, for somebody else holds the row; ask once more."""
+    """The type of `AGAIN`: nothing was written because the row is locked elsewhere; try again."""
 
     AGAIN = enum.auto()
 
@@ -113,9 +119,10 @@ MAX_BATCH_BYTES: Final = 1024 * 1024
 
 
 def in_parts(swaps: Sequence[Swap], max_bytes: int = MAX_BATCH_BYTES) -> Iterator[Sequence[Swap]]:
-    """The *swaps* in parts that hold so much data at most: what a server takes at once is limited.
+    """Yield *swaps* in parts with at most *max_bytes* of data (1 MiB).
 
-    A record that is bigger alone is a part alone.
+    Servers limit the size of a statement. A record that is bigger than the limit is a part by
+    itself.
     """
     start, size = 0, 0
     for place, (_, new) in enumerate(swaps):

@@ -1,7 +1,8 @@
-"""Session data as bytes and back: JSON, with tags for the Python types that JSON lacks.
+"""Serialize session data as JSON, with tags for the Python types that JSON lacks.
 
-A tagged value is an object with one key that begins with "$": {"$date": "2026-11-23"}. A mapping of
-the user's that looks like one gets another "$" in front of its key, and loses it when read.
+A tagged value is an object with one key that begins with "$": {"$date": "2026-11-23"}. If a mapping
+in the data looks like that, its key is written with another "$" in front, which is removed when the
+data is read.
 """
 
 import base64
@@ -27,59 +28,81 @@ MAX_INT = 2**63 - 1
 
 
 class Serializer(Protocol):
-    """How sessions become bytes. `JsonSerializer` is one."""
+    """Converts the documents of sessions to bytes and back, as `JsonSerializer` does."""
 
     def check(self, key: str, value: Any, /) -> None:
-        """Raise `SerializationError`, naming the place, unless `dumps` can hold *value*."""
+        """Raise `SerializationError`, with the place of the value, if *value* cannot be stored.
+
+        Args:
+            key: The key of the session under which the value is set.
+            value: The value.
+
+        """
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:
-        """The bytes of a document; `SerializationError` for what cannot be held."""
+        """Return *document* as bytes; raise `SerializationError` if a value cannot be stored."""
 
     def loads(self, raw: bytes, /) -> dict[str, Any]:
-        """A new, equal document; `SerializationError` when the bytes make none."""
+        """Return a new document from bytes; raise `SerializationError` if they are not one."""
 
 
 class JsonSerializer:
-    """JSON, and datetime, date, time, timedelta, bytes, set, frozenset, tuple, Decimal, UUID.
+    """Serialize documents as JSON.
 
-    Mappings need str keys and come back as dicts; numbers must be finite, ints fit in 64 bits; a
-    str holds no lone surrogates; nesting ends at 64 levels. Datetimes and times come back with
-    their time zone (a `datetime.timezone` or a `zoneinfo.ZoneInfo`) and their fold.
-    `text` is the library that writes and reads JSON, by default msgspec where it is installed.
+    Beside the types of JSON, a document may contain datetime, date, time, timedelta, bytes, set,
+    frozenset, tuple, Decimal and UUID.
+
+    - Mappings must have str keys and are read as dicts.
+    - Numbers must be finite, and ints must fit in 64 bits.
+    - A str must not contain lone surrogates.
+    - Values are nested at most 64 levels deep.
+    - Datetimes and times keep their time zone (a `datetime.timezone` or a `zoneinfo.ZoneInfo`) and
+      their fold.
+
+    Args:
+        text: The library that writes and reads JSON (msgspec if installed, else `json`).
+
     """
 
     def __init__(self, text: JsonText | None = None) -> None:
         self._text = text or installed()
 
     def check(self, key: str, value: Any, /) -> None:
-        """Raise `SerializationError`, naming the place, for a value that JSON cannot hold."""
+        """Raise `SerializationError`, with the place of the value, if *value* cannot be stored."""
         if not isinstance(key, str):
-            raise SerializationError(f"session key {key!r} is no str, but {_kind(key)}")
+            raise SerializationError(f"session key {key!r} must be a str, not {_kind(key)}")
         if not key.isascii():
             _check_scalar(key, f"session key {key!r}")
         if not _is_plain(value):
             to_json(value, key)
 
     def dumps(self, document: Mapping[str, Any], /) -> bytes:
-        """Compact JSON in UTF-8."""
+        """Return compact JSON in UTF-8."""
         return self._text.encode(to_json(document, ""))
 
     def loads(self, raw: bytes, /) -> dict[str, Any]:
-        """The document that `dumps` was given."""
+        """Return the document that `dumps` was given."""
         try:
             document = _read_tagged(raw) if b'"$' in raw else self._text.decode(raw)
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise SerializationError(f"unreadable session data: {type(error).__name__}") from error
         if not isinstance(document, dict):
-            raise SerializationError(f"session data is no mapping, but {_kind(document)}")
+            raise SerializationError(f"session data must be a mapping, not {_kind(document)}")
         return document
 
 
 def to_json(value: Any, path: str, *, escaped: bool = True) -> Any:
-    """*value* in JSON's own types; *path* names it in the error when it has no such form.
+    """Return *value* in the types of JSON. Values that are JSON already are not copied.
 
-    Only the escaped form can be read back; the other one shows a mapping as it was given. What is
-    JSON already is returned as it is, not copied.
+    Args:
+        value: The value.
+        path: The name of the value in the error message.
+        escaped: Whether mappings that look like tagged values are escaped. `JsonSerializer.loads`
+            can read the escaped form only; the other one is for display.
+
+    Raises:
+        SerializationError: The value cannot be stored.
+
     """
     return _to_json(value, path, 1, escaped)
 
@@ -112,7 +135,7 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
     members = value if type(value) is dict else dict(value)
     for key, item in value.items():
         if type(key) is not str:
-            raise SerializationError(f"{path}: the key {key!r} of a mapping is no str")
+            raise SerializationError(f"{path}: the key {key!r} of a mapping must be a str")
         if not key.isascii():
             _check_scalar(key, f"{path}: the key {key!r}")
         if _is_plain(item):
@@ -127,7 +150,7 @@ def _mapping_to_json(value: dict[Any, Any], path: str, depth: int, escaped: bool
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether *value* can be stored as it is, as most can."""
+    """Whether *value* needs no conversion and no further check, as most values do not."""
     kind = type(value)
     if kind is str:
         return bool(value.isascii())
@@ -136,11 +159,11 @@ def _is_plain(value: Any) -> bool:
 
 def _check_scalar(value: Any, path: str) -> None:
     if isinstance(value, str) and not is_utf8(value):
-        raise SerializationError(f"{path}: a lone surrogate, which no page and no file can hold")
+        raise SerializationError(f"{path}: a lone surrogate, which UTF-8 cannot encode")
     if isinstance(value, int) and not -MAX_INT - 1 <= value <= MAX_INT:
         raise SerializationError(f"{path}: an int beyond 64 bits; store it as str or Decimal")
     if isinstance(value, float) and not math.isfinite(value):
-        raise SerializationError(f"{path}: {value} is no number that JSON can hold")
+        raise SerializationError(f"{path}: {value} is not a number in JSON")
 
 
 def _looks_tagged(members: Mapping[str, Any]) -> bool:
@@ -156,13 +179,14 @@ def _from_object(members: dict[str, Any]) -> Any:
     try:
         return _DECODERS[tag](value)
     except (KeyError, AttributeError, InvalidOperation, binascii.Error, OSError) as error:
-        raise ValueError(f"no value of the kind {tag}") from error
+        raise ValueError(f"not a value of the kind {tag}") from error
 
 
 def _clock_to_json(value: datetime | time) -> Any:
-    """ISO 8601 where it says everything; else the value without a zone, its fold, and its zone.
+    """Return ISO 8601 if that is the whole value; else the value without a zone, its fold and zone.
 
-    An offset does not say which zone it is of, and `time.isoformat()` leaves a named zone out.
+    ISO 8601 has an offset, which does not identify a zone, and `time.isoformat()` omits a named
+    zone.
     """
     zone = value.tzinfo
     is_iso = zone is None or (type(zone) is timezone and _own_name(zone) is None)
@@ -179,7 +203,7 @@ def _clock_from_json(kind: type[Clock], given: Any) -> Clock:
 
 
 def _own_name(zone: timezone) -> str | None:
-    """The name that a fixed offset was given; None when it is called by its offset."""
+    """Return the name that a fixed offset was given, or None."""
     is_nameless = repr(zone) == repr(timezone(zone.utcoffset(None)))
     return None if is_nameless else zone.tzname(None)
 
@@ -207,7 +231,7 @@ def _zone_from_json(zone: Any) -> tzinfo | None:
             return timezone(offset * MICROSECOND)
         case [offset, name]:
             return timezone(offset * MICROSECOND, name)
-    raise ValueError("no time zone")
+    raise ValueError("not a time zone")
 
 
 def _kind(value: Any) -> str:

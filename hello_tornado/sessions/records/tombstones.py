@@ -1,9 +1,9 @@
-"""What is kept of a session id that is no longer good: why, and since when.
+"""Tombstones: records that say why and when a session id became invalid.
 
-A tombstone is a record under a key of its own, to which no id leads. It holds nothing of the
-session's data. Its moments are negative: each is the real one minus `ERA`. So every store takes it
-for expired, counts it nowhere, and leaves it alone when it purges sessions (`SessionRecord`), and
-`page` lists the tombstones first, the one that may be forgotten soonest at the head.
+A tombstone is a record under a separate key, which is not the key of any session id. It has none of
+the session's data. Its moments are negative: each is the real one minus `ERA`. Stores therefore
+treat it as expired, do not count it, and do not delete it when they purge sessions
+(`SessionRecord`). `page` lists tombstones before sessions, the one that expires first at the top.
 """
 
 import hashlib
@@ -16,18 +16,22 @@ from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.lifetimes import MICROSECOND
 from hello_tornado.sessions.records.record import SessionRecord
 
-# Taken off the moments of a tombstone: 142 years. A double, in which Redis sorts, still holds them.
+# Subtracted from the moments of a tombstone: 142 years. Redis sorts by doubles, and the results are
+# still exact as doubles.
 ERA: Final = 2**52
 
-# A request may leave the browser with an id and be handled after the id was replaced or ended. For
-# so long, microseconds, nothing that comes with the old id begins a session or sends a cookie.
+# A browser may send a request with an id that is replaced or ended before the request is handled.
+# For this long, in microseconds, requests with the old id begin no session and set no cookie.
 JUST_NOW: Final = timedelta(minutes=1) // MICROSECOND
 
 
 class Tombstone(NamedTuple):
-    """Why the id of the session with this handle is no longer good, and since which moment.
+    """Why and when a session id became invalid.
 
-    `goes_on` when the id was only renewed: the session is still the same user's, under another id.
+    - `reason`: why.
+    - `handle`: the handle of the session that had the id.
+    - `ended_at`: the moment at which the id became invalid.
+    - `goes_on`: the id was only renewed; the session continues for the same user under a new id.
     """
 
     reason: EndedReason
@@ -36,13 +40,13 @@ class Tombstone(NamedTuple):
     goes_on: bool = False
 
     def document(self) -> dict[str, Any]:
-        """What a record holds of it."""
+        """Return the document that the tombstone's record contains."""
         ended: dict[str, Any] = {"ended": self.reason.value, "handle": self.handle}
         return ended | {"goes_on": True} if self.goes_on else ended
 
 
 def read_tombstone(document: Mapping[str, Any], record: SessionRecord) -> Tombstone | None:
-    """The tombstone whose *document* was read from *record*."""
+    """Return the tombstone in *record*, whose data is *document*; None if it is not one."""
     reason, handle = document.get("ended"), document.get("handle")
     if not isinstance(reason, str) or not isinstance(handle, str) or record.expires_at > 0:
         return None
@@ -53,9 +57,9 @@ def read_tombstone(document: Mapping[str, Any], record: SessionRecord) -> Tombst
 
 
 def tombstone_key_of(key: SessionKey) -> SessionKey:
-    """The key of the tombstone of a session that stood under *key*.
+    """Return the key of the tombstone for a session key.
 
-    Both begin with the same byte, so that a store that spreads its keys by it has them in one place
-    and stores a renewal and its tombstone in one step.
+    Both begin with the same byte. A store that distributes its keys by the first byte has them in
+    one place and can store a renewal and its tombstone in one step.
     """
     return SessionKey(key[:1] + hashlib.sha256(b"tombstone of " + key).digest()[1:])

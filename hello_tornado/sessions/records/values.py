@@ -1,4 +1,4 @@
-"""What a session is given beside its data, checked where it is given."""
+"""Checks of the arguments that a session gets beside its data, made when they are passed."""
 
 from typing import Any, Final
 
@@ -6,45 +6,50 @@ MAX_USER_ID: Final = 255
 
 
 def check_user_id(given: Any) -> None:
-    """Raise unless every store can hold *given* as a user id and find it again.
+    """Raise unless every store can store *given* as a user id and find it again.
 
-    That is a str (else a `TypeError`) of 1 to 255 characters, without NUL (PostgreSQL stores none)
-    and without lone surrogates (UTF-8 has no form for them).
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It does not have 1 to 255 characters, or it contains NUL (PostgreSQL cannot
+            store it) or lone surrogates (UTF-8 cannot encode them).
+
     """
     if not isinstance(given, str):
-        raise TypeError(f"a user_id is a str, not {_kind(given)}: write str(user_id)")
+        raise TypeError(f"user_id must be a str, not {_kind(given)}: write str(user_id)")
     if not 0 < len(given) <= MAX_USER_ID:
-        raise ValueError(f"a user_id has 1 to {MAX_USER_ID} characters; this one has {len(given)}")
+        raise ValueError(f"user_id must have 1 to {MAX_USER_ID} characters; it has {len(given)}")
     if "\0" in given or not is_utf8(given):
-        raise ValueError("a user_id holds no NUL and no lone surrogate: no store can find it again")
+        raise ValueError("user_id must not contain NUL or lone surrogates: stores cannot find them")
 
 
 def check_handle(given: Any) -> None:
-    """Raise `TypeError` unless *given* is a str, as every handle is."""
+    """Raise `TypeError` unless *given* is a str."""
     if not isinstance(given, str):
-        raise TypeError(f"a handle is a str, not {_kind(given)}: write session.handle")
+        raise TypeError(f"a handle must be a str, not {_kind(given)}: write session.handle")
 
 
 def check_remember(given: Any) -> None:
-    """Raise `TypeError` unless *given* is True, False or None, and not the text of a form field."""
+    """Raise `TypeError` unless *given* is True, False or None; the text of a form field is not."""
     if given is not None and not isinstance(given, bool):
         raise TypeError(
-            f"remember is True, False or None, not {_kind(given)}: "
+            f"remember must be True, False or None, not {_kind(given)}: "
             'write remember=bool(self.get_body_argument("remember", None))'
         )
 
 
 def check_flash(message: Any, category: Any) -> None:
-    """Raise unless both are text that a page can show: `TypeError`, or `ValueError`."""
+    """Raise `TypeError` if either is not a str, `ValueError` if UTF-8 cannot encode it."""
     for name, given in (("message", message), ("category", category)):
         if not isinstance(given, str):
-            raise TypeError(f"a flash's {name} is a str, not {_kind(given)}: write str({name})")
+            raise TypeError(
+                f"a flash's {name} must be a str, not {_kind(given)}: write str({name})"
+            )
         if not is_utf8(given):
-            raise ValueError(f"a flash's {name} holds a lone surrogate, which no page can show")
+            raise ValueError(f"a flash's {name} contains a lone surrogate; no page can show that")
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 has a form for *text*: it holds no lone surrogate."""
+    """Whether UTF-8 can encode *text*: it contains no lone surrogate."""
     if text.isascii():
         return True
     try:

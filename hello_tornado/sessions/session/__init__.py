@@ -1,1 +1,1 @@
-"""What a handler holds: a dict that records what was done to it. No I/O, no clock, no Tornado."""
+"""The session object of a handler: a dict that records its changes. No I/O, clock or Tornado."""

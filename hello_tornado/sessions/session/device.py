@@ -1,12 +1,13 @@
-"""Where a session was logged in to: a browser, a system and an address, in plain words."""
+"""The device on which a user logged in: browser, operating system and address, for display."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
 MAX_USER_AGENT: Final = 256
-# The first that fits: browsers name their ancestors, too. Substrings, for these texts are written
-# by strangers, and no pattern can be made to run for long.
+# The first match counts, because the user agents of many browsers also contain the names of others.
+# Substrings are searched instead of regular expressions: clients write these texts, and a crafted
+# one cannot make the search slow.
 BROWSERS: Final = {
     "Edg": "Edge",
     "OPR/": "Opera",
@@ -31,7 +32,10 @@ PRODUCT: Final = re.compile(r"[A-Za-z][\w.-]{0,39}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a login's request told of its sender; anybody can send any `user_agent`."""
+    """The device of a login, as stated by its request. Clients can send any `user_agent`.
+
+    `str(device)` is a description such as "Firefox on Linux".
+    """
 
     user_agent: str
     address: str

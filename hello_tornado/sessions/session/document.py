@@ -1,4 +1,4 @@
-"""All that a session holds, as one JSON object."""
+"""The document of a session: everything that is stored of it, as one JSON object."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -11,7 +11,10 @@ OF_A_LIFETIME: Final = frozenset(OwnLifetime._fields)
 LAST_MOMENT: Final = moment_of(datetime.max.replace(tzinfo=UTC))
 
 Document: TypeAlias = dict[str, Any]
-"""Three keys: "data" (the handlers'), "meta" (ours) and "user_id". Never changed in place."""
+"""A dict with the keys "data" (set by handlers), "meta" (set by this library) and "user_id".
+
+It is never changed in place.
+"""
 
 
 def _is_moment(value: Any) -> bool:
@@ -47,11 +50,11 @@ META: Final[Mapping[str, Callable[[Any], bool]]] = {
     "versions": _holds(lambda value: type(value) is int),
     "xsrf": _is_text,
 }
-"""What can be said of a session under each name in "meta", and how it is told from junk."""
+"""The names in "meta", each with a function that tells whether a value is valid for it."""
 
 
 def is_ours(stored: Mapping[str, Any]) -> bool:
-    """Whether *stored* is a document as we write it, without the user id."""
+    """Whether *stored* is a document as this library writes it, without the user id."""
     data, meta = stored.get("data", {}), stored.get("meta", {})
     if not isinstance(data, dict) or not isinstance(meta, dict):
         return False
@@ -63,25 +66,25 @@ def is_ours(stored: Mapping[str, Any]) -> bool:
 
 
 def empty_document() -> Document:
-    """The document of a session in which nothing was done."""
+    """Return the document of a new session."""
     return {"data": {}, "meta": {}, "user_id": None}
 
 
 def is_empty(document: Document) -> bool:
-    """Whether *document* says no more than that of a session in which nothing was done."""
+    """Whether *document* has no user, no data and no other value that is set."""
     is_nobodys = document["user_id"] is None
     return is_nobodys and not document["data"] and not any(document["meta"].values())
 
 
 def lifetime_of(meta: Mapping[str, Any]) -> OwnLifetime:
-    """The lifetime that a session has set for itself."""
+    """Return the lifetime settings that a session has of its own."""
     if OF_A_LIFETIME.isdisjoint(meta):
         return AS_USUAL
     return OwnLifetime(meta.get("remember"), meta.get("idle_timeout"), meta.get("ends_at"))
 
 
 def without_expired_keys(document: Document, now: int) -> Document:
-    """*document* without the keys whose own time is up."""
+    """Return *document* without the keys that have expired."""
     expiries = document["meta"].get("expiries")
     if not expiries:
         return document
@@ -92,9 +95,10 @@ def without_expired_keys(document: Document, now: int) -> Document:
 
 
 def drop_replaced_expiries(before: Document, after: Document, changes: Update) -> None:
-    """Take out of *after* the times of keys that *changes* have set anew, or removed.
+    """Remove from *after* the expiry times of keys that *changes* have set again or removed.
 
-    The request that made the changes may not have known of the time: another one has set it since.
+    The request that made the changes may not have known the expiry time, because a parallel request
+    has set it since.
     """
     expiries = before["meta"].get("expiries")
     if not expiries:

@@ -1,7 +1,7 @@
-"""What a request has done to its session, and what the store must do because of it.
+"""The unsaved changes of a request, and the intents: what the store must do about them.
 
-`Session.intent()` decides. Everything else asks it: the handler, whether the response must wait for
-the store, and the manager, what to store.
+`Session.intent()` is the only place that decides. The handler asks it whether the response must
+wait for the store, and the manager asks it what to store.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -13,7 +13,11 @@ from hello_tornado.sessions.session.operations import Update as Changes
 
 @immutable
 class Renewal:
-    """A new id at commit. `restart` also starts the absolute timeout anew."""
+    """Give the session a new id at commit.
+
+    - `restart`: also restart the absolute timeout.
+    - `new_handle`: also give it a new handle.
+    """
 
     restart: bool = False
     new_handle: bool = False
@@ -26,12 +30,15 @@ class Renewal:
 
 @immutable
 class Nothing:
-    """The store need not be asked."""
+    """No store call is needed."""
 
 
 @immutable
 class Drop:
-    """Forget what was written: the request came with an id that was replaced or ended just now."""
+    """Discard the changes, because the request's id was replaced or ended just now.
+
+    `handle` is that of the session that had the id.
+    """
 
     handle: str
 
@@ -55,12 +62,12 @@ class Update:
 
 @immutable
 class Touch:
-    """Move the expiry of a stored session forward."""
+    """Extend the expiry of a stored session."""
 
 
 @immutable
 class End:
-    """Delete the session, wherever it is stored now, and all others of a user if one is named."""
+    """Delete the session, also if its id has changed, and all sessions of user `everywhere`."""
 
     everywhere: str | None = None
 
@@ -73,10 +80,13 @@ NOTHING = Nothing()
 
 
 class CommitRules(NamedTuple):
-    """What the manager's options say of commits.
+    """The options of the manager that concern commits.
 
-    A session that is only read is touched `touch_interval` microseconds after its last use, or
-    earlier if its idle timeout is short; `touch_after` is what follows for most of them.
+    - `resave`: store a session in each request that counts as use, changed or not.
+    - `save_uninitialized`: store new sessions that are empty.
+    - `touch_interval`: how long after its last use a session that is only read is touched, in
+      microseconds. With a short idle timeout it is touched earlier.
+    - `touch_after`: the interval that results for sessions without an idle timeout of their own.
     """
 
     resave: bool
@@ -86,10 +96,11 @@ class CommitRules(NamedTuple):
 
 
 class Draft:
-    """What is not stored yet, apart from the changes of the data.
+    """The unsaved changes of a session, apart from those of its data.
 
-    `earlier` comes before all other changes: a reset, or what a failed commit has left to do. Each
-    request makes one or two, most of them stay empty, and a class's attributes cost nothing.
+    `earlier` is applied before all other changes: a reset, or the changes of a failed commit. The
+    defaults are class attributes because each request creates one or two drafts and most of them
+    stay empty.
     """
 
     earlier: Changes = NO_CHANGES
@@ -99,11 +110,11 @@ class Draft:
     logs_in: bool = False
     is_touched: bool = False
     ends: bool = False
-    ends_everywhere: str | None = None  # whose sessions all end with this one
+    ends_everywhere: str | None = None  # a user id: all sessions of this user end, too
 
     @property
     def has_changes(self) -> bool:
-        """Whether the document is changed."""
+        """Whether the draft changes the document."""
         return (
             self.earlier is not NO_CHANGES
             or self.state is not NO_CHANGES

@@ -1,17 +1,17 @@
-"""What was done to a session, as values that can be applied, composed and replayed.
+"""Changes of a session as values that can be applied, composed and replayed.
 
 The changes of one request are a single `Update` of the session's document. For any operations
 *a*, *b* and any value *v*
 
     a.then(b).apply(v) == b.apply(a.apply(v))
 
-so the changes of many requests fold into one write, and a write that lost a race can be replayed on
-the version that won.
+Therefore the changes of many requests can be combined into one write, and a write that lost a race
+can be replayed on the version that won.
 
 `Increment`, `Append`, `Members` and `Update` change a value of their kind (an int, a list, a set, a
-dict). On any other value they start afresh, as if the value were absent. `IfPresent` and `IfAbsent`
-limit that: a change inside of a container must not bring back a container that is gone, and a
-container that is put where there was none must not replace one that came meanwhile.
+dict). They treat any other value as if it were absent. `IfPresent` and `IfAbsent` limit that: a
+change inside a container must not restore a container that another request has removed, and a new
+container must not replace one that another request has created.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hello_tornado.sessions.records.immutable import immutable
 
 
 class Absent(enum.Enum):
-    """The type of `ABSENT`: no value at all, as opposed to None."""
+    """The type of `ABSENT`, which means that there is no value. None is a value."""
 
     ABSENT = enum.auto()
 
@@ -35,23 +35,23 @@ ABSENT: Final = Absent.ABSENT
 
 
 class _Composable:
-    """What all operations share: two of them in a row are one operation."""
+    """The base class of operations. Two operations in a row can be composed into one."""
 
     __slots__ = ()
 
     def then(self, later: Operation, /) -> Operation:
-        """This, followed by *later*."""
+        """Return one operation that does this one, then *later*."""
         return composed(self, later)  # type: ignore[arg-type]
 
 
 @immutable
 class Set(_Composable):
-    """Replace the value by this one, whatever was there."""
+    """Replace any value, or none, by this one."""
 
     value: Any
 
     def apply(self, _value: Any, /) -> Any:
-        """The new value."""
+        """Return the new value."""
         return self.value
 
 
@@ -60,38 +60,38 @@ class Unset(_Composable):
     """Remove the value."""
 
     def apply(self, _value: Any, /) -> Any:
-        """`ABSENT`."""
+        """Return `ABSENT`."""
         return ABSENT
 
 
 @immutable
 class Increment(_Composable):
-    """Add this much to a whole number; an absent one counts from 0."""
+    """Add `by` to an int; an absent value counts as 0."""
 
     by: int
 
     def apply(self, value: Any, /) -> int:
-        """The sum."""
+        """Return the sum."""
         return value + self.by if is_count(value) else self.by
 
 
 @immutable
 class Append(_Composable):
-    """Add these values at the end of a list; an absent one grows from empty.
+    """Add values at the end of a list; an absent value counts as an empty list.
 
-    Only the last *keep* values stay, if that is given.
+    With `keep`, only the last `keep` values of the list are kept.
     """
 
     values: tuple[Any, ...]
     keep: int | None = None
 
     def apply(self, value: Any, /) -> list[Any]:
-        """A new list."""
+        """Return a new list."""
         result = [*value, *self.values] if isinstance(value, list) else [*self.values]
         return result if self.keep is None else result[-self.keep :]
 
     def followed_by(self, later: Append) -> Append:
-        """Both at once: of the values before them, no more stay than both let stay."""
+        """Return one operation that does this one, then *later*; both limits apply."""
         limits = [later.keep, None if self.keep is None else self.keep + len(later.values)]
         keep = min((limit for limit in limits if limit is not None), default=None)
         return Append(self.values + later.values, keep)
@@ -99,19 +99,19 @@ class Append(_Composable):
 
 @immutable
 class Members(_Composable):
-    """Add members to a set and remove others; an absent one grows from empty."""
+    """Add members to a set and remove others; an absent value counts as an empty set."""
 
     added: frozenset[Any]
     removed: frozenset[Any] = frozenset()
 
     def apply(self, value: Any, /) -> set[Any]:
-        """A new set."""
+        """Return a new set."""
         return {*value} - self.removed | self.added if isinstance(value, set) else {*self.added}
 
 
 @immutable
 class Update(_Composable):
-    """In a mapping, apply an operation to each of these keys; an absent mapping counts as empty."""
+    """Apply operations to keys of a dict; an absent value counts as an empty dict."""
 
     operations: Mapping[str, Operation]
 
@@ -119,7 +119,7 @@ class Update(_Composable):
         return bool(self.operations)
 
     def apply(self, value: Any, /) -> dict[str, Any]:
-        """A new dict; what no operation names is carried over."""
+        """Return a new dict; keys without an operation are unchanged."""
         result = dict(value) if isinstance(value, dict) else {}
         for key, operation in self.operations.items():
             changed = operation.apply(result.get(key, ABSENT))
@@ -130,7 +130,7 @@ class Update(_Composable):
         return result
 
     def merged_with(self, later: Update) -> Update:
-        """This, followed by *later*: two updates are always one."""
+        """Return one update that does this one, then *later*."""
         merged = dict(self.operations)
         for key, operation in later.operations.items():
             merged[key] = merged[key].then(operation) if key in merged else operation
@@ -139,35 +139,35 @@ class Update(_Composable):
 
 @immutable
 class IfAbsent(_Composable):
-    """Put this value where there is none; leave any other as it is."""
+    """Set this value if there is none; keep any other."""
 
     value: Any
 
     def apply(self, value: Any, /) -> Any:
-        """The value that was there, or else the new one."""
+        """Return the given value, or the new one if it is `ABSENT`."""
         return self.value if value is ABSENT else value
 
 
 @immutable
 class IfPresent(_Composable):
-    """Apply an operation to a value of its kind only; leave any other, or none, as it is."""
+    """Apply an operation to a value of its kind only; keep any other value."""
 
     operation: Kind
 
     def apply(self, value: Any, /) -> Any:
-        """The changed value, or the one that was there."""
+        """Return the changed value, or the given one if it is of another kind or absent."""
         is_of_its_kind = _KINDS[type(self.operation)]
         return self.operation.apply(value) if is_of_its_kind(value) else value
 
 
 @immutable
 class Steps(_Composable):
-    """Several operations one after the other, which no single one expresses."""
+    """Several operations in a row that cannot be expressed as a single one."""
 
     operations: tuple[Operation, ...]
 
     def apply(self, value: Any, /) -> Any:
-        """The value after the last one."""
+        """Return the value after the last operation."""
         for operation in self.operations:
             value = operation.apply(value)
         return value
@@ -183,7 +183,7 @@ Operation: TypeAlias = Set | Unset | Kind | IfAbsent | IfPresent | Steps
 
 
 def composed(earlier: Operation, later: Operation) -> Operation:
-    """*earlier*, followed by *later*, as one operation."""
+    """Return one operation that does *earlier*, then *later*."""
     match later:
         case Set() | Unset():
             return later
@@ -200,7 +200,7 @@ def composed(earlier: Operation, later: Operation) -> Operation:
 
 
 def _joined(earlier: IfAbsent | IfPresent, later: Operation) -> Operation | None:
-    """Both as one operation of the kind of *earlier*, if there is one."""
+    """Return both as one operation of the kind of *earlier*, or None if there is none."""
     match earlier, later:
         case IfAbsent(), IfAbsent():
             return earlier
@@ -210,7 +210,7 @@ def _joined(earlier: IfAbsent | IfPresent, later: Operation) -> Operation | None
 
 
 def _onto_a_value_of_its_kind(earlier: Kind, later: Operation) -> Operation:
-    """*later* after an operation that has always left a value of its own kind."""
+    """Compose *later* with an operation whose result is always a value of its kind."""
     if isinstance(later, IfAbsent):
         return earlier
     if isinstance(later, IfPresent):
@@ -233,7 +233,7 @@ def _appended(operations: tuple[Operation, ...], later: Operation) -> Operation:
 
 
 def _merged(earlier: Kind, later: Any) -> Kind:
-    """Two operations of one kind."""
+    """Return one operation that does two of the same kind."""
     match earlier:
         case Increment(by):
             return Increment(by + later.by)
@@ -252,7 +252,7 @@ def _set_to(value: Any) -> Set | Unset:
 
 
 def is_count(value: Any) -> bool:
-    """Whether *value* can be incremented: an int, but no bool."""
+    """Whether *value* can be incremented: an int, but not a bool."""
     return type(value) is int
 
 
@@ -265,7 +265,7 @@ _KINDS: Final[Mapping[type, Any]] = {
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality that also tells 1 from True and 1.0, and Decimal("1.0") from Decimal("1.00")."""
+    """Compare values and types: 1, True and 1.0 differ, and Decimal("1.0") and Decimal("1.00")."""
     if type(one) is not type(other):
         return False
     if type(one) in _EQUAL_IS_SAME:
@@ -280,11 +280,11 @@ def same(one: Any, other: Any) -> bool:
 
 
 def difference(before: Any, after: Any) -> Operation | None:
-    """The smallest operation that leads from *before* to *after*; None when they are the same.
+    """Return the smallest operation that turns *before* into *after*; None if they are the same.
 
-    What grew at its end is an `Append`, a change of a set is `Members` and one inside a mapping an
-    `Update`, so that nested changes of parallel requests merge. Each applies only while there is
-    still a container of that kind.
+    A list that grew at its end gives an `Append`, a change of a set `Members`, and a change inside
+    a dict an `Update`, so that nested changes of parallel requests merge. Each applies only if
+    there is still a container of that kind.
     """
     if same(before, after):
         return None
@@ -299,7 +299,7 @@ def difference(before: Any, after: Any) -> Operation | None:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Update:
-    """What leads from one mapping to another, key by key."""
+    """Return the update that turns one mapping into another, with an operation for each key."""
     return Update(dict(_differences(before, after)))
 
 
@@ -316,7 +316,10 @@ def _differences(
 
 
 def put(value: Any) -> Operation:
-    """*value*, where there was none: what others put there meanwhile is merged with a container."""
+    """Return the operation that sets *value* where there was none.
+
+    A container is merged with one that a parallel request has set there.
+    """
     kind = next((kind for kind in (dict, list, set) if isinstance(value, kind)), None)
     if kind is None:
         return Set(copy.deepcopy(value))

@@ -1,6 +1,6 @@
-"""The session a handler sees: a dict that records what was done to it.
+"""The session as handlers use it: a dict that records its changes.
 
-Everything here is synchronous and local. `intent()` says what the store must do about it.
+Everything here is synchronous and local. `intent()` says what the store must do about the changes.
 """
 
 from collections.abc import Iterator
@@ -8,12 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
-from hello_tornado.sessions.errors import (
-    NoResponse,
-    ResponseStarted,
-    SessionEnded,
-    SessionError,
-)
+from hello_tornado.sessions.errors import NoResponse, ResponseStarted, SessionEnded, SessionError
 from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.records.ids import SessionId, SessionKey
 from hello_tornado.sessions.records.lifetimes import (
@@ -47,24 +42,26 @@ from hello_tornado.sessions.session.typed import View
 
 M = TypeVar("M")
 
-
 Response: TypeAlias = Literal[
     "not started",
-    "started",  # the headers have left, and no cookie can follow them
-    "complete",  # what is written now would be stored by nobody
-    "none",  # the session is used outside of a request, in a transaction
+    "started",  # the headers were sent, so no cookie can be set
+    "complete",  # the session was stored, so further changes would be lost
+    "none",  # the session is used outside a request, in a transaction
 ]
-"""How far the response has come in which a session is used."""
+"""The state of the response to the request that uses the session."""
 
 
 class Session(MetaDict):
-    """A dict of one visitor's values, kept in the store from request to request.
+    """A visitor's data as a dict that is kept in the store between requests.
 
-    Keys are str. A value that cannot be stored is refused where it is set. Nested changes
-    (`session["cart"]["apple"] = 1`) are found when the request ends; assigning an equal value
-    changes nothing. In parallel requests of one session, changes of different keys merge, also
-    nested ones; increments, appends and changes of sets add up; of two assignments to one key the
-    later wins.
+    - Keys are str. Setting a value that cannot be stored raises `SerializationError`.
+    - Nested changes (`session["cart"]["apple"] = 1`) are found when the request ends. Assigning an
+      equal value changes nothing.
+    - If parallel requests change the same session, changes of different keys merge, also nested
+      ones. Increments, appends and changes of sets add up. If two requests assign to the same key,
+      the later one wins.
+    - Writing raises `SessionEnded` after the session has ended, `ReadOnly` if this page may not
+      write, and `ResponseStarted` if it is too late to store the change or to send the cookie.
     """
 
     __slots__ = (
@@ -96,22 +93,23 @@ class Session(MetaDict):
         self._lifetimes = lifetimes
         self._user_id: str | None = document["user_id"]
         self._views: dict[tuple[type, str | None], View[Any]] = {}
-        # Of the session that the request asked for, if it ended just now.
+        # The tombstone of the session that the request asked for, if it ended just now.
         self.tombstone: Tombstone | None = None
-        self.record, self.document = record, document  # what is stored, as far as is known here
+        self.record, self.document = record, document  # the last known stored state
         self.ended = False
         self.generation = 0  # grows with each login, logout and reset()
-        self.ended_reason: EndedReason | None = None  # of the one that the browser still asks for
-        self.keeps_alive = True  # to be read counts as use
-        self.next_id: SessionId | None = None  # what it gets if it gets an id, drawn beforehand
-        self.presented: tuple[SessionKey, ...] = ()  # other sessions whose ids the request carries
-        self.refusal: SessionError | None = None  # of every write from now on
+        self.ended_reason: EndedReason | None = None  # why the session of the browser's id ended
+        self.keeps_alive = True  # reading it counts as use
+        self.next_id: SessionId | None = None  # the id it gets at commit, if it needs a new one
+        self.presented: tuple[SessionKey, ...] = ()  # other sessions whose ids the request sent
+        self.refusal: SessionError | None = None  # the error that every write raises
         self.response: Response = "not started"
 
     def intent(self, rules: CommitRules, now: int, *, only_end: bool = False) -> Intent:
-        """What the store must do about this session; raises when it may not be changed here.
+        """Return what the store must do about this session at the moment *now*.
 
-        With *only_end* all changes are forgotten but the end: the request has failed.
+        With *only_end* all changes are ignored except that the session ends, because the request
+        has failed. Raises `refusal` if it is set and the session was changed.
         """
         draft = self._draft
         if draft.ends:
@@ -120,7 +118,7 @@ class Session(MetaDict):
             return NOTHING
         changes, record = self.changes(), self.record
         if self.refusal is not None and (changes.operations or draft.renewal):
-            raise self.refusal.with_traceback(None)  # something was changed inside of a value
+            raise self.refusal.with_traceback(None)  # a nested value was changed
         if record is None:
             return self._intent_of_a_new_one(rules, changes)
         if changes.operations or draft.renewal or (rules.resave and self.keeps_alive):
@@ -131,7 +129,7 @@ class Session(MetaDict):
         return Touch() if is_due else NOTHING
 
     def _touch_after(self, rules: CommitRules) -> int:
-        """How long after its last use a page that only reads it counts as use; microseconds."""
+        """Return how long after its last use a session that is only read is touched, in µs."""
         own = lifetime_of(self._meta)
         if own is AS_USUAL:
             return rules.touch_after
@@ -146,9 +144,9 @@ class Session(MetaDict):
         return Create(changes) if holds_something or rules.save_uninitialized else NOTHING
 
     def take_draft(self, intent: Intent = NOTHING) -> Draft:
-        """What was done so far, to be stored; whatever is done from now on is a new draft.
+        """Return the changes so far, to be stored, and start a new draft.
 
-        If the *intent* is known it has the changes already.
+        Pass the *intent* if it is known, because it already has the changes.
         """
         taken, self._draft = self._draft, Draft()
         changes = intent.changes if isinstance(intent, Storing) else self._changes_of(taken)
@@ -159,7 +157,7 @@ class Session(MetaDict):
         return taken
 
     def give_back(self, taken: Draft) -> None:
-        """Put back what could not be stored, in front of what was done since."""
+        """Put back changes that could not be stored, before those that were made since."""
         since = self.take_draft()
         taken.earlier = taken.earlier.merged_with(since.earlier)
         taken.renewal = taken.renewal if since.renewal is None else since.renewal | taken.renewal
@@ -170,7 +168,7 @@ class Session(MetaDict):
         self._draft = taken
 
     def rebase_on(self, record: SessionRecord, document: Document) -> None:
-        """Show what is stored now, and the changes made since the draft was taken on top of it."""
+        """Show the stored state, with the changes made since the draft was taken on top of it."""
         self.record, self.document = record, document
         if self.ended:
             return
@@ -185,15 +183,15 @@ class Session(MetaDict):
             view.settle()
 
     def end(self, reason: EndedReason | None = None) -> None:
-        """Note that the session is over in the store: it is empty and refuses writes."""
+        """Note that the session has ended in the store; it is empty and refuses writes now."""
         self._empty()
-        before, self._draft = self._draft, Draft()  # a logout stays to be done
+        before, self._draft = self._draft, Draft()  # a logout must still be stored
         self._draft.ends, self._draft.ends_everywhere = before.ends, before.ends_everywhere
         self.ended, self.ended_reason = True, reason
 
     @contextmanager
     def _updating(self) -> Iterator[None]:
-        """Keep all changes made in this block to a session that is not stored yet, or none."""
+        """Undo all changes made in this block to an unsaved session if the block raises."""
         views, self._views = self._views, {}
         try:
             yield
@@ -209,11 +207,11 @@ class Session(MetaDict):
 
     def _check_keeps_id(self) -> None:
         if self._draft.renewal is not None:
-            raise NoResponse("log in, renew and reset outside of update_session()")
+            raise NoResponse("log in, renew and reset outside update_session()")
 
     def become(self, other: "Session") -> None:
-        """Be what *other* is, the same session as read later; nothing is changed any more."""
-        if self.ended:  # meanwhile, by this request
+        """Take over the state of *other*, the same session read again; discard all changes."""
+        if self.ended:  # by this request, while it was read
             return
         if other.ended or (other.record is None and self.record is not None):
             self.end(other.ended_reason)
@@ -229,26 +227,36 @@ class Session(MetaDict):
 
     def _empty(self) -> None:
         self.generation += 1
-        # They were another session's.
+        # These flashes belong to the session before.
         self._flashes_shown, self._flashes_kept = {}, frozenset()
         self._views.clear()
         self._rebase_data({})
         self._meta, self._user_id = {}, None
 
     def __bool__(self) -> bool:
-        """Whether it is somebody's, or holds something."""
+        """Whether a user is logged in or there is any data."""
         return self._user_id is not None or bool(self._data)
 
     def __repr__(self) -> str:
         return f"<Session handle={self.handle!r} user_id={self.user_id!r} keys={list(self)!r}>"
 
     def login(self, user_id: str, *, remember: bool | None = None) -> None:
-        """This session is now *user_id*'s: it gets a new id, and its absolute timeout starts anew.
+        """Log a user in. The session gets a new id, and its absolute timeout starts again.
 
-        Data gathered while anonymous is kept; another user's data is not. With *remember* True the
-        session ends when the `remembered` of the manager's `Lifetimes` has passed, used or not, and
-        the browser keeps the cookie until then. With False it has the usual lifetimes, and the
-        cookie ends with the browser. With None both are as they were, at first as configured.
+        The data of an anonymous session is kept; that of another user is removed.
+
+        Args:
+            user_id: The user, as 1 to 255 characters.
+            remember: True: the session ends after `Lifetimes.remembered`, even if it is in use; the
+                browser keeps the cookie until then. False: usual lifetimes; the cookie ends with
+                the browser. None (the default): both stay as they are, at first as configured.
+
+        Raises:
+            TypeError: `user_id` is not a str, or `remember` is not True, False or None.
+            ValueError: No store can store this `user_id`.
+            ResponseStarted: The headers were sent already.
+            NoResponse: There is no request.
+
         """
         self._check_writable()
         self._check_cookie_can_leave()
@@ -266,14 +274,20 @@ class Session(MetaDict):
         self._forget_xsrf_token()
 
     def renew(self) -> None:
-        """A new id for the same session, against fixation; the old id dies in the same moment."""
+        """Give the session a new id at commit, against fixation; the old id becomes invalid then.
+
+        Raises `ResponseStarted` after the headers were sent, and `NoResponse` outside a request.
+        """
         self._check_writable()
         self._check_cookie_can_leave()
         self._draft.renewal = Renewal() | self._draft.renewal
         self._forget_xsrf_token()
 
     def reset(self) -> None:
-        """A new, empty session in the place of this one, under a new id and a new handle."""
+        """Replace this session with a new, empty one that has a new id and a new handle.
+
+        Raises `ResponseStarted` after the headers were sent, and `NoResponse` outside a request.
+        """
         self._check_writable()
         self._check_cookie_can_leave()
         self._empty()
@@ -282,19 +296,19 @@ class Session(MetaDict):
         self._draft.renewal = Renewal(restart=True, new_handle=True)
 
     def destroy(self) -> None:
-        """End this session, for good: logout. It reads as empty now and takes no more writes.
+        """End this session, as a logout does. It is empty now, and writing raises `SessionEnded`.
 
-        It is deleted from the store whatever else the request has done or does afterwards, also
-        when the request fails. `ResponseStarted` after the end of the response.
+        The store deletes it whatever else the request does, even if the request fails. Raises
+        `ResponseStarted` after the response is complete.
         """
         self._check_not_refused()
         self.end(EndedReason.LOGGED_OUT)
         self._draft.ends = True
 
     def logout(self, *, everywhere: bool = False) -> None:
-        """End this session, as `destroy()` does; with *everywhere* all others of its user, too.
+        """End this session as `destroy()` does; with *everywhere*, also the user's other sessions.
 
-        The others end as `EndedReason.REVOKED`, in every process.
+        The others end in every process, with `EndedReason.REVOKED`. The default is False.
         """
         user_id = self._user_id or (None if self.record is None else self.record.user_id)
         self.destroy()
@@ -302,7 +316,7 @@ class Session(MetaDict):
             self._draft.ends_everywhere = user_id
 
     def touch(self) -> None:
-        """Count this request as use of the session, though `touch_interval` is not over yet."""
+        """Count this request as use of the session, even before `touch_interval` has passed."""
         self._check_not_refused()
         self._draft.is_touched = True
 
@@ -328,34 +342,39 @@ class Session(MetaDict):
             raise self.refusal.with_traceback(None)
         if self.response == "complete":
             raise ResponseStarted(
-                "the response is complete, or the transaction over, and the session was stored: to "
-                "change or end it afterwards, use session_manager.transaction(handle), or "
-                "revoke(handle)"
+                "the response is complete, or the transaction is over, and the session was stored: "
+                "to change or end it now, use session_manager.transaction(handle) or revoke(handle)"
             )
 
     def _check_cookie_can_leave(self) -> None:
         if self.response == "none":
             raise NoResponse(
-                "outside of a request no cookie can carry a new id to the browser: log in, renew "
+                "outside a request, no cookie can send a new id to the browser: log in, renew "
                 "and reset in a handler; here, destroy() ends the session"
             )
         if self.response != "not started":
             raise ResponseStarted(
-                "the headers of this response have left, and a cookie can no longer follow them: "
+                "the headers of this response were sent, so its cookie can no longer be set: "
                 "begin, renew or log in to a session before the first flush()"
             )
 
     def typed(self, model: type[M], *, key: str | None = None) -> M:
-        """The session as an object of *model*, whose fields are its keys; changes of it are stored.
+        """Return the session as an object of a class. Changes of the object are stored.
 
-        With *key* it is that key's dict, beside others. *model* is a dataclass, a msgspec struct or
-        a pydantic model; what the session lacks has the field's default, which is not stored before
-        something is changed. When `session_version` of the class is above 1, older data passes
-        through its class method `upgrade_session(data, version)`.
+        Fields that the session lacks have their defaults; these are stored only after a change. If
+        the class has a `session_version` above 1, older data is passed to its class method
+        `upgrade_session(data, version)`, which returns the data in the present form.
 
-        Afterwards in this request the object's keys are changed by the object only: to assign them,
-        count in them or append to them is a `RuntimeError`. `TypeError` when *key* holds anything
-        but a dict.
+        Args:
+            model: A dataclass, a msgspec struct or a pydantic model. Its fields are the keys.
+            key: Use the dict under this key instead of the whole session (None).
+
+        Raises:
+            SerializationError: The data does not fit the class.
+            TypeError: The value under `key` is not a dict, or `model` is not such a class.
+            RuntimeError: Raised later in the request, if a key of the object is assigned,
+                incremented or appended to other than through the object.
+
         """
         view = self._views.get((model, key))
         if view is None:
@@ -365,7 +384,7 @@ class Session(MetaDict):
 
     @property
     def is_new(self) -> bool:
-        """Whether the store knows nothing of this session yet."""
+        """Whether the session is not in the store yet."""
         return self.record is None
 
     @property
@@ -380,51 +399,52 @@ class Session(MetaDict):
 
     @property
     def renewal(self) -> Renewal | None:
-        """What kind of new id this session gets with the next commit."""
+        """How the id changes at the next commit; None if it stays."""
         return self._draft.renewal
 
     @property
     def user_id(self) -> str | None:
-        """Whose session this is, as given to `login()`."""
+        """The id of the user who is logged in, as given to `login()`, or None."""
         return self._user_id
 
     @property
     def handle(self) -> str | None:
-        """Its public name: no secret, and the same after a renewal. None before it is stored."""
+        """The public name of the session, unchanged by a renewal; None before it is stored."""
         return None if self.record is None else self.record.handle
 
     @property
     def created_at(self) -> datetime:
-        """When it began, or was logged in to; the absolute timeout counts from here."""
+        """When the session began or its user logged in; the absolute timeout counts from then."""
         return datetime_of(self.record.created_at if self.record else self._opened_at)
 
     @property
     def logged_in_at(self) -> datetime | None:
-        """When its user logged in; None while it is nobody's."""
+        """When the user logged in; None if no user is logged in."""
         if self._user_id is None:
             return None
         return datetime_of(self._opened_at) if self._draft.logs_in else self.created_at
 
     def is_fresh(self, within: timedelta | float) -> bool:
-        """Whether its user logged in less than *within* before this request opened the session.
+        """Return whether the user logged in less than *within* (timedelta or seconds) ago.
 
-        *within* is a timedelta or a number of seconds. False while the session is nobody's. For
-        pages that ask for the password again, such as one that signs out other devices.
+        For pages that ask for the password again, such as one that signs out other devices. Counts
+        from the beginning of this request. Returns False if no user is logged in.
         """
         at = self.logged_in_at
         return at is not None and datetime_of(self._opened_at) - at < as_timedelta(within)
 
     @property
     def accessed_at(self) -> datetime:
-        """When it was last used, as of the last touch or save; the idle timeout counts from it."""
+        """When the session was last used, as last stored; the idle timeout counts from then."""
         return datetime_of(self.record.accessed_at if self.record else self._opened_at)
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends unless it is used again before.
+        """When the session expires unless it is used again.
 
-        Settable: the session ends at an aware datetime in the future, used or not, or earlier by
-        its absolute timeout. None: as usual again.
+        Set it to an aware datetime in the future to make the session end then, even if it is in
+        use; the absolute timeout may end it earlier. Set it to None to return to the usual
+        lifetimes. Raises `ValueError` for any other value.
         """
         return datetime_of(self.expiry)
 
@@ -434,12 +454,12 @@ class Session(MetaDict):
 
     @property
     def expires_in(self) -> timedelta:
-        """How long it still lives, counted from when this request opened it."""
+        """The time until `expires_at`, counted from when this request opened the session."""
         return (self.expiry - self._opened_at) * MICROSECOND
 
     @property
     def expiry(self) -> int:
-        """`expires_at`, as a moment."""
+        """`expires_at` in microseconds since 1970."""
         record, now = self.record, self._opened_at
         if record is None:
             return self._lifetimes.expires_at(now, now, self.lifetime)
@@ -450,7 +470,7 @@ class Session(MetaDict):
         return self._lifetimes.expires_at(created_at, now, self.lifetime)
 
     def changes(self) -> Update:
-        """What this request has done to the document so far, nested changes included."""
+        """Return the changes that this request has made to the document, nested ones included."""
         return self._changes_of(self._draft)
 
     def _changes_of(self, draft: Draft) -> Update:
@@ -475,6 +495,6 @@ class Session(MetaDict):
 
 def _written_twice(key: str, view: View[Any]) -> RuntimeError:
     return RuntimeError(
-        f"session[{key!r}] is part of the {view.name} that typed() has given out in this request: "
-        "change that object, or do not ask for it"
+        f"session[{key!r}] is part of the {view.name} that typed() returned in this request: "
+        "change that object, or do not call typed()"
     )

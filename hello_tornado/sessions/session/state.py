@@ -1,6 +1,6 @@
-"""What belongs to a session and not to its handlers, recorded like their data.
+"""The state of a session beside its data: flashes, lifetimes, expiring keys, device, leases.
 
-That is: messages for the next page, the session's own lifetime, and those of single keys.
+Its changes are recorded like those of the data.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ from hello_tornado.sessions.session.tracked_dict import TrackedDict, keep_mine
 
 
 class Flash(NamedTuple):
-    """A message for the next page."""
+    """A message for the next page; `category` is a word such as "info" or "error"."""
 
     category: str
     message: str
 
 
 class MetaDict(TrackedDict):
-    """A tracked dict that tracks, beside the data, what is said about the session itself."""
+    """A tracked dict that also records changes of the session's state."""
 
     __slots__ = (
         "_draft",
@@ -55,17 +55,17 @@ class MetaDict(TrackedDict):
         self._opened_at = opened_at
         self._flashes_of_now: list[Flash] = []
         self._flashes_shown: dict[str, Flash] = {}
-        self._flashes_kept: frozenset[str] = frozenset()  # of those, for the next request
+        self._flashes_kept: frozenset[str] = frozenset()  # those of them for the next request
         self._meta = meta
         self._draft = Draft()
 
     @property
     def _is_refused(self) -> bool:
-        """Whether no write is accepted here, though the session lives."""
+        """Whether this page may not write, although the session is valid."""
         return False
 
     def _operate_meta(self, name: str, operation: Operation) -> None:
-        """Record *operation*; one that changes nothing is not recorded."""
+        """Record *operation* unless it changes nothing."""
         update = Update({name: operation})
         meta = update.apply(self._meta)
         if not same(meta, self._meta):
@@ -73,22 +73,35 @@ class MetaDict(TrackedDict):
             self._draft.state = self._draft.state.merged_with(update)
 
     def flash(self, message: str, category: str = "info") -> None:
-        """Leave a message for the next page that asks for `flashes()`."""
+        """Store a message for the next page that calls `flashes()`.
+
+        Args:
+            message: The text.
+            category: A word for the page, such as "error" ("info").
+
+        Raises:
+            TypeError: One of them is not a str.
+            ValueError: One of them contains a lone surrogate.
+
+        """
         check_flash(message, category)
         self._check_writable()
         self._operate_meta("flashes", Update({secrets.token_hex(4): Set([category, message])}))
 
     def flash_now(self, message: str, category: str = "info") -> None:
-        """A message for the page of this request only; it is never stored."""
+        """Show a message on the page of this request only, without storing it.
+
+        The arguments and errors are those of `flash()`.
+        """
         check_flash(message, category)
         self._flashes_of_now.append(Flash(category, message))
 
     def flashes(self) -> list[Flash]:
-        """The messages left so far, oldest first; those of this request when it asks again.
+        """Return the messages for this page, oldest first, and remove them from the store.
 
-        Each is shown by one request. A page that must not write, such as one with
-        `session_read_only`, shows only what `flash_now()` has left, and the others stay. Pages that
-        load at the same moment read the same messages, so each of them may show one.
+        Further calls in the same request return the same messages. A page that may not write, such
+        as one with `session_read_only`, gets only those of `flash_now()`; the others stay stored.
+        Pages that load at the same moment read the same messages, so both may show them.
         """
         flashes = self._meta.get("flashes", {})
         waiting = {name: flashes[name] for name in flashes if name not in self._flashes_kept}
@@ -99,16 +112,25 @@ class MetaDict(TrackedDict):
         return [*self._flashes_shown.values(), *self._flashes_of_now]
 
     def keep_flashes(self) -> None:
-        """Show the messages that this request has asked for once more, on the next page."""
+        """Show the messages that `flashes()` returned in this request on the next page, too."""
         self._check_writable()
         kept = {name: Set([*flash]) for name, flash in self._flashes_shown.items()}
         self._operate_meta("flashes", Update(kept))
         self._flashes_kept = frozenset(kept)
 
     def expire(self, key: str, after: timedelta | float) -> None:
-        """Remove *key* when *after* (a timedelta or seconds) is over, unless it is set again.
+        """Let a key expire. The rest of the session is unaffected.
 
-        `KeyError` when there is no such key. Counting and appending leave its time as it is.
+        Setting the key again cancels this. Incrementing it or appending to it does not.
+
+        Args:
+            key: The key.
+            after: How long it is kept, as a timedelta or a number of seconds.
+
+        Raises:
+            KeyError: There is no such key.
+            ValueError: `after` is not longer than zero or is more than 36500 days.
+
         """
         self._check_writable()
         if key not in self:
@@ -121,9 +143,13 @@ class MetaDict(TrackedDict):
         other: Mapping[str, Any],
         combine: Callable[[str, Any, Any], Any] = keep_mine,
     ) -> None:
-        """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays.
+        """Add the items of another mapping, such as a user's session on another device.
 
-        For what was gathered elsewhere, such as the cart in a user's session on another device.
+        Args:
+            other: The other mapping.
+            combine: Called as `combine(key, mine, theirs)` for each key that both have; returns the
+                value to keep. By default, the value in this session is kept.
+
         """
         super().merge(other, combine)
         theirs = other._versions if isinstance(other, MetaDict) else {}
@@ -132,15 +158,15 @@ class MetaDict(TrackedDict):
 
     @property
     def _versions(self) -> Mapping[str, int]:
-        """Which version of a class has written the data, by the class's name."""
+        """For each class that `typed()` was called with: the version that wrote the data."""
         versions: Mapping[str, int] = self._meta.get("versions", {})
         return versions
 
     def _operate(self, key: str, operation: Operation) -> None:
         if key in self._meta.get("expiries", {}):
             if isinstance(operation, Increment | Append | Update):
-                # It belongs to a value that may have run out by now: then there is nothing to
-                # count on, and a new value would never run out.
+                # The key may have expired by the time this is stored. Then it must not be created
+                # again, because the new value would never expire.
                 operation = IfPresent(operation)
             else:
                 self._operate_meta("expiries", Update({key: Unset()}))
@@ -148,7 +174,7 @@ class MetaDict(TrackedDict):
 
     @property
     def device(self) -> Device | None:
-        """Where its user has logged in."""
+        """The device on which the user logged in, or None."""
         device = self._meta.get("device")
         return None if device is None else Device(device["user_agent"], device["address"])
 
@@ -158,7 +184,7 @@ class MetaDict(TrackedDict):
         self._operate_meta("device", Set(noted))
 
     def _remember_xsrf_token(self, token: bytes) -> None:
-        """Note the token of the form on the page that begins this session; a login forgets it."""
+        """Store the token of the form on the page that begins this session; a login removes it."""
         self._operate_meta("xsrf", Set(hashlib.sha256(token).hexdigest()))
 
     def _remembers_xsrf_token(self, token: bytes) -> bool:
@@ -170,21 +196,22 @@ class MetaDict(TrackedDict):
 
     @property
     def leases(self) -> Mapping[str, int]:
-        """Who has the session to themselves, and until when."""
+        """The leases of exclusive requests: for each token, the moment at which it ends."""
         leases: Mapping[str, int] = self._meta.get("leases", {})
         return leases
 
     @property
     def lifetime(self) -> OwnLifetime:
-        """What this session says of its own life."""
+        """The lifetime settings of this session only."""
         return lifetime_of(self._meta)
 
     @property
     def idle_timeout(self) -> timedelta | None:
-        """This session's own idle timeout; None when it has that of the manager's `Lifetimes`.
+        """The idle timeout of this session only; None if that of the manager's `Lifetimes` applies.
 
-        Settable: a timedelta, a number of seconds, or None. The absolute timeout holds all the
-        same, and that of a remembered session.
+        Set it to a timedelta, a number of seconds, or None. The absolute timeout still applies, or
+        `remembered` for a login with `remember=True`. Raises `ValueError` unless the value is
+        longer than zero and at most 36500 days.
         """
         own = self.lifetime.idle_timeout
         return None if own is None else own * MICROSECOND
@@ -202,7 +229,8 @@ class MetaDict(TrackedDict):
             return
         if not isinstance(when, datetime) or when.tzinfo is None:
             raise ValueError(
-                "expires_at is an aware datetime, such as datetime.now(UTC) + timedelta(hours=2)"
+                "expires_at must be an aware datetime, such as "
+                "datetime.now(UTC) + timedelta(hours=2)"
             )
         if (moment := moment_of(when)) <= self._opened_at:
             raise ValueError("expires_at is in the past; destroy() ends a session now")
@@ -215,7 +243,7 @@ class MetaDict(TrackedDict):
 
     @property
     def is_lifetime_changed(self) -> bool:
-        """Whether the browser has to be told of another lifetime."""
+        """Whether this request has changed the lifetime, so that the cookie must be sent again."""
         changed = self._draft.state.operations
         return bool(changed) and not changed.keys().isdisjoint(OwnLifetime._fields)
 
@@ -224,7 +252,7 @@ def _duration(name: str, value: timedelta | float) -> timedelta:
     duration = options.as_duration(value)
     if duration is None or not timedelta(0) < duration <= options.LONGEST:
         raise ValueError(
-            f"{name} is a timedelta or a number of seconds, longer than zero and at most "
+            f"{name} must be a timedelta or a number of seconds, longer than zero and at most "
             f"{options.LONGEST.days} days; destroy() ends a session"
         )
     return duration

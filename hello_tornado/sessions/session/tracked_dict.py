@@ -1,4 +1,4 @@
-"""A dict that records what is done to it, as operations that can be merged with those of others."""
+"""A dict that records its changes as operations, which can be merged with those of others."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -25,16 +25,16 @@ NEVER_CHANGES: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def keep_mine(_key: str, mine: Any, _theirs: Any) -> Any:
-    """The usual way to merge: what is here stays."""
+    """Keep the value of this session; the default of `merge()`."""
     return mine
 
 
 class TrackedDict(MutableMapping[str, Any]):
-    """Keys are str; a value that the serializer cannot hold is refused where it is set.
+    """A dict that records its changes. Setting a value that cannot be serialized raises an error.
 
-    Nested changes (`session["cart"]["apple"] = 1`) need no flag: what is mutable is copied when it
-    is first handed out, and compared when the operations are asked for. What it was given is never
-    changed in place.
+    Keys are str. Nested changes (`session["cart"]["apple"] = 1`) need no flag: a mutable value is
+    copied when it is first read, and compared with the copy when the operations are requested. The
+    dict that was passed to the constructor is never changed in place.
     """
 
     __slots__ = ("_data", "_handed_out", "_operations", "_serializer")
@@ -46,7 +46,7 @@ class TrackedDict(MutableMapping[str, Any]):
         self._operations: dict[str, Operation] = {}
 
     def operations(self) -> dict[str, Operation]:
-        """What was done so far, nested changes included, as one operation for each key."""
+        """Return the changes so far, nested ones included, as one operation for each key."""
         operations = dict(self._operations)
         for key, before in self._handed_out.items():
             operation = difference(before, self._data[key])
@@ -56,7 +56,7 @@ class TrackedDict(MutableMapping[str, Any]):
         return operations
 
     def _record_nested(self) -> None:
-        """Record what was changed inside of containers so far: it comes before what follows."""
+        """Record the nested changes so far, so that they come before those that follow."""
         for key, before in self._handed_out.items():
             operation = difference(before, self._data[key])
             if operation is not None:
@@ -65,11 +65,11 @@ class TrackedDict(MutableMapping[str, Any]):
                 self._handed_out[key] = _copied(self._data[key])
 
     def _is_changed_inside(self, key: str) -> bool:
-        """Whether what was handed out under *key* has been changed since."""
+        """Whether the value under *key* was read and has been changed in place since."""
         return key in self._handed_out and not same(self._handed_out[key], self._data[key])
 
     def _record_anew(self, done: Operation | None) -> None:
-        """Record what is done from now on; *done* is what was recorded so far."""
+        """Start a new record of changes; *done* has those that were recorded so far."""
         self._operations = {}
         if done is not None and self._handed_out:
             changed = done.operations if isinstance(done, Update) else self._handed_out
@@ -77,9 +77,10 @@ class TrackedDict(MutableMapping[str, Any]):
                 self._handed_out[key] = _copied(self._data[key])
 
     def _rebase_data(self, data: dict[str, Any]) -> None:
-        """Show *data*, to which nothing was done yet.
+        """Show *data*, without any recorded changes.
 
-        What the handler holds stays good: containers are changed in place.
+        Containers that the handler has read are changed in place, so that its references stay
+        valid.
         """
         mine, self._data, self._operations = self._data, dict(data), {}
         if self._handed_out:
@@ -88,7 +89,7 @@ class TrackedDict(MutableMapping[str, Any]):
                 self._data[key] = _brought_to(mine[key], value)
 
     def _check_writable(self, key: str | None = None) -> None:
-        """Raise when it is too late for a write, or when it would not go into this key."""
+        """Raise if the session cannot be written to any more, or *key* not in this way."""
 
     def __getitem__(self, key: str) -> Any:
         value = self._data[key]
@@ -103,8 +104,8 @@ class TrackedDict(MutableMapping[str, Any]):
         if key in self._data and same(self[key], value):
             self._data[key] = value
             return
-        # A new dict or set begins something: it must not replace what others begin meanwhile. So
-        # does an empty list; one that is assigned with its elements is meant as a whole.
+        # A new dict or set is merged with one that a parallel request sets under the same key, and
+        # so is an empty list. A list with elements replaces it.
         begins = isinstance(value, (dict, set, list)) and key not in self._data
         if begins and (not value or not isinstance(value, list)):
             self._put(key, value, put(value))
@@ -112,7 +113,10 @@ class TrackedDict(MutableMapping[str, Any]):
             self._put(key, value, Set(_copied(value)))
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value of *key*, or else *default*, which is set unless another request was first."""
+        """Return the value of *key*; if there is none, set it to *default* and return that.
+
+        If a parallel request has set the key first, its value is kept.
+        """
         if key not in self._data:
             self._check_writable(key)
             self._serializer.check(key, default)
@@ -143,7 +147,7 @@ class TrackedDict(MutableMapping[str, Any]):
         return key in self._data
 
     def copy(self) -> dict[str, Any]:
-        """The data as a dict of its own: a change of it changes nothing here."""
+        """Return a deep copy of the data as a plain dict."""
         return {key: _copied(value) for key, value in self._data.items()}
 
     def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +161,7 @@ class TrackedDict(MutableMapping[str, Any]):
         return self
 
     def clear(self) -> None:
-        """Remove every key, or none when one of them may not be removed."""
+        """Remove all keys. If one of them may not be removed, none is."""
         for key in self._data:
             self._check_writable(key)
         for key in list(self._data):
@@ -170,11 +174,19 @@ class TrackedDict(MutableMapping[str, Any]):
     def increment(self, key: str, /, *path: str, by: int = 1) -> int: ...
 
     def increment(self, key: str, /, *path: Any, by: int | None = None) -> int:
-        """Count; increments of parallel requests always add up. Returns the sum as known here.
+        """Add to a number and return the sum, without the increments of parallel requests.
 
-        `increment("visits")`, `increment("visits", 2)`, or below the first level, in dicts that are
-        made where there are none: `increment("cart", "apple", by=2)`. What is absent counts from 0.
-        `TypeError` when there is anything but an int, or on the way to it anything but a dict.
+        Increments of parallel requests always add up. Examples: `increment("visits")`,
+        `increment("visits", 2)`, `increment("cart", "apple", by=2)`.
+
+        Args:
+            key: The key of the number; an absent number counts as 0.
+            path: Keys of nested dicts below *key*; absent dicts are created.
+            by: The number to add, an int (1).
+
+        Raises:
+            TypeError: The value is not an int, or a value on the path is not a dict.
+
         """
         if by is None:
             by = 1
@@ -186,7 +198,7 @@ class TrackedDict(MutableMapping[str, Any]):
         current = self._value_at(key, path, 0)
         if not is_count(current):
             name = _named(key, path)
-            raise TypeError(f"{name} is a {type(current).__name__}: it cannot be counted")
+            raise TypeError(f"{name} is a {type(current).__name__}: it cannot be incremented")
         self._serializer.check(key, _at(path, current + by))
         self._operate(key, _inside(path, Increment(by)))
         return int(current + by)
@@ -198,12 +210,19 @@ class TrackedDict(MutableMapping[str, Any]):
     def append(self, key: str, /, *path: str, value: Any, keep: int | None = None) -> None: ...
 
     def append(self, key: str, /, *path: Any, value: Any = ABSENT, keep: int | None = None) -> None:
-        """Add to the end of a list; appends of parallel requests all arrive.
+        """Append a value to a list. Appends of parallel requests are all kept.
 
-        `append("seen", page)`, or below the first level, in dicts that are made where there are
-        none: `append("log", "today", value=line)`. An absent list is empty. With *keep* only so
-        many of the last values stay. `TypeError` when there is anything but a list, or on the way
-        to it anything but a dict.
+        Examples: `append("seen", page)`, `append("log", "today", value=line, keep=100)`.
+
+        Args:
+            key: The key of the list; an absent list counts as empty.
+            path: Keys of nested dicts below *key*; absent dicts are created.
+            value: The value.
+            keep: Keep only this number of values, the last ones (None: keep all).
+
+        Raises:
+            TypeError: The value there is not a list, or a value on the path is not a dict.
+
         """
         if value is ABSENT:
             if not path:
@@ -211,7 +230,7 @@ class TrackedDict(MutableMapping[str, Any]):
             *path, value = path  # type: ignore[assignment]
         self._check_writable(key)
         if keep is not None and (not is_count(keep) or keep < 1):
-            raise TypeError(f"keep is a whole number of at least 1, not {keep!r}")
+            raise TypeError(f"keep must be a whole number of at least 1, not {keep!r}")
         current = self._value_at(key, path, [])
         if not isinstance(current, list):
             name = _named(key, path)
@@ -220,16 +239,16 @@ class TrackedDict(MutableMapping[str, Any]):
         self._operate(key, _inside(path, Append((_copied(value),), keep)))
 
     def _value_at(self, key: str, path: Sequence[Any], default: Any) -> Any:
-        """What stands at the end of *path* below *key*; *default* where nothing does."""
+        """Return the value at the end of *path* below *key*, or *default*."""
         if not all(isinstance(name, str) for name in path):
-            raise TypeError(f"the names below session[{key!r}] are str: they are {path!r}")
+            raise TypeError(f"the keys below session[{key!r}] must be str, not {path!r}")
         value = self._data.get(key, ABSENT)
         for depth, name in enumerate(path):
             if value is ABSENT:
                 break
             if not isinstance(value, dict):
                 where = _named(key, path[:depth])
-                raise TypeError(f"{where} is a {type(value).__name__}: nothing can be below it")
+                raise TypeError(f"{where} is a {type(value).__name__}, not a dict: it has no keys")
             value = value.get(name, ABSENT)
         return default if value is ABSENT else value
 
@@ -238,12 +257,12 @@ class TrackedDict(MutableMapping[str, Any]):
         other: Mapping[str, Any],
         combine: Callable[[str, Any, Any], Any] = keep_mine,
     ) -> None:
-        """Take over what *other* holds; of a key in both, `combine(key, mine, theirs)` stays."""
+        """Add the items of *other*; for a key in both, keep `combine(key, mine, theirs)`."""
         for key, theirs in other.items():
             self[key] = combine(key, self[key], theirs) if key in self else _copied(theirs)
 
     def _operate(self, key: str, operation: Operation) -> None:
-        """Record *operation* and show its result, also in what the handler holds of the value."""
+        """Record *operation* and show its result, also in containers that the handler has read."""
         before = self._data.get(key, ABSENT)
         if key in self._handed_out:
             nested = difference(self._handed_out[key], before)
@@ -261,14 +280,14 @@ class TrackedDict(MutableMapping[str, Any]):
 
 
 def _inside(path: Sequence[str], operation: Operation) -> Operation:
-    """*operation* on what stands at the end of *path*."""
+    """Return the operation that does *operation* at the end of *path*."""
     for name in reversed(path):
         operation = Update({name: operation})
     return operation
 
 
 def _at(path: Sequence[str], value: Any) -> Any:
-    """The nested dicts that have only *value*, at the end of *path*."""
+    """Return nested dicts with only *value*, at the end of *path*."""
     for name in reversed(path):
         value = {name: value}
     return value
@@ -288,7 +307,7 @@ def _copied(value: Any) -> Any:
 
 
 def _brought_to(held: Any, value: Any) -> Any:
-    """*held*, changed in place to be the same as *value* as far as it can be."""
+    """Change *held* in place to equal *value* and return it, or else a copy of *value*."""
     if same(held, value):
         return held
     if type(held) is type(value) is dict:

@@ -1,6 +1,6 @@
-"""A session seen through a class: its keys are the fields of a dataclass, a struct or a model.
+"""A session as an object: its keys are the fields of a dataclass, a struct or a model.
 
-What was changed in the object becomes operations on the keys, like any other change.
+Changes of the object become operations on the keys, like any other change.
 """
 
 import dataclasses
@@ -32,7 +32,12 @@ KEPT_AS_THEY_ARE: Final = (bytes, date, datetime, time, timedelta, Decimal, UUID
 
 
 class Form(NamedTuple):
-    """How a class is made of plain values, and they of its objects."""
+    """How objects of a class are converted from and to plain values.
+
+    - `names`: the fields.
+    - `build`: makes an object of a dict of plain values.
+    - `plain`: makes a dict of plain values of an object.
+    """
 
     names: frozenset[str]
     build: Callable[[dict[str, Any]], Any]
@@ -40,7 +45,7 @@ class Form(NamedTuple):
 
 
 class View(Generic[M]):
-    """An object over a session's data; `object` is what the handler gets."""
+    """An object made of a session's data; the handler gets `object`."""
 
     def __init__(
         self,
@@ -54,7 +59,9 @@ class View(Generic[M]):
         if key is not None:
             data = data.get(key, {})
         if not isinstance(data, dict):
-            raise TypeError(f"session[{key!r}] is a {type(data).__name__}, and no {self.name}")
+            raise TypeError(
+                f"session[{key!r}] is a {type(data).__name__}: {self.name} needs a dict"
+            )
         self._stamped = self.name if key is None else f"{key}: {self.name}"
         version = versions.get(self._stamped, 1)
         self._form = form_of(model)
@@ -71,15 +78,15 @@ class View(Generic[M]):
         self._base = deepcopy(dict(data)) if is_old else self._opened
 
     def covers(self, key: str) -> bool:
-        """Whether the object holds what stands under *key* in the session."""
+        """Whether the object has the value of the session's *key*."""
         return key in self._form.names if self._key is None else key == self._key
 
     def changes(self) -> Update:
-        """What was changed in the object, and then also what an upgrade had changed before."""
+        """Return the changes of the object, and if there are any also those of the upgrade."""
         changes = self._changes()
         if self._key is None or not changes:
             return changes
-        inside = IfPresent(changes)  # a dict that somebody removes meanwhile does not come back
+        inside = IfPresent(changes)  # a dict that a parallel request removes must stay removed
         return Update({self._key: inside if self._is_key_there else IfAbsent({}).then(inside)})
 
     def _changes(self) -> Update:
@@ -97,19 +104,19 @@ class View(Generic[M]):
         )
 
     def _put(self, key: str, operation: Operation, value: Any) -> Operation:
-        """What stores *value*, which *operation* has made of a default that is not stored."""
+        """Return the operation that stores *value*, made by *operation* from an unsaved default."""
         if isinstance(operation, Set):
             return put(value)
         return IfAbsent(self._base[key]).then(operation)
 
     def stamp(self) -> Update:
-        """With changes goes the version of the class that made them."""
+        """Return the operation that stores the version of the class, if there are changes."""
         if self._stored_version >= self._version or not self._changes():
             return NO_CHANGES
         return Update({"versions": Update({self._stamped: Set(self._version)})})
 
     def settle(self) -> None:
-        """Take all that was changed so far as stored."""
+        """Note that all changes so far are stored."""
         self._stored_keys |= (changes := self._changes().operations).keys()
         self._is_key_there |= bool(changes)
         self._stored_version = max(self._stored_version, self._version)
@@ -123,7 +130,8 @@ class View(Generic[M]):
     def _built(self, data: dict[str, Any]) -> M:
         try:
             built: M = self._form.build(data)
-        except Exception as error:  # noqa: BLE001 - each library has its own, with values in them
+        except Exception as error:  # noqa: BLE001 - each library has its own errors
+            # The message of the error may quote values of the session, so it is not shown.
             raise SerializationError(
                 f"the session's data does not fit {self.name} ({type(error).__name__}): give it "
                 "defaults, or a session_version and upgrade_session(data, version)"
@@ -132,12 +140,12 @@ class View(Generic[M]):
 
 
 def form_of(model: Any) -> Form:
-    """How *model*, a dataclass, a msgspec struct or a pydantic model, is made of plain values."""
+    """Return the conversions of *model*, a dataclass, a msgspec struct or a pydantic model."""
     if dataclasses.is_dataclass(model):
         names = frozenset(field.name for field in dataclasses.fields(model) if field.init)
         return Form(names, partial(_dataclass, model), dataclasses.asdict)
     if hasattr(model, "__struct_encode_fields__"):
-        import msgspec  # noqa: PLC0415 - only who has such a class has the library
+        import msgspec  # noqa: PLC0415 - an application that has such a class has installed it
 
         plain = partial(msgspec.to_builtins, builtin_types=KEPT_AS_THEY_ARE)
         build = partial(msgspec.convert, type=model)
@@ -145,7 +153,7 @@ def form_of(model: Any) -> Form:
     if hasattr(model, "model_validate"):
         build = partial(model.model_validate, by_alias=False, by_name=True)
         return Form(frozenset(model.model_fields), build, model.model_dump)
-    raise TypeError(f"{model!r} is no dataclass, no msgspec.Struct and no pydantic model")
+    raise TypeError(f"{model!r} is not a dataclass, a msgspec.Struct or a pydantic model")
 
 
 def _dataclass(model: Any, data: Mapping[str, Any]) -> Any:
@@ -155,7 +163,7 @@ def _dataclass(model: Any, data: Mapping[str, Any]) -> Any:
 
 
 def _field(hint: Any, value: Any) -> Any:
-    """*value* with dataclasses where *hint* has them: itself, in a list, in a dict, or optional."""
+    """Convert dicts to the dataclasses of *hint*: itself, in a list or dict, or optional."""
     members = typing.get_args(hint)
     if isinstance(value, list) and typing.get_origin(hint) is list:
         return [_field(members[0], item) for item in value]

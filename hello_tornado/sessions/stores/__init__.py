@@ -1,4 +1,4 @@
-"""What a store is, how to open one by its URL, and what one is written with."""
+"""The `Store` protocol, `open_store()`, and the types that a store implementation needs."""
 
 import re
 from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Mapping, Sequence
@@ -45,93 +45,112 @@ DEFAULT_DRIVERS = {"sqlalchemy", "psycopg", "asyncmy", "redis"}
 
 @runtime_checkable
 class Store(Protocol):
-    """Ten verbs, most of them over many. A store knows no clock, no cookie, no id, no serializer.
+    """Keeps the records of sessions. Most methods take several keys or records at once.
 
-    `hello_tornado.sessions.testing.StoreContract` says in tests what each verb promises. A store
-    that cannot be reached raises `StoreUnavailable`. `str(store)` is its URL, without a password.
+    A store knows neither clocks nor cookies, session ids or serializers. The tests in
+    `hello_tornado.sessions.testing.StoreContract` define what each method must do. A store that
+    cannot be reached raises `StoreUnavailable`. `str(store)` is its URL, without a password.
     """
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
-        """The records under these keys, expired or not; what is not there is left out."""
+        """Return the records under these keys, expired or not; omit keys without a record."""
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
-        """One outcome for each swap, in order. All keys of one call are distinct.
+        """Write several swaps and return one outcome for each, in the same order.
 
-        A store that keeps others waiting for a row may answer `AGAIN` for it, and save the rest. A
-        `StoreError` in the place of an outcome is about that swap alone. One that is raised says
-        that nothing of the call was written, so that it is asked again, swap by swap; after
-        `StoreUnavailable` nobody knows, and nothing is asked again.
+        All keys of one call are distinct. If other clients have locked a row, the store may return
+        `AGAIN` for its swap and save the others. A returned `StoreError` concerns its swap only.
+
+        Raises:
+            StoreError: Nothing of this call was written. The caller repeats it for each swap.
+            StoreUnavailable: It is unknown what was written. The caller does not repeat it.
+
         """
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
-        """Write `accessed_at` and `expires_at` where key and version stand; never backwards."""
+        """Write later `accessed_at` and `expires_at` to records whose key and version match.
+
+        Earlier times are ignored.
+        """
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
-        """Remove records; returns the keys of those that were there."""
+        """Delete records; return the keys of those that existed."""
 
     async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
-        """All records of a user, newest `created_at` first, without their data.
+        """Return all records of a user, newest `created_at` first, without their data.
 
-        `load` reads the data of those that are wanted.
+        Callers read the data that they need with `load`.
         """
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
-        """The records that have these handles."""
+        """Return the records that have these handles."""
 
     async def page(self, after: Listed | None, limit: int, /) -> Sequence[Listed]:
-        """The next *limit* records after one (which may be gone), by `expires_at`, then by key.
+        """Return the next *limit* records, ordered by `expires_at`, then by key.
 
         They are listed without their data, as by `find_by_user`.
+
+        Args:
+            after: The last record of the page before, which may have been deleted since; None for
+                the first page.
+            limit: The maximum number of records.
+
         """
 
     async def count(self, after: int = 0, /) -> int:
-        """How many records have `expires_at > after`: of the moment now, the living ones."""
+        """Return how many records have `expires_at > after`, in microseconds since 1970 (0).
+
+        With the present moment, these are the sessions that have not expired.
+        """
 
     async def purge(self, now: int, limit: int, /) -> int:
-        """Delete up to *limit* records with `0 < expires_at <= now`; returns how many.
+        """Delete up to *limit* records with `0 < expires_at <= now`; return how many.
 
-        A store that has a clock deletes nothing that lives by that: the caller's may be wrong.
-        A process that finds another one at it may leave it to that one, and return 0.
+        A store that has a clock also checks it and deletes no record that has not expired by it,
+        because the caller's clock may be wrong. If another process is purging, the store may delete
+        nothing and return 0.
         """
 
     async def aclose(self) -> None:
-        """Let go of connections and threads; may be called twice."""
+        """Close connections and threads. May be called twice."""
 
 
 @runtime_checkable
 class Announcing(Protocol):
-    """What a store may do besides: tell all its processes at once which sessions have ended.
+    """An optional part of a store: it notifies all processes at once when sessions have ended.
 
-    Sockets are then closed without waiting for the next look at the store.
+    WebSockets are then closed without waiting for the next check of the store.
     """
 
     async def announce(self, handles: Collection[str], /) -> None:
-        """Tell whoever listens, in any process, that these sessions have ended."""
+        """Notify all processes that sessions with these handles have ended."""
 
     def announcements(self) -> AsyncGenerator[Collection[str]]:
-        """What is announced from now on. Ends with `StoreUnavailable` when the store is lost.
+        """Yield the handles that are announced from now on.
 
-        Ends without an error when the store cannot announce anything.
+        Returns if the store cannot announce anything. Raises `StoreUnavailable` when the connection
+        to the store is lost.
         """
 
 
 class Placement(Protocol):
-    """What a store with several servers says of its keys, as its attribute `placement`.
+    """The distribution of keys over servers: the attribute `placement` of a store with several.
 
-    A swap to another key stays within one partition, which is for ever; the ids of renewals are
-    drawn until they fall into the session's. Which server has a partition may change. Calls about
-    different servers are made beside each other, so that one that is lost keeps no other waiting.
+    All keys of a session are in the same partition, and the partition of a key never changes. For
+    a renewal, new ids are generated until one is in the session's partition. A partition may move
+    to another server. Different servers are called concurrently, so that a server that is down
+    delays no call to the others.
     """
 
     def partition_of(self, key: SessionKey, /) -> Hashable:
-        """What all keys of one session have in common."""
+        """Return the partition of a key."""
 
     def server_of(self, key: SessionKey, /) -> Hashable:
-        """Which server has this key now, as far as that is known."""
+        """Return the server that has this key now, as far as is known."""
 
 
 def placement_of(store: Store) -> Placement | None:
-    """What a store says of its keys; None when it has one server."""
+    """Return the `placement` of a store; None if it has a single server."""
     placement: Placement | None = getattr(store, "placement", None)
     return placement
 
@@ -154,23 +173,24 @@ def open_store(
     schema: str | None = None,
     moving_from: str | None = None,
 ) -> Store:
-    """The store that a URL names: `memory://`, `sqlite:///var/sessions.db`, or a plug-in's scheme.
+    """Return the store for a URL, such as `memory://` or `sqlite:///var/sessions.db`.
 
-    Opening does no I/O; the store connects on first use. Other packages add schemes by an entry
-    point in the group `hello_tornado.stores`: scheme = a callable that takes the URL.
+    Opening does no I/O; the store connects on first use. Other packages can add URL schemes with an
+    entry point in the group `hello_tornado.stores`: the name is the scheme, the value a callable
+    that takes the URL and returns the store.
 
     Args:
-        url: where the sessions are kept.
-        table: what their table is called in a SQL database; `sessions` if it is not said.
-        schema: the schema of the table in PostgreSQL, or its database in MariaDB. If it is not
-            said, the table is where the connections look by themselves. The URL's options `table`
-            and `schema` say the same.
-        moving_from: the URL of the store that was used before. All its sessions go on, and move
-            when they are written to, or by `sessions move`. All processes must name it until the
-            old store is empty.
+        url: The URL of the store.
+        table: The name of the table in a SQL database (`sessions`). The URL option `table` does the
+            same.
+        schema: The schema of the table in PostgreSQL, or its database in MariaDB (the default
+            schema or database of the connection). The URL option `schema` does the same.
+        moving_from: The URL of the store that was used before (None). Its sessions remain valid and
+            move to the new store when they are written to, or with `sessions move`. All processes
+            must set it until the old store is empty.
 
     Raises:
-        ConfigurationError: no store is known for this URL, or an option cannot be what it is.
+        ConfigurationError: There is no store for this URL, or an option is invalid.
 
     """
     named = {"table": table, "schema": schema}
@@ -178,7 +198,9 @@ def open_store(
     if moving_from is None:
         return _opened(url)
     if moving_from == url:
-        raise ConfigurationError("moving_from names the store itself: it is another one's URL")
+        raise ConfigurationError(
+            "moving_from is the URL of the new store; it must be the URL of the old one"
+        )
     moving = import_module("hello_tornado.sessions.stores.moving")
     store: Store = moving.moving_store(_opened(url), _opened(moving_from))
     return store
@@ -201,17 +223,17 @@ def _opened(url: str) -> Store:
 
 
 def _with_names(url: str, names: Mapping[str, str]) -> str:
-    """A SQL URL with what open_store() was given besides, as options."""
+    """Return a SQL URL with the arguments of open_store() added as options."""
     if not names:
         return url
     said = ", ".join(f"{name}=…" for name in names)
     if family_of(url) not in SQL:
         raise ConfigurationError(
-            f"open_store({said}) is for SQL databases, and {scheme_of(url)}:// is none: leave it "
-            "out. Redis has the option prefix in its URL: redis://host/0?prefix=app"
+            f"open_store({said}) is for SQL databases, and {scheme_of(url)}:// is not one: omit "
+            "it. Redis has the option prefix in its URL: redis://host/0?prefix=app"
         )
     if twice := [name for name in names if re.search(rf"[?&]{name}=", url)]:
-        raise ConfigurationError(f"{twice[0]} is said twice: leave it out of the URL")
+        raise ConfigurationError(f"{twice[0]} is given twice: remove it from the URL")
     return f"{url}{'&' if '?' in url else '?'}{urlencode(names)}"
 
 
@@ -226,7 +248,7 @@ def _of_a_plug_in(scheme: str) -> Callable[[str], Store]:
     if scheme not in known:
         names = ", ".join(f"{name}://" for name in sorted({*known, *SCHEMES}))
         raise ConfigurationError(
-            f"no store is known for {scheme or 'a URL without a scheme'}; "
+            f"there is no store for {scheme or 'a URL without a scheme'}; "
             f"a store URL begins with one of: {names}"
         )
     opens: Callable[[str], Store] = known[scheme].load()
@@ -234,21 +256,21 @@ def _of_a_plug_in(scheme: str) -> Callable[[str], Store]:
 
 
 def check_is_encoded(url: str) -> None:
-    """Refuse a URL whose password would be taken for a part of the host or of the path.
+    """Refuse a URL if a part of its password would be read as part of the host or path.
 
-    There is one @ at most, and it stands before the first of the characters / ? #.
+    A URL has at most one @, before the first of the characters / ? #.
     """
     parts = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)
     authority, rest = parts[0], "".join(parts[1:])
     if authority.count("@") > 1 or (authority and "@" in rest):
         raise ConfigurationError(
-            "the store's URL has an @ in a place where none can be. Percent-encode the password: "
+            "the store's URL has an @ in the wrong place. Percent-encode the password: "
             "write @ as %40, / as %2F, ? as %3F, # as %23 and : as %3A"
         )
 
 
 def as_store(given: Store | str) -> Store:
-    """A store as it is, or the one that a URL names."""
+    """Return *given* if it is a store, or open it if it is a URL."""
     if isinstance(given, str):
         return open_store(given)
     store: Store = options.implements(Store, 'open_store("sqlite:///var/sessions.db")')(
@@ -258,6 +280,6 @@ def as_store(given: Store | str) -> Store:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
+    """Return a URL with its passwords replaced by ***."""
     without = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"([?&][^=&]*pass[^=&]*)=[^&]*", r"\1=***", without, flags=re.IGNORECASE)

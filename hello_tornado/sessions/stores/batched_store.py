@@ -1,4 +1,4 @@
-"""A store as one session uses it: one key, one swap, one touch, sharing the calls of the moment."""
+"""A store with methods for a single key; concurrent calls are combined into one store call."""
 
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
@@ -13,7 +13,7 @@ Q = TypeVar("Q")
 
 
 class BatchedStore:
-    """Puts the single questions of concurrent requests to *store* together."""
+    """Combines the single calls of concurrent requests into calls of *store*."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -35,15 +35,15 @@ class BatchedStore:
         )
 
     def load(self, key: SessionKey) -> Awaitable[SessionRecord | None]:
-        """The record under *key*, expired or not."""
+        """Return the record under *key*, expired or not, or None."""
         return self._loads(key, key)
 
     def swap(self, swap: Swap) -> Awaitable[Outcome]:
-        """What became of *swap*."""
+        """Save *swap* and return its outcome."""
         return self._saves((swap.old or swap.new).key, swap)
 
     def touch(self, record: SessionRecord) -> Awaitable[None]:
-        """Write the record's later times."""
+        """Write the later `accessed_at` and `expires_at` of *record*."""
         return self._touches(record.key, record)
 
     async def _load_many(self, keys: Sequence[SessionKey]) -> Sequence[SessionRecord | None]:
@@ -56,9 +56,9 @@ class BatchedStore:
 
 
 def _once(question: Q, _same: Q) -> Q:
-    """One answer is good for all who ask."""
+    """Fold equal questions into one; all callers get its answer."""
     return question
 
 
 def _in_turn(_earlier: Q, _later: Q) -> None:
-    """What the later one asks depends on what becomes of the earlier one."""
+    """Do not fold: the later question depends on the outcome of the earlier one."""

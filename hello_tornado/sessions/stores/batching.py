@@ -1,7 +1,8 @@
-"""Calls that travel together: what arrives while a call is under way goes in the next one.
+"""Batching: questions that arrive while a call is running are sent together in the next call.
 
-A lone question is put at once; under load the batch grows to whatever came meanwhile. Many requests
-thus share one query, one round trip, one fsync.
+A question that arrives while no call is running is sent at once. Under load, a batch contains all
+questions that arrived during the last call, so many requests share one query, one round trip and
+one fsync.
 """
 
 import asyncio
@@ -28,32 +29,38 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 Line: TypeAlias = list[tuple[Q, asyncio.Future[A], float]]
-"""Questions, each with its future and its deadline, in the order in which they came."""
+"""Questions with their futures and deadlines, in the order of their arrival."""
 
 Call = Callable[[Sequence[Q]], Awaitable[Sequence[A | Again | Exception]]]
 Fold = Callable[[Q, Q], Q | None]
 
 
 Turn: TypeAlias = tuple[K, Q, Line[Q, A]]
-"""A key, one question of a batch, and those whom it answers."""
+"""A key, one question of a batch, and the waiting questions that it answers."""
 
 
 class Batcher(Generic[K, Q, A]):
-    """Turns single questions into calls of *call*, which takes many and answers in their order.
+    """Combines single questions into calls that take several.
 
-    At most *lanes* calls are under way at a time, each with at most *limit* questions, whose keys
-    are distinct. Of two questions that wait under one key, `fold(earlier, later)` makes one that
-    answers both (the earlier itself when they ask the same); where it makes None, they take turns.
+    - An answer may be an exception, which is raised for the callers of that question.
+    - An answer may be `AGAIN`. Then the question is sent again with the next call, before later
+      questions with the same key.
+    - If a call raises an error, each of its questions is sent again by itself, so that a bad
+      question does not fail the others. After `StoreUnavailable` nothing is sent again, because it
+      is unknown what was written, nor after `StoreMisconfigured`, which is about all of them. After `StoreTimeout`, all waiting questions fail, too.
+    - A question that is not answered in time fails with `StoreTimeout`, even if it was not sent
+      yet. A single timer checks all deadlines.
+    - Questions that were asked in another event loop (in an earlier test, or before a fork) are
+      discarded.
 
-    An answer may be an error, for those who asked, or `AGAIN`: then the question stays at the head
-    of its line, for the next call. When a call fails it is made again for each question alone, so
-    that a bad one never fails its neighbours; not so after `StoreUnavailable`, when nobody knows
-    what was written, nor after `StoreMisconfigured`, which is about all. A `StoreTimeout` fails
-    those, too, who have been waiting behind it.
+    Args:
+        call: Takes questions with distinct keys and returns their answers in the same order.
+        fold: Called with two waiting questions of one key. Returns a question that answers both, or
+            None if they must be sent one after the other.
+        lanes: The maximum number of concurrent calls (1).
+        limit: The maximum number of questions in a call (256).
+        seconds: How long a question may take from its arrival to its answer (3).
 
-    A question that has no answer *seconds* after it was asked fails with `StoreTimeout`, however
-    many were asked before it. One timer watches over all of them. Another event loop, as in the
-    next test or after a fork, finds nothing of what an earlier one has left.
     """
 
     def __init__(
@@ -84,7 +91,10 @@ class Batcher(Generic[K, Q, A]):
         self._next_look = math.inf
 
     def __call__(self, key: K, question: Q) -> asyncio.Future[A]:
-        """The answer to *question*. Cancelling one caller leaves the others their answer."""
+        """Return a future with the answer to *question*.
+
+        If a caller is cancelled, others who asked the same question still get the answer.
+        """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._begin(loop)
@@ -105,12 +115,12 @@ class Batcher(Generic[K, Q, A]):
     def _look_at(self, moment: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        assert self._loop is not None  # noqa: S101 - or nobody would have asked
+        assert self._loop is not None  # noqa: S101 - the first question has set it
         self._next_look = moment
         self._timer = self._loop.call_at(moment, self._look)
 
     def _look(self) -> None:
-        """Fail those whose time is over, and look again when the next one's will be."""
+        """Fail the questions whose deadline has passed; set the timer for the next deadline."""
         assert self._loop is not None  # noqa: S101 - as above
         now, self._timer, self._next_look = self._loop.time(), None, math.inf
         for key, line in [*self._lines.items()]:
@@ -132,7 +142,7 @@ class Batcher(Generic[K, Q, A]):
             self._look_at(soonest)
 
     def has_waiting(self, key: K) -> bool:
-        """Whether somebody waits under *key* for the next call."""
+        """Whether a question with *key* waits for the next call."""
         return key in self._lines
 
     def is_idle(self) -> bool:
@@ -166,7 +176,7 @@ class Batcher(Generic[K, Q, A]):
         try:
             answers = await self._call([question for _, question, _ in turns])
             answered = list(zip(turns, answers, strict=True))
-        except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+        except Exception as error:  # noqa: BLE001 - it is raised for the callers
             await self._fail(turns, error)
             return
         for turn, answer in answered:
@@ -183,7 +193,7 @@ class Batcher(Generic[K, Q, A]):
                         future.set_result(answer)
 
     async def _fail(self, turns: Sequence[Turn[K, Q, A]], error: Exception) -> None:
-        """After an *error*: ask each turn alone, then each question of a turn that was folded."""
+        """After an *error*: send each turn by itself, then each question of a folded turn."""
         key, question, line = turns[0]
         is_folded = question is not line[0][0]
         is_about_all = isinstance(error, StoreUnavailable | StoreMisconfigured)
@@ -205,9 +215,12 @@ class Batcher(Generic[K, Q, A]):
 
 
 class Batchers(Generic[K, Q, A]):
-    """A batcher for each server, which *server_of* names by the key of a question.
+    """A batcher for each server. Different servers are called concurrently.
 
-    *make* makes one. Calls to one server are made beside those to another.
+    Args:
+        make: Returns a new batcher.
+        server_of: Returns the server of a question's key.
+
     """
 
     def __init__(
@@ -218,7 +231,7 @@ class Batchers(Generic[K, Q, A]):
         self._batchers: dict[Hashable, Batcher[K, Q, A]] = {}
 
     def __call__(self, key: K, question: Q) -> asyncio.Future[A]:
-        """The answer to *question*, with what others ask of the same server."""
+        """Return a future with the answer to *question*, sent in a batch to the server of *key*."""
         server = self._server_of(key)
         if server not in self._batchers:  # the addresses of servers may change for ever
             busy = {name: one for name, one in self._batchers.items() if not one.is_idle()}
@@ -226,25 +239,25 @@ class Batchers(Generic[K, Q, A]):
         return self._batchers[server](key, question)
 
     def has_waiting(self, key: K) -> bool:
-        """Whether somebody waits under *key* for the next call, also one to the server before."""
+        """Whether a question with *key* waits for a call, also one to an earlier server of it."""
         return any(batcher.has_waiting(key) for batcher in self._batchers.values())
 
 
 def batched(
     make: Callable[[], Batcher[SessionKey, Q, A]], store: Store
 ) -> Batcher[SessionKey, Q, A] | Batchers[SessionKey, Q, A]:
-    """What *make* makes, once for *store*, or for each of its servers."""
+    """Return one batcher for *store*, made by *make*, or one for each of its servers."""
     placement = placement_of(store)
     return make() if placement is None else Batchers(make, placement.server_of)
 
 
 def fail(future: asyncio.Future[Any], error: Exception) -> None:
-    """Tell whoever waits; nobody may be waiting any more, and then it is no one's error."""
+    """Set *error* on a future unless it is done; do not warn if nothing awaits it."""
     if not future.done():
         future.set_exception(error)
         future.exception()
 
 
 def _is_failed(future: asyncio.Future[Any]) -> bool:
-    """Whether its time was over. What a caller wanted who was cancelled is still done."""
+    """Whether the deadline has passed. The question of a cancelled caller is still sent."""
     return future.done() and not future.cancelled()

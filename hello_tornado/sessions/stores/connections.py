@@ -1,13 +1,17 @@
-"""How a database server is driven: a few connections that are held, each with one call at a time.
+"""Connections to a database server: a few that stay open, each with one call at a time.
 
-A connection is never checked out per request, and it is trusted only while it is provably in the
-state in which we left it. After a timeout, or any error that is not known to be harmless, it is
-closed, and the next call opens another. Once a second it is asked before it is used: servers and
-firewalls cut connections, and a write is not asked twice; and a server that was demoted is left
-also by those who only read. When it broke, or the server says that it may not serve,
-the other connections to that server are closed, too. A call in another process (after a fork) or in
-another event loop opens its own. All database servers are driven by this module; a `Driver` says
-what differs.
+Connections are not checked out per request. A connection is reused only if its state is known:
+
+- After a timeout, or any error that is not known to be harmless, it is closed, and the next call
+  opens another.
+- If it was not checked for a second, it is checked before it is used. Servers and firewalls close
+  connections, and a write that was lost is not repeated. The check also finds a server that has
+  become read-only, so that readers leave it, too.
+- If it breaks, or the server says that it cannot serve, the other connections to this server are
+  closed, too.
+- A call in another process (after a fork) or in another event loop opens a new connection.
+
+All database servers are used through this module; a `Driver` implements the differences.
 """
 
 import asyncio
@@ -30,52 +34,60 @@ from hello_tornado.sessions.stores.failures import (
 C = TypeVar("C")
 R = TypeVar("R")
 
-TRUSTED_SECONDS = 1.0  # after which a connection is asked whether it may still be used
+TRUSTED_SECONDS = 1.0  # after which a connection is checked before it is used
 MOST_LEFT_BEHIND: Final = 6
 AWAY: Final = (ConnectionLost, ServerRefuses)
 
 
 class Driver(Protocol[C]):
-    """How one kind of server is spoken to."""
+    """The operations on connections to one kind of server."""
 
     async def open(self) -> C:
-        """A new connection, with everything set that we lean on."""
+        """Open a connection and set all session settings that the store depends on."""
 
     async def is_alive(self, connection: C, /) -> bool:
-        """Whether a connection works, and leads to a server that takes writes."""
+        """Whether a connection works and its server accepts writes."""
 
     def call(
         self, connection: C, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Awaitable[Any]:
-        """The result of *function* on the connection."""
+        """Call *function* with the connection and return its result."""
 
     async def close(self, connection: C, /) -> None:
-        """Close a connection, in whatever state it is."""
+        """Close a connection in any state."""
 
     def forsake(self, connection: C, /) -> None:
-        """Let go of a connection of another event loop, without waiting for anything."""
+        """Discard a connection of another event loop without waiting."""
 
     def judge(self, error: Exception, /) -> Exception:
-        """What is raised in the place of an error; its type says what becomes of the connection."""
+        """Return the error to raise instead; its type decides whether the connection is kept."""
 
 
 class Connections(Generic[C]):
-    """The connections to one database: for reads, for scans (which take long), and for writes."""
+    """The connections to one database: one each for reads, for scans and for writes.
+
+    A scan reads the whole table, which takes long.
+
+    Args:
+        driver: Opens and uses connections.
+        limit: How long a call may take, in seconds.
+
+    """
 
     def __init__(self, driver: Driver[C], limit: float) -> None:
         server = _Server()
         self._reader, self._scanner, self._writer = (_Held(driver, server, limit) for _ in range(3))
 
     async def read(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The result of *function*, asked a second time if the connection was found dead."""
+        """Return the result of *function*; repeat it once if the connection was lost."""
         return await _asked(self._reader, function, *args, **kwargs)
 
     async def scan(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The same, of a function that takes its time."""
+        """Do the same as `read` with a function that takes long."""
         return await _asked(self._scanner, function, *args, **kwargs)
 
     async def write(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The result of *function*, asked once: whether a lost call was done, nobody knows."""
+        """Return the result of *function*. A lost call is not repeated: it may have been done."""
         return await self._writer.run(function, *args, **kwargs)
 
     async def aclose(self) -> None:
@@ -85,14 +97,14 @@ class Connections(Generic[C]):
 
 
 async def _asked(held: "_Held[C]", function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What reads may be asked again: once on a new connection, and while a table is locked."""
+    """Run a read. Repeat it once if the connection was lost, and while its table is locked."""
     wait, is_lost = Wait(), False
     while True:
         try:
             with wait:
                 return await held.run(function, *args, **kwargs)
         except TakenBack:
-            continue  # until its time is over
+            continue  # until the time limit of the call
         except ConnectionLost:
             if is_lost:
                 raise
@@ -101,9 +113,9 @@ async def _asked(held: "_Held[C]", function: Callable[..., Any], *args: Any, **k
 
 @dataclass(slots=True)
 class _Server:
-    """Which server the address led to: the number grows when that one breaks off or refuses.
+    """A number for the server behind the address; it grows if that server is lost or refuses.
 
-    What is connected to a server of a smaller number is closed before it is used again.
+    Connections with a smaller number are closed before they are used again.
     """
 
     number: int = 0
@@ -111,7 +123,7 @@ class _Server:
 
 @dataclass(slots=True)
 class _Slot(Generic[C]):
-    """A connection, if it is open, to which server the last one led, and when it was asked."""
+    """A connection if one is open, the number of its server, and when it was last checked."""
 
     connection: C | None = None
     server: int = 0
@@ -120,7 +132,7 @@ class _Slot(Generic[C]):
 
 @dataclass(slots=True)
 class _Own(Generic[C]):
-    """What belongs to one process and one event loop."""
+    """The state that belongs to one process and one event loop."""
 
     process: int
     loop: asyncio.AbstractEventLoop
@@ -130,7 +142,7 @@ class _Own(Generic[C]):
 
 
 class _Held(Generic[C]):
-    """One connection, opened when it is first needed, used by one call at a time."""
+    """One connection, opened on first use and used by one call at a time."""
 
     def __init__(self, driver: Driver[C], server: _Server, limit: float) -> None:
         self._driver = driver
@@ -141,14 +153,14 @@ class _Held(Generic[C]):
         self._of_other_processes: list[_Own[C]] = []
 
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The result of *function*; `StoreTimeout` when it takes too long, turn and all."""
+        """Return the result of *function*; `StoreTimeout` if waiting and call take too long."""
         own, breaker = self._here()
         limit, clock = breaker.admit(), own.loop.time
         deadline, began = deadline_of_call(limit), clock()
         try:
             await self._take_turn(own, deadline)
             try:
-                more = self._limit - limit  # a probe's answer may take as long as any other
+                more = self._limit - limit  # the answer to a probe may take the full limit
                 result = await self._run(own, deadline, more, function, *args, **kwargs)
             finally:
                 own.turn.release()
@@ -165,7 +177,7 @@ class _Held(Generic[C]):
         if own.loop.time() >= deadline:
             raise did_not_answer()
         if not own.turn.locked():
-            await own.turn.acquire()  # at once, and without a timer
+            await own.turn.acquire()  # does not wait and needs no timer
             return
         try:
             async with asyncio.timeout_at(deadline):
@@ -194,7 +206,7 @@ class _Held(Generic[C]):
             raise did_not_answer()
         try:
             return call.result()
-        except Exception as error:  # noqa: BLE001 - the driver says what it is
+        except Exception as error:  # noqa: BLE001 - the driver classifies it
             judged = error if isinstance(error, StoreError) else self._driver.judge(error)
             if not isinstance(judged, HARMLESS):
                 self._leave_behind(own, call)
@@ -217,7 +229,7 @@ class _Held(Generic[C]):
                 is_trusted = await driver.is_alive(connection)
                 slot.asked_at = own.loop.time()
                 if not is_trusted:
-                    self._server.number += 1  # the other connections may lead there, too
+                    self._server.number += 1  # the other connections may be to this server, too
             if not is_trusted:
                 slot.connection = None
                 self._bury(own, self._close(connection))
@@ -227,18 +239,18 @@ class _Held(Generic[C]):
                 raise did_not_answer()
             server = self._server.number
             connection = slot.connection = await driver.open()
-            # One to a server that takes no writes is asked again at once: the address is about to
-            # lead to another.
+            # If the server does not accept writes, the connection is checked again before the next
+            # call, because the address will soon lead to another server.
             is_trusted = await driver.is_alive(connection)
             slot.server, slot.asked_at = server, own.loop.time() if is_trusted else -math.inf
         return await driver.call(connection, function, *args, **kwargs)
 
     def _here(self) -> tuple[_Own[C], Breaker]:
-        """What belongs to this process and this event loop; of others, nothing is used."""
+        """Return the state of this process and event loop; never use that of another one."""
         own, process, loop = self._own, os.getpid(), asyncio.get_running_loop()
         if own is None or self._breaker is None or own.loop is not loop or own.process != process:
             if own is not None and own.process != process:
-                self._of_other_processes.append(own)  # kept: to be collected would be to be closed
+                self._of_other_processes.append(own)  # kept, because collecting it would close it
             elif own is not None and own.slot.connection is not None:
                 self._driver.forsake(own.slot.connection)
             own = self._own = _Own(process, loop)
@@ -246,9 +258,9 @@ class _Held(Generic[C]):
         return own, self._breaker
 
     def _leave_behind(self, own: _Own[C], call: asyncio.Task[Any], more: float = 0.0) -> None:
-        """Close the connection beside us: a hung server answers no goodbye, and nobody waits.
+        """Close the connection in the background, because a server that hangs would delay this.
 
-        Before that the call has so many seconds *more*: its answer would close the circuit.
+        Before that, the call gets *more* seconds; if it is answered, the breaker is closed.
         """
         slot, own.slot = own.slot, _Slot(server=own.slot.server)
         breaker = self._breaker

@@ -1,4 +1,4 @@
-"""When a call to a store must have ended, and when a store that does not answer is asked again."""
+"""Time limits of store calls, and the circuit breaker for a store that does not answer."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from hello_tornado.sessions.errors import ConfigurationError, StoreTimeout, Stor
 LIMIT_SECONDS: Final = 3.0
 CLOCKS_MAY_DIFFER_SECONDS: Final = 5.0
 PROBE_EVERY_SECONDS: Final = 1.0
-PROBE_SHARE: Final = 0.5  # of the limit: so a store that is back is found within two seconds
-STOOD_STILL_SECONDS: Final = 0.5  # by which a busy event loop is hardly late
+PROBE_SHARE: Final = 0.5  # of the limit, so that a store that is back is noticed within 2 seconds
+STOOD_STILL_SECONDS: Final = 0.5  # more than the usual delay of a busy event loop
 
 _wait: ContextVar["Wait | None"] = ContextVar("wait", default=None)
 
 
 def deadline_of_call(limit: float) -> float:
-    """When a call that begins now must have ended, by the clock of the running loop.
+    """Return when a call that begins now must have ended, by the clock of the running loop.
 
-    Within a `Wait` that is *limit* seconds after the wait began, else *limit* seconds from now.
+    That is *limit* seconds after the beginning of the present `Wait`, or from now without one.
     """
     wait = _wait.get()
     if wait is None or wait.since is None:
@@ -30,11 +30,15 @@ def deadline_of_call(limit: float) -> float:
 
 
 class Wait:
-    """Several calls that share one limit: those of one request, for instance.
+    """A time limit that several calls share, such as those of one request.
 
-    Each `with wait:` goes on counting where the last one stopped. What the caller does in between
-    does not count. *waited* is the number of seconds that have passed before. `since` is None in
-    between, also for a task that was begun within the wait and goes on after it.
+    Each `with wait:` continues the count of the last one. Time outside these blocks does not count.
+    `since` is None outside them, also for a task that was started in a block and continues after
+    it.
+
+    Args:
+        waited: The number of seconds that count already (0).
+
     """
 
     __slots__ = ("_began", "_clock", "_token", "since", "waited")
@@ -62,41 +66,41 @@ class Wait:
 
 
 def wait_anew() -> None:
-    """In a task that calls for many: whoever has started it does not set its time."""
+    """Ignore the `Wait` of the caller that started this task, because it works for many callers."""
     _wait.set(None)
 
 
 def did_not_answer() -> StoreTimeout:
-    """The error of a call whose time is over."""
+    """Return the error for a call that took too long."""
     return StoreTimeout("the session store failed: it did not answer in time")
 
 
 def limit_of_store(store: object) -> float:
-    """The seconds that each call to a store has: its `limit_seconds`, if it says so."""
+    """Return the time limit of each call to a store in seconds: its `limit_seconds`, or 3."""
     return float(getattr(store, "limit_seconds", LIMIT_SECONDS))
 
 
 def limit_of(text: str) -> float:
-    """The seconds that the option `timeout` of a URL gives."""
+    """Return the URL option `timeout` in seconds; `ConfigurationError` if it is not 0 to 3600."""
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 3600:
         raise ConfigurationError(
-            "the option timeout of a store's URL is a number of seconds, such as timeout=3"
+            "the option timeout of a store's URL must be a number of seconds, such as timeout=3"
         )
     return seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The store answers, or nothing is known: every call goes through."""
+    """The store answers or was not called yet: all calls are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The store did not answer in time: calls fail at once, but for a probe a second."""
+    """The store did not answer in time: calls fail at once, except one probe per second."""
 
     next_probe_at: float
 
@@ -105,10 +109,15 @@ Phase: TypeAlias = Closed | Open
 
 
 class Breaker:
-    """A circuit breaker: while a store does not answer, only one caller a second waits for it.
+    """A circuit breaker: while a store does not answer, only one call per second is allowed.
 
-    A probe's caller waits for half of the *limit* of a call, but its answer may take all of it. Any
-    answer closes the circuit again, also one that is an error. *clock* tells the moment in seconds.
+    The caller of such a probe waits for half of the time limit, but the answer counts if it arrives
+    within the full limit. Any answer closes the circuit again, even an error.
+
+    Args:
+        limit: The time limit of a call, in seconds.
+        clock: Returns the present time in seconds.
+
     """
 
     def __init__(self, limit: float, clock: Callable[[], float]) -> None:
@@ -117,7 +126,7 @@ class Breaker:
         self.phase: Phase = Closed()
 
     def admit(self) -> float:
-        """The limit of a call that begins now; `StoreUnavailable` if it should not begin."""
+        """Return the limit of a call in seconds; raise `StoreUnavailable` if it is not allowed."""
         match self.phase:
             case Closed():
                 return self._limit
@@ -125,22 +134,23 @@ class Breaker:
                 now = self._clock()
                 if now < next_probe_at:
                     raise StoreUnavailable(
-                        "the session store failed: it did not answer in time a moment ago, "
-                        "and is asked again once a second"
+                        "the session store failed: it did not answer in time a moment ago; "
+                        "one call per second checks whether it answers again"
                     )
                 self.phase = Open(now + PROBE_EVERY_SECONDS)
                 return self._limit * PROBE_SHARE
 
     def answered(self) -> None:
-        """A call was answered."""
+        """Note that a call was answered."""
         if not isinstance(self.phase, Closed):
             self.phase = Closed()
 
     def timed_out(self, waited: float, late: float = 0.0) -> None:
-        """A call has waited so many seconds in vain, and this was noticed so many seconds *late*.
+        """Note that a call was not answered within *waited* seconds.
 
-        A short wait says little about the store. So does a long one if this process stood still
-        meanwhile (SIGSTOP, a laptop that slept, a blocked event loop).
+        A short wait does not open the circuit. Nor does a wait that is noticed *late* (in seconds),
+        because then this process was not running (SIGSTOP, a laptop that slept, a blocked event
+        loop).
         """
         if late >= STOOD_STILL_SECONDS:
             return

@@ -1,8 +1,8 @@
-"""What the error of a call means for the connection, and for whoever called.
+"""The errors of store calls: whether the call was done, and what happens to the connection.
 
 | error | was it written? | the connection |
 |---|---|---|
-| `Taken`, `TakenBack`, `RowHeld` | no | is as we left it, and is kept |
+| `Taken`, `TakenBack`, `RowHeld` | no | is in a known state and is kept |
 | `ConnectionLost`, `ServerRefuses` | unknown | is closed, as are all others to this server |
 | any other | unknown | is closed |
 """
@@ -11,15 +11,15 @@ from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 
 
 class Taken(StoreError):
-    """A constraint was broken: nearly always, a key that was to be new stands already."""
+    """A constraint was violated; nearly always, a new key already exists."""
 
 
 class TakenBack(StoreUnavailable):
-    """The database took the transaction back, to end a deadlock say: it may be repeated."""
+    """The database rolled the transaction back, for example because of a deadlock; repeat it."""
 
 
 class RowHeld(TakenBack):
-    """Somebody else holds a row for too long."""
+    """A row was locked by another transaction for too long."""
 
 
 class ConnectionLost(StoreUnavailable):
@@ -29,7 +29,7 @@ class ConnectionLost(StoreUnavailable):
 class ServerRefuses(StoreUnavailable):
     """This server cannot serve now: it is read-only, full, starting or stopping.
 
-    The store's address may lead to another server by now.
+    The address of the store may lead to another server now.
     """
 
 
@@ -37,7 +37,10 @@ HARMLESS = (Taken, TakenBack)
 
 
 def failed(kind: type[StoreError], why: str, cause: BaseException | None) -> StoreError:
-    """An error that says *why*, and shows its *cause*, unless that may quote what sessions hold."""
+    """Return an error of a kind with the reason *why*.
+
+    Pass None as the *cause* if its message may quote the data of sessions.
+    """
     error = kind(f"the session store failed: {why}")
     error.__cause__ = cause
     error.__suppress_context__ = True

@@ -1,4 +1,4 @@
-"""Sessions in this process's memory: the contract in its plainest form, and gone with it."""
+"""A store in the memory of this process. It is also the simplest implementation of `Store`."""
 
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,18 +19,21 @@ from hello_tornado.sessions.records.record import (
 
 
 class MemoryStore:
-    """For tests, and for servers of one process whose people do not mind logging in again."""
+    """Keeps sessions in memory, for tests and for single-process servers.
+
+    When the process ends, all users are logged out.
+    """
 
     def __init__(self) -> None:
         self._records: dict[SessionKey, SessionRecord] = {}
         self._keys_by_user: dict[str, set[SessionKey]] = {}
         self._keys_by_handle: dict[str, SessionKey] = {}
-        # No entry is later than its record's expiry, and most are earlier: purge looks again.
+        # An entry may be earlier than its record's expiry, never later; purge checks the record.
         self._expiries: list[tuple[int, SessionKey]] = []
 
     @classmethod
     def from_url(cls, url: str) -> "MemoryStore":
-        """The store of `memory://`: a new, empty one each time."""
+        """Return a new, empty store for the URL `memory://`."""
         if url.partition("://")[2]:
             raise ConfigurationError("the memory store takes no path or options: memory://")
         return cls()
@@ -39,11 +42,11 @@ class MemoryStore:
         return "memory://"
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
-        """The records under these keys."""
+        """Return the records under these keys."""
         return {key: self._records[key] for key in keys if key in self._records}
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        """One outcome for each swap, in order."""
+        """Write several swaps and return one outcome for each, in the same order."""
         return [self._swap(swap) for swap in swaps]
 
     def _swap(self, swap: Swap) -> Outcome:
@@ -64,7 +67,7 @@ class MemoryStore:
         return Saved()
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
-        """Later times where key and version stand."""
+        """Write later times to records whose key and version match."""
         for record in records:
             standing = self._records.get(record.key)
             if (
@@ -78,21 +81,21 @@ class MemoryStore:
                 )
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
-        """Remove records; returns the keys of those that were there."""
+        """Delete records; return the keys of those that existed."""
         return {key for key in keys if self._remove(key)}
 
     async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
-        """All records of a user, newest first, without their data."""
+        """Return all records of a user, newest first, without their data."""
         found = (self._records[key].facts for key in self._keys_by_user.get(user_id, ()))
         return sorted(found, key=lambda record: (-record.created_at, record.key))
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
-        """The records that have these handles."""
+        """Return the records that have these handles."""
         keys = (self._keys_by_handle.get(handle) for handle in handles)
         return [self._records[key] for key in keys if key is not None]
 
     async def page(self, after: Listed | None, limit: int, /) -> Sequence[SessionFacts]:
-        """The next *limit* records by expiry, then by key, without their data."""
+        """Return the next *limit* records by expiry, then by key, without their data."""
         found: Iterable[SessionRecord] = self._records.values()
         if after is not None:
             start = page_order(after)
@@ -100,11 +103,11 @@ class MemoryStore:
         return [record.facts for record in heapq.nsmallest(limit, found, key=page_order)]
 
     async def count(self, after: int = 0, /) -> int:
-        """How many records expire after a moment."""
+        """Return how many records expire after a moment."""
         return sum(record.expires_at > after for record in self._records.values())
 
     async def purge(self, now: int, limit: int, /) -> int:
-        """Delete up to *limit* expired records."""
+        """Delete up to *limit* expired records; return how many."""
         purged = 0
         while purged < limit and self._expiries and self._expiries[0][0] <= now:
             _, key = heapq.heappop(self._expiries)
@@ -119,10 +122,10 @@ class MemoryStore:
         return purged
 
     async def aclose(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no connections."""
 
     def _note_expiry(self, record: SessionRecord) -> None:
-        if record.expires_at > 0:  # or it is none that a purge may take
+        if record.expires_at > 0:  # a purge must not delete others
             heapq.heappush(self._expiries, (record.expires_at, record.key))
 
     def _add(self, record: SessionRecord) -> None:

@@ -1,4 +1,4 @@
-"""The schemes of our stores' URLs: what opens each, what it is called, and what it needs."""
+"""The URL schemes of the stores in this package."""
 
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -9,9 +9,12 @@ SQL: Final = ("sqlite", "postgresql", "mariadb")
 
 
 class Scheme(NamedTuple):
-    """What a URL that begins with this scheme leads to.
+    """The store for URLs with one scheme.
 
-    *opens* names a function of the URL, as module:function. *extra* is what pip installs for it.
+    - `family`: the kind of the store.
+    - `product`: the name of the database.
+    - `opens`: a function that takes the URL, as module:function.
+    - `extra`: the extra of this package that installs its driver, or None.
     """
 
     family: Family
@@ -38,15 +41,15 @@ SCHEMES: Final = {
     "valkey": Scheme("redis", "Valkey", _REDIS, "redis"),
     "valkeys": Scheme("redis", "Valkey", _REDIS, "redis"),
 }
-"""Those of other packages are entry points in the group `hello_tornado.stores`."""
+"""Other packages add schemes as entry points in the group `hello_tornado.stores`."""
 
 
 def scheme_of(url: str) -> str:
-    """The scheme of a URL, without what stands behind a plus; "" when it has none."""
+    """Return the scheme of a URL without "+" and the driver after it; "" if there is none."""
     return url.partition(":")[0].partition("+")[0].lower() if ":" in url else ""
 
 
 def family_of(url: str) -> Family | None:
-    """Which kind of store a URL leads to; None when its scheme is not in `SCHEMES`."""
+    """Return the kind of store for a URL; None if its scheme is not in `SCHEMES`."""
     known = SCHEMES.get(scheme_of(url))
     return None if known is None else known.family

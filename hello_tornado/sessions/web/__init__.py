@@ -1,1 +1,1 @@
-"""Sessions in Tornado: handlers, sockets, and the pages of an account."""
+"""Sessions in Tornado: request handlers, WebSockets and account pages."""

@@ -1,10 +1,10 @@
-"""When a handler's session is loaded and stored: before the method, and before the first byte.
+"""Loads a handler's session before its method and stores it before the first byte of the response.
 
-Tornado's `finish()` is synchronous, and a store is not. So when there is something to store,
-`finish()` only notes that the response is complete and returns an awaitable, which commits the
-session and then lets Tornado send. It begins when it is awaited, or else with the next turn of the
-event loop, and `_execute()` waits for its end. When there is nothing to store, `finish()` is
-Tornado's own. Whatever fails on the way is answered as if the handler had raised it.
+Tornado's `finish()` is synchronous, and a store is not. If there is something to store, `finish()`
+only notes that the response is complete and returns an awaitable, which commits the session and
+then lets Tornado send. It starts when it is awaited, or else in the next iteration of the event
+loop, and `_execute()` waits for it. If there is nothing to store, `finish()` is that of Tornado.
+Errors during the commit are handled as if the handler had raised them.
 """
 
 import asyncio
@@ -35,24 +35,23 @@ UNAVAILABLE: Final = (SessionBusy, StoreUnavailable)
 RETRY_AFTER_SECONDS: Final = 5
 
 Phase: TypeAlias = Literal[
-    "loading",  # the session is not there yet
-    "open",  # the handler is at work
-    "committing",  # it has called `finish()`, and the response waits for the store
-    "sent",  # Tornado's `finish()` was called: nothing is stored any more
-    "failing",  # a step has failed, and an error is answered: only a logout is still stored
-    "failed",  # that answer is sent, or has failed, too: nothing is stored any more
+    "loading",  # the session was not loaded yet
+    "open",  # the handler is running
+    "committing",  # the handler has called `finish()`, and the response waits for the store
+    "sent",  # Tornado's `finish()` was called; nothing is stored any more
+    "failing",  # a step has failed, and an error is sent; only a logout is still stored
+    "failed",  # the error was sent, or that has failed, too; nothing is stored any more
 ]
-"""How far a handler has come with its session."""
+"""The state of a request with a session."""
 
-# What follows on each phase when something happens in it. A phase that is missing here is one in
-# which it cannot happen.
+# The next phase after each event. Phases in which an event cannot happen are not listed.
 LOADED: Final[Mapping[Phase, Phase]] = {"loading": "open", "sent": "sent"}
 FINISHED: Final[Mapping[Phase, Phase]] = {"open": "committing", "failing": "failing"}
 SENT: Final[Mapping[Phase, Phase]] = {
-    "loading": "sent",  # the page of an error that came before the session
-    "open": "sent",  # nothing is to be stored
+    "loading": "sent",  # the page of an error before the session was loaded
+    "open": "sent",  # there is nothing to store
     "committing": "sent",
-    "sent": "sent",  # the first attempt has raised
+    "sent": "sent",  # the first attempt has raised an error
     "failing": "failed",
     "failed": "failed",
 }
@@ -69,10 +68,10 @@ ANSWERING: Final[Collection[Phase]] = ("open", "committing")
 
 ResponseKind: TypeAlias = Literal[
     "page",
-    "error",  # of the request, which therefore stores nothing but a logout
-    "later",  # the same, and the client may ask again in a while
+    "error",  # the request has failed, so only a logout is stored
+    "later",  # the same, and the client may retry later
 ]
-"""What the response is."""
+"""The kind of the response."""
 
 
 class _WhenHeadersLeave(OutputTransform):
@@ -87,11 +86,11 @@ class _WhenHeadersLeave(OutputTransform):
 
 
 def when_headers_leave(handler: RequestHandler, write: Callable[[HTTPHeaders], object]) -> None:
-    """Call *write* with the headers of any handler's response before they leave.
+    """Call *write* with the headers of any handler's response before they are sent.
 
-    That includes the page of an error, for which Tornado forgets the headers that were set before.
-    If the headers have left, *write* is called at once, with headers that go nowhere. To ask for
-    the same twice is to ask once.
+    This includes error pages, for which Tornado discards the headers that were set before. If the
+    headers were sent already, *write* is called at once, with headers that are not used. Calling
+    this twice with the same function has no further effect.
     """
     transforms = handler._transforms
     if handler._headers_written:
@@ -101,7 +100,7 @@ def when_headers_leave(handler: RequestHandler, write: Callable[[HTTPHeaders], o
 
 
 class _NothingToAwait:
-    """The result of a `prepare()` that does nothing: it may be awaited, and need not be."""
+    """The result of a `prepare()` that does nothing; it may be awaited but need not be."""
 
     def __await__(self) -> Generator[Any, None, None]:
         yield from ()
@@ -111,25 +110,25 @@ NOTHING_TO_AWAIT: Final = _NothingToAwait()
 
 
 class CommittingHandler(XsrfMixin):
-    """Loads a session before `prepare()`, and stores it before the response leaves."""
+    """Loads a session before `prepare()` and stores it before the response is sent."""
 
     _phase: Phase = "loading"
     _request_session: RequestSession | None = None
     _pending: PendingFinish | None = None
     _due: Due | None = None
     _response_kind: ResponseKind = "page"
-    _errors_begin_at: ClassVar = 500  # the lowest status of a request that has failed
+    _errors_begin_at: ClassVar = 500  # requests with this status or above have failed
 
     async def _load_session(self) -> None:
-        """Open the session, as `_request_session`."""
+        """Open the session and set `_request_session`."""
         raise NotImplementedError
 
     def get_session_device(self) -> Device | None:
-        """Called at a login: what the person's list of devices will say. None: nothing."""
+        """Return the device to store at a login, or None for none."""
         raise NotImplementedError
 
     def prepare(self) -> Any:
-        """Tornado's hook. One of your own need not call it, and may await it if it likes."""
+        """Override this as in Tornado. The overriding method need not call it; it may await it."""
         prepared = super().prepare()
         return NOTHING_TO_AWAIT if prepared is None else prepared
 
@@ -141,9 +140,9 @@ class CommittingHandler(XsrfMixin):
             await prepared
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
-        """Tornado's `finish()`, after the session is stored; may be awaited or not."""
+        """Store the session, then do what Tornado's `finish()` does; awaiting it is optional."""
         if self._finished:
-            return super().finish(chunk)  # which says that it was called twice
+            return super().finish(chunk)  # raises an error: finish() was called twice
         if self._phase not in STORING:
             return self._send(chunk)
         self._due = self._due_at_the_end()
@@ -152,19 +151,19 @@ class CommittingHandler(XsrfMixin):
         if chunk is not None:
             self.write(chunk)
         self._phase = FINISHED[self._phase]
-        self._finished = True  # for the handler the request is over; Tornado has yet to send
+        self._finished = True  # the handler has finished, but Tornado has not sent the response yet
         self._close_session()
         return self._defer(partial(self._take_in, (self._phase,), self._commit_then_finish))
 
     def flush(self, include_footers: bool = False) -> "asyncio.Future[None]":
-        """Tornado's `flush()`, after the session is stored; may be awaited or not."""
+        """Store the session, then do what Tornado's `flush()` does; awaiting it is optional."""
         is_first = self._phase in ANSWERING and not self._headers_written
         if is_first and (self._is_commit_pending() or self._decide() is not NOT_DUE):
             return self._defer(partial(self._take_in, ANSWERING, self._commit_then_flush))
         return self._flush_now(include_footers)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """Tornado's `send_error()`; a store that does not answer, or a busy session, is a 503."""
+        """Do what Tornado's `send_error()` does; an unavailable store or busy session is a 503."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, UNAVAILABLE):
             self._response_kind, status_code = "later", 503
@@ -178,9 +177,9 @@ class CommittingHandler(XsrfMixin):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Tornado's `log_exception()`; what is a 503 is one line, without a traceback."""
+        """Do what Tornado's `log_exception()` does; for a 503, log one line without a traceback."""
         if isinstance(value, SessionUnreadable):
-            return  # `RecordUnreadable` tells of it, and is limited
+            return  # the event `RecordUnreadable` is logged instead, at most once a minute
         if isinstance(value, UNAVAILABLE):
             logger.error("%s: %s", self._request_summary(), value)
         else:
@@ -189,15 +188,15 @@ class CommittingHandler(XsrfMixin):
     async def _execute(
         self, transforms: list[OutputTransform], *args: bytes, **kwargs: bytes
     ) -> None:
-        # Whichever `prepare()` there is, the session is loaded before it.
+        # The session is loaded before any `prepare()`, also one that overrides ours.
         self.prepare = partial(self._load_then, self.prepare)  # type: ignore[method-assign]
         try:
             await super()._execute(transforms, *args, **kwargs)
         finally:
-            del self.prepare  # or the handler would refer to itself, and not be freed at once
+            del self.prepare  # otherwise a reference cycle would keep the handler in memory
             settled: PendingFinish | None = None
             while (step := self._pending) is not None and step is not settled:
-                settled = step  # one that fails may leave another one
+                settled = step  # a step that fails may add another one
                 await step.settle()
             if (opened := self._request_session) is not None and opened.lease is not None:
                 await opened.lease.release(opened.session)
@@ -207,7 +206,7 @@ class CommittingHandler(XsrfMixin):
         step: Callable[[], Awaitable[Arrival]],
         fail: Callable[[Exception], None] | None = None,
     ) -> "asyncio.Future[None]":
-        """Take *step* after those that wait already, so that commits never run side by side."""
+        """Run *step* after the steps that already wait, so that commits never run concurrently."""
         self._pending = PendingFinish(step, fail or self._fail, self._pending)
         return cast("asyncio.Future[None]", self._pending)
 
@@ -236,12 +235,12 @@ class CommittingHandler(XsrfMixin):
     async def _take_in(
         self, phases: Collection[Phase], step: Callable[[], Awaitable[Arrival]]
     ) -> Arrival:
-        """Take a *step* of the response, unless the response is another one by now."""
+        """Run a *step* of the response unless the phase has changed, for example by an error."""
         return await step() if self._phase in phases else None
 
     async def _commit_then_flush(self) -> "asyncio.Future[None]":
         await self._commit()
-        while self._decide().changes_cookie:  # the handler went on: it must leave with the headers
+        while self._decide().changes_cookie:  # changed by the handler since; the headers need it
             await self._commit()
         return self._flush_now()
 
@@ -252,20 +251,23 @@ class CommittingHandler(XsrfMixin):
             return self._send(None)
         except Exception as error:  # noqa: BLE001 - it is handled as if the handler had raised it
             self._fail(error)
-        except BaseException:  # the request is cancelled, but the client still waits
+        except BaseException:  # the request was cancelled, but the client still waits
             self._fail(HTTPError(500))
             raise
         return None
 
     def _fail(self, error: Exception) -> None:
-        """Answer *error* as if the handler had raised it; what cannot be sent is cut off."""
-        if self._finished and self._phase not in STORING:  # raised after the end, by on_finish()
+        """Handle *error* as if the handler had raised it.
+
+        If no error page can be sent, close the connection.
+        """
+        if self._finished and self._phase not in STORING:  # raised later, by on_finish()
             self.log_exception(type(error), error, error.__traceback__)
             return
         self._phase = FAILED[self._phase]
         self._finished = False
         try:
-            if self._headers_written:  # the client must not take for whole what was not stored
+            if self._headers_written:  # the client must not take the response for a complete one
                 self.log_exception(type(error), error, error.__traceback__)
             else:
                 self._handle_request_exception(error)
@@ -281,16 +283,16 @@ class CommittingHandler(XsrfMixin):
         return self.get_status() >= self._errors_begin_at
 
     def _due_at_the_end(self) -> Due | None:
-        """What is due; None while that is not certain: beside another commit, or if it raises."""
+        """Return what is due, or None if that is uncertain: during a commit, or after an error."""
         if self._is_commit_pending():
             return None
         try:
             return self._decide()
-        except Exception:  # noqa: BLE001 - it is raised again in the deferred part, and answered
+        except Exception:  # noqa: BLE001 - the deferred step raises it again and handles it
             return None
 
     def _decide(self, *, is_explicit: bool = False) -> Due:
-        """What is due now; of a request that fails, unless *is_explicit*, only a logout."""
+        """Return what is due now; if the request fails, only a logout, unless *is_explicit*."""
         opened = self._request_session
         if opened is None or self._phase not in STORING:
             return NOT_DUE
@@ -301,7 +303,7 @@ class CommittingHandler(XsrfMixin):
         return opened.due(only_end=only_end)
 
     def _note_what_begins(self, session: Session) -> None:
-        """Let a session know the device of its login, and the form by which it begins."""
+        """Note in a session the device of its login and the XSRF token of its first form."""
         if session.logs_in and (device := self.get_session_device()) is not None:
             session._note_device(device)
         if session.record is None:
@@ -315,7 +317,7 @@ class CommittingHandler(XsrfMixin):
     async def _update_now(self, function: Callable[[Session], object]) -> None:
         await self._commit_explicitly()
         opened = self._request_session
-        if opened is None or self._phase not in ANSWERING:  # a step before it has failed
+        if opened is None or self._phase not in ANSWERING:  # an earlier step has failed
             return
         if opened.session.record is None:
             opened.update_unstored(function)
@@ -324,7 +326,7 @@ class CommittingHandler(XsrfMixin):
             await opened.update(function)
 
     async def _commit(self, *, is_explicit: bool = False) -> None:
-        decided, self._due = self._due, None  # by finish(), if no other commit came between
+        decided, self._due = self._due, None  # set by finish() unless another commit was running
         due = self._decide(is_explicit=is_explicit) if decided is None else decided
         if self._request_session is not None and due is not NOT_DUE:
             await self._request_session.carry_out(due)

@@ -1,4 +1,4 @@
-"""Sessions in Tornado's handlers: `self.session`, and what a handler's class says of it."""
+"""Sessions in Tornado's handlers: `self.session` and the session options of handler classes."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -34,22 +34,25 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 class SessionMixin(CommittingHandler):
-    """Gives a handler its `session`, which is loaded when its `prepare()` is called.
+    """Adds a `session` to a handler. It is loaded before `prepare()` is called.
 
-    The application's settings must hold a `cookie_secret` and a `session_manager`.
+    The application needs the settings `cookie_secret` and `session_manager`. While the store is
+    down, requests get a 503. Options are attributes of the handler class:
 
-    When the store is down, a request is answered with 503. What a handler's class says:
+    - `session_required`: if False, the page also works while the store is down. Its session is
+      empty then, and writing to it is a 503 (True).
+    - `session_read_only`: writing raises `ReadOnly` (False).
+    - `session_exclusive`: True, or the names of methods such as `{"POST"}`: requests of the same
+      session run one after the other, in all processes. Use it for actions that must not be done
+      twice, such as a payment. Other handlers, and visitors without a session, do not wait (False).
+    - `session_wait`: how long an exclusive request waits before it gets a 503 (10 seconds).
+    - `session_lease`: how long an exclusive request may take. After that the next one starts, even
+      if this one is still running (30 seconds).
+    - `session_touch`: if False, requests do not count as use of the session. Use it for pages that
+      poll, so that an open page does not keep a user logged in (True).
 
-    - `session_required = False`: the page can do without. While the store is down its session is
-      empty, and a write to it is a 503 all the same.
-    - `session_read_only = True`: writes are refused.
-    - `session_exclusive = True`, or the names of methods such as `{"POST"}`: requests of a session
-      run one after the other, in all processes, for what must not be done twice and cannot be said
-      in operations, such as a payment. A request waits for at most `session_wait` and is then a
-      503; after `session_lease` the next one is let in, though this one is not done. Other handlers
-      go on beside it. A visitor without a session has nothing that could be shared.
-    - `session_touch = False`: the request does not count as use, so that nobody stays logged in by
-      leaving open a page that asks again and again.
+    `session_wait` and `session_lease` are timedeltas or numbers of seconds. An invalid option
+    raises `ConfigurationError` when the class is created.
     """
 
     session_required = True
@@ -73,12 +76,12 @@ class SessionMixin(CommittingHandler):
     _known_user: tuple[int, Any] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check the options that a handler's class sets, misspelt ones included."""
+        """Check the options of a handler class, and report misspelt ones."""
         super().__init_subclass__(**kwargs)
         options.check_attributes(cls)
 
     async def _load_session(self) -> None:
-        """Load the session that the request's cookie names."""
+        """Load the session of the request's cookie."""
         opened = self._unopened()
         manager, presented = opened.manager, opened.presented
         try:
@@ -92,8 +95,8 @@ class SessionMixin(CommittingHandler):
         except StoreUnavailable as error:
             if self.session_required:
                 raise
-            if not isinstance(error, SessionUnreadable):  # of that an event tells, now and then
-                logger.error("%s: %s; it goes on without", self._request_summary(), error)  # noqa: TRY400
+            if not isinstance(error, SessionUnreadable):  # for that, an event is logged
+                logger.error("%s: %s; its session is empty", self._request_summary(), error)  # noqa: TRY400
             opened.session, opened.signed = await manager.open(None), None
             opened.session.refusal = error
         else:
@@ -111,7 +114,12 @@ class SessionMixin(CommittingHandler):
 
     @property
     def session(self) -> Session:
-        """This visitor's session; a new, empty one for who has none. `del` follows `unset`."""
+        """The visitor's session; for visitors without one, a new, empty session.
+
+        `del self.session` (or setting it to None) does what the manager's option `unset` says. With
+        "keep", the changes of this request are discarded. Afterwards, reading the property raises
+        `SessionEnded`. Raises `SessionNotLoaded` before `prepare()`.
+        """
         opened = self._request_session or self._loaded()
         if opened.use == "dropped":
             raise SessionEnded("this request has dropped its session")
@@ -122,7 +130,7 @@ class SessionMixin(CommittingHandler):
     def session(self, value: Session | None) -> None:
         if value is None:
             del self.session
-        elif value is not self._loaded().session:  # it is after `self.session |= {…}`
+        elif value is not self._loaded().session:  # `self.session |= {…}` sets the same object
             raise TypeError("handler.session can only be set to None; change the session instead")
 
     @session.deleter
@@ -141,7 +149,7 @@ class SessionMixin(CommittingHandler):
 
     @property
     def session_manager(self) -> SessionManager:
-        """The manager in the application's settings."""
+        """The `SessionManager` in the application's settings."""
         if self._manager is None:
             manager = self.application.settings.get("session_manager")
             if not isinstance(manager, SessionManager):
@@ -154,13 +162,13 @@ class SessionMixin(CommittingHandler):
 
     @property
     def _generation(self) -> int:
-        """Of whom `current_user` is true: grows with each login and logout."""
+        """A number that grows with each login and logout; `current_user` is cached for it."""
         opened = self._request_session
         return 0 if opened is None else opened.session.generation
 
     @property
     def current_user(self) -> Any:
-        """Tornado's `current_user`; asked for anew after a login, a logout or a `reset()`."""
+        """Tornado's `current_user`, computed again after a login, a logout or a `reset()`."""
         generation = self._generation
         if self._known_user is None or self._known_user[0] != generation:
             self._known_user = (generation, self.get_current_user())
@@ -171,46 +179,57 @@ class SessionMixin(CommittingHandler):
         self._known_user = (self._generation, value)
 
     def get_current_user(self) -> str | None:
-        """The session's `user_id`, so that `current_user` and `@authenticated` work."""
+        """Return the session's `user_id`, so that `current_user` and `@authenticated` work."""
         opened = self._request_session
         if opened is None and self.get_status() >= 400:
-            return None  # the page of an error that came before prepare()
+            return None  # the page of an error before prepare()
         if opened is not None and opened.use == "dropped":
             return None
         return self.session.user_id
 
     def get_session_device(self) -> Device | None:
-        """Called at a login: what the person's list of devices will say. None: nothing."""
+        """Return the device to store at a login, as `session.device`; override it to change that.
+
+        By default, that is the User-Agent header and the client's address. None stores no device.
+        """
         return self._unopened().device
 
     async def save_session(self) -> str | None:
-        """Store the session now; what is changed afterwards is stored at the end, as usual.
+        """Store the session now. Later changes are stored at the end of the request, as usual.
 
-        Returns its handle, for `session_manager.transaction(handle)` in a background job; None
-        when there is nothing to store. When the waiting is cancelled, by a timeout say, the session
-        is stored all the same.
+        Returns the handle, for `session_manager.transaction(handle)` in a background task; None if
+        the session is new and empty or has ended. If the caller is cancelled, for example by a
+        timeout, the session is stored nevertheless. Raises `StoreUnavailable` if the store fails.
         """
         session = self.session
-        # Who is cancelled finds what could not be stored in the session, for its end.
+        # If the caller was cancelled and this fails, the changes stay in the session and are stored
+        # at the end of the request.
         await self._defer(self._commit_explicitly, fail=lambda _error: None)
         return None if session.ended else session.handle
 
     async def update_session(self, function: Callable[[Session], object]) -> None:
-        """Apply a *function* to the newest copy of the session; `session` is then what was stored.
+        """Change the session by a function, for changes such as "take one if any is left".
 
-        For what no operation expresses, such as "take one if any is left". What this request has
-        changed before is stored first. The function is called again on the newest copy until the
-        result is stored, so it must do nothing else; what it returns is ignored. `destroy()` ends
-        the session; `login()`, `renew()` and `reset()` in it raise `NoResponse`.
+        Earlier changes of this request are stored first. Afterwards `session` is the stored state.
+
+        Args:
+            function: Gets the newest copy of the session. It is called again until its changes are
+                stored, so it must have no side effects. Its result is ignored. In it, `destroy()`
+                ends the session; `login()`, `renew()` and `reset()` raise `NoResponse`.
+
+        Raises:
+            TypeError: The function is async.
+
         """
         self.session._check_writable()
         step = partial(self._update_now, function)
         await self._defer(step, fail=lambda _error: None)
 
     async def reload_session(self) -> None:
-        """Forget what this request has changed, and read the session from the store again.
+        """Discard the changes of this request and read the session from the store again.
 
-        `session` stays the same object. When the session has ended, it is empty and refuses writes.
+        `session` stays the same object. If the session has ended, it is empty, and writing to it
+        raises `SessionEnded`.
         """
         session = self.session
         if not session.ended:
@@ -243,16 +262,16 @@ class SessionMixin(CommittingHandler):
         )
 
     def _unopened(self) -> RequestSession:
-        """What the request carries; read once, before the session is opened if there is a token."""
+        """Return the request's session before it is opened; it may be needed for an XSRF token."""
         if self._not_yet_opened is None:
             manager, settings = self.session_manager, self.application.settings
             if "session_cookie" in settings:
                 raise ConfigurationError(
-                    "session_cookie is no setting of an application: write SessionManager(cookie=…)"
+                    "there is no application setting session_cookie: write SessionManager(cookie=…)"
                 )
             self._not_yet_opened = RequestSession(manager, Keyring.of(settings), self.request)
         return self._not_yet_opened
 
 
 class SessionHandler(SessionMixin, RequestHandler):
-    """A handler with a session; `SessionMixin` gives one to handlers with a base of their own."""
+    """A request handler with a session. Use `SessionMixin` for handlers with another base class."""

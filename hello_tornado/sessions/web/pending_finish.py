@@ -1,9 +1,9 @@
-"""Work that a response waits for before it leaves: the commit, and then the bytes.
+"""The steps of a response that must wait: storing the session, then sending.
 
-When the handler has come to its end, the work is done in the task of the request. When the handler
-goes on, or awaits the work itself, it runs in a task of its own: an unawaited `flush()` or
-`finish()` sends as soon as the session is stored, and a handler that is cancelled while it waits
-does not stop the commit halfway.
+After the handler has returned, a step runs in the task of the request. While the handler is
+running, or if it awaits the step, the step runs in a separate task. So a `flush()` or `finish()`
+that is not awaited sends as soon as the session is stored, and cancelling the handler does not
+interrupt a commit.
 """
 
 import asyncio
@@ -14,9 +14,13 @@ Arrival: TypeAlias = "asyncio.Future[None] | None"
 
 
 class PendingFinish:
-    """A step of a response, taken once, and *after* another one unless that is done.
+    """A step of a response, which runs once.
 
-    An error is raised to those who await the step; if nobody does, *fail* is told.
+    Args:
+        step: The function that does it.
+        fail: Called with an error of the step, unless it is awaited; then the error is raised.
+        after: A step that must be done first (None).
+
     """
 
     def __init__(
@@ -36,25 +40,25 @@ class PendingFinish:
 
     @property
     def is_done(self) -> bool:
-        """Whether the step has come to its end."""
+        """Whether the step is done."""
         return self._done.done()
 
     async def settle(self) -> None:
-        """Take the step in the caller's task, or wait for its end; raises nothing."""
+        """Run the step in the caller's task, or wait until it is done; ignore its errors."""
         if self._step is not None and self._task is None:
             await self._take()
         elif not self._done.done():
             await asyncio.wait([self._done])
 
     def _begin(self) -> None:
-        """Take the step in a task, unless it is being taken already."""
+        """Run the step in a task, unless it is running already."""
         if self._step is not None and self._task is None:
             self._task = asyncio.ensure_future(self._take())
 
     async def _take(self) -> None:
         step, self._step = self._step, None
         after, self._after = self._after, None
-        assert step is not None  # noqa: S101 - it is taken once
+        assert step is not None  # noqa: S101 - it runs once
         if after is not None:
             try:
                 await after.settle()
@@ -65,16 +69,16 @@ class PendingFinish:
                 raise
         try:
             self._done.set_result(await step())
-        except Exception as error:  # noqa: BLE001 - it has an owner
+        except Exception as error:  # noqa: BLE001 - it is raised for a caller or passed to fail()
             self._done.set_exception(error)
-            self._done.exception()  # it was looked at: nobody has to wait for it
+            self._done.exception()  # so that asyncio does not warn if the step is not awaited
             if not self._waiting and self._fail is not None:
                 self._fail(error)
         except BaseException:
             self._done.cancel()
             raise
         finally:
-            self._fail = self._task = None  # or the handler would wait for the garbage collector
+            self._fail = self._task = None  # otherwise a reference cycle keeps the handler alive
 
     def __await__(self) -> Generator[Any, None, None]:
         self._waiting += 1

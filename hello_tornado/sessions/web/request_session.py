@@ -1,7 +1,7 @@
-"""The session of one request: opened by the ids that it carries, stored, told to the browser.
+"""The session of one request: opens it by its cookie, stores it, and sets the cookie.
 
-It needs a request and a place for the headers of its response, but no Tornado handler. The mixin
-and the door are built on it; they decide when the session is stored.
+It needs a request and the headers of the response, but no Tornado handler. `SessionMixin` and
+`SessionDoor` use it; they decide when the session is stored.
 """
 
 from collections.abc import Callable
@@ -26,32 +26,32 @@ from hello_tornado.sessions.session.draft import NOTHING, Create, End, Intent, U
 from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.stores.deadlines import Wait
 
-# A cookie that ends with the browser is signed anew this often, lest its signature grow too old.
+# A cookie that ends with the browser is signed again this often, so that its signature stays valid.
 RESIGN_AFTER: Final = timedelta(days=1) // MICROSECOND
 
 Use: TypeAlias = Literal[
     "unused",
-    "used",  # the response depends on the session, so no cache may give it to others
-    "dropped",  # by `del handler.session`: nothing is stored any more but a logout
+    "used",  # the response depends on the session, so caches must not share it
+    "dropped",  # by `del handler.session`; only a logout is still stored
 ]
-"""What the handler has done with the session."""
+"""How the handler has used the session."""
 
 
 @immutable
 class Due:
-    """What must be done before the response may leave."""
+    """What must be done before the response is sent."""
 
     intent: Intent
-    resigns: bool = False  # the browser needs its cookie anew
+    resigns: bool = False  # the cookie must be sent again
 
     @property
     def changes_cookie(self) -> bool:
-        """Whether the cookie will be another one, or none, when this is done."""
+        """Whether the cookie will have another id or be deleted."""
         return self.gives_id or isinstance(self.intent, End)
 
     @property
     def gives_id(self) -> bool:
-        """Whether the browser has to get another id."""
+        """Whether the session gets a new id."""
         match self.intent:
             case Create():
                 return True
@@ -66,9 +66,10 @@ NOT_DUE: Final = Due(NOTHING)
 async def open_presented(
     manager: SessionManager, presented: PresentedIds
 ) -> tuple[Session, SignedId | None]:
-    """The one living session among those that are *presented*, with its id.
+    """Open the session of a request and return it with its id.
 
-    Without one, a new session and None. Of several living ones none is taken, and an event tells.
+    If none of the *presented* ids has a valid session, return a new session and None. If several
+    have one, do the same and emit an event.
     """
     if presented is NOTHING_PRESENTED:
         return await manager.open(None), None
@@ -101,7 +102,7 @@ async def _open_one_of(
     elif living:
         manager.emit(CookieRejected("ambiguous"))
         session = await manager.open(None)
-    else:  # a new one; in the place of one that is over it knows why
+    else:  # a new one, which knows why the session before has ended
         session = over[0] if over else await manager.open(None)
     others = [one for one in presented.signed if one != chosen]
     session.presented = tuple(key_of(one.session_id) for one in others)  # a logout ends them
@@ -109,12 +110,17 @@ async def _open_one_of(
 
 
 class RequestSession:
-    """The session of one request, and what the browser must be told of it.
+    """The session of a request, and its cookie.
 
-    *manager* has the session, and *keyring* signs its id. `presented` are the ids that the request
-    carries. The caller opens one of them (`open_presented`) and then sets `session`, and `signed`
-    to its id, or to None for a new session. `wait` counts how long the request has waited for the
-    store: all its calls share one limit.
+    The caller passes `presented`, the ids in the request, to `open_presented`. Then it sets
+    `session`, and `signed` to its id (None for a new session). `wait` measures how long the request
+    has waited for the store, because all its calls share one time limit.
+
+    Args:
+        manager: The manager of the session.
+        keyring: Signs and verifies ids.
+        request: The request.
+
     """
 
     __slots__ = (
@@ -149,16 +155,22 @@ class RequestSession:
         self.lease: Lease | None = None
         self._cookie_action: CookieAction = KEEP
         self._headers_have_left = False
-        self._told: str | None = None  # why no session could begin
+        self._told: str | None = None  # the reported reason why no session could begin
 
     @property
     def device(self) -> Device:
-        """The browser that sent the request, as it calls itself, and its address."""
+        """The User-Agent and the address of the client."""
         user_agent = self.request.headers.get("User-Agent", "")
         return Device(user_agent, address_of(self.request, self.manager.trusted_proxies))
 
     async def take_lease(self, *, wait: timedelta, lasts: timedelta) -> None:
-        """Have the session for this request alone; as it is by then, if it has ended meanwhile."""
+        """Lock the session for this request and read it again; it may have ended since.
+
+        Args:
+            wait: How long to wait for other requests.
+            lasts: How long the lease is valid.
+
+        """
         session, manager = self.session, self.manager
         if session.record is None:
             return
@@ -172,25 +184,28 @@ class RequestSession:
 
     @property
     def session_id(self) -> SessionId | None:
-        """The id that the browser has, or will have with this response."""
+        """The id that the browser has, or gets with this response."""
         if isinstance(self._cookie_action, Issue):
             return self._cookie_action.session_id
         return self.signed.session_id if self.signed else None
 
     @property
     def living_id(self) -> SessionId | None:
-        """The same, unless the session has ended."""
+        """The same as `session_id`, or None if the session has ended."""
         return None if self.session.ended else self.session_id
 
     def id_after_response(self, *, is_needed: bool, is_failing: bool) -> SessionId | None:
-        """The id that the browser has after this response.
+        """Return the id that the browser has after this response.
 
-        While the session may still begin: the id that it would get if *is_needed*, else None. A
-        request that *is_failing* begins and renews nothing.
+        Args:
+            is_needed: If the session is new and unchanged, return the id that it would get; else
+                None.
+            is_failing: The request fails, so it neither begins nor renews a session.
+
         """
         session = self.session
         if session.tombstone or isinstance(session.refusal, StoreUnavailable):
-            signed = self.presented.signed  # not to be replaced by another one
+            signed = self.presented.signed  # the browser keeps this id
             return signed[0].session_id if len(signed) == 1 else self.session_id
         if session.response != "not started" or session.ended or is_failing:
             return self.session_id
@@ -203,9 +218,9 @@ class RequestSession:
         return self.session_id
 
     def due(self, *, only_end: bool = False) -> Due:
-        """What must be stored, and told to the browser; with *only_end* nothing but a logout.
+        """Return what must be stored and sent to the browser; with *only_end*, only a logout.
 
-        Raises what makes a change impossible.
+        Raises an error if the session was changed and may not be.
         """
         session, manager = self.session, self.manager
         only_end = only_end or self.use == "dropped"
@@ -218,7 +233,7 @@ class RequestSession:
         return Due(intent, resigns) if resigns or intent is not NOTHING else NOT_DUE
 
     def _can_begin(self, intent: Create | None = None) -> bool:
-        """Whether a new session could send its cookie; if not, an *intent* to store one is told."""
+        """Whether the cookie of a new session can be sent; if not, report an *intent* to begin."""
         reason = self.carrier.refuses(self.request, https=self.https)
         if reason is not None and intent and intent.changes and reason != self._told:
             self._told = reason
@@ -226,12 +241,12 @@ class RequestSession:
         return reason is None and self.session.refusal is None
 
     def _is_resign_due(self, signed: SignedId, manager: SessionManager, now: int) -> bool:
-        """Whether a browser with a living session needs its cookie anew, though the id is the same.
+        """Whether the cookie must be sent again although the id is the same.
 
-        That is: always with `rolling`, else when its lifetime was changed, when another secret
-        signs now, or with the age of the signature, so that a browser in use never loses a cookie
-        to its Max-Age. Whether the session still lives is asked before the cookie is sent, lest it
-        overwrite the newer one of a login that ran beside this request.
+        That is the case with `rolling`, after a change of the lifetime, if another secret signs
+        now, and if the signature is old, so that the cookie of an active user does not expire.
+        Before the cookie is sent, the session is checked again. Otherwise it could replace the
+        newer cookie of a parallel login.
         """
         session = self.session
         if session.ended or self._headers_have_left or isinstance(self._cookie_action, Issue):
@@ -247,7 +262,7 @@ class RequestSession:
         return age >= (touch_after if persists else RESIGN_AFTER)
 
     async def carry_out(self, due: Due) -> None:
-        """Store what is *due*."""
+        """Carry out what is *due*."""
         manager = self.manager
         with self.wait:
             action = await manager.commit(self.session, self.request, due.intent)
@@ -259,9 +274,9 @@ class RequestSession:
                     self._cookie_action = Issue(session_id)
 
     async def update(self, function: Callable[[Session], object]) -> None:
-        """Apply a *function* to the newest copy of a stored session, until the result is stored."""
+        """Apply a *function* to the newest copy of a stored session until the result is stored."""
         session, manager = self.session, self.manager
-        assert session.record is not None  # noqa: S101 - or nothing could have another copy
+        assert session.record is not None  # noqa: S101 - the caller has checked it
         copies: list[Session] = []
 
         def applied(copy: Session) -> object:
@@ -275,7 +290,7 @@ class RequestSession:
                     session.record, applied, keeps_alive=keeps_alive
                 ) or await manager.reload(session)
         finally:
-            if copies and copies[0].ended:  # by the function, also when it fails afterwards
+            if copies and copies[0].ended:  # by the function, even if it fails afterwards
                 self._cookie_action = Clear()
                 session.become(copies[0])
         if updated.ended or updated.record is None:
@@ -285,17 +300,17 @@ class RequestSession:
         current = self.session_id
         is_same = current is not None and key_of(current) == updated.record.key
         if current and is_same and session.lifetime != before and not self._headers_have_left:
-            self._cookie_action = Issue(current)  # the browser has to be told
+            self._cookie_action = Issue(current)  # the cookie gets the new lifetime
 
     def update_unstored(self, function: Callable[[Session], object]) -> None:
-        """Apply a *function* to a session of which only this request knows."""
+        """Apply a *function* to a session that is not stored yet."""
         with self.session._updating():
             refuse_coroutine(function(self.session))
 
     def write_headers(self, headers: HTTPHeaders) -> bool:
-        """Add to *headers*, which leave now, what the browser and any cache must know.
+        """Add the cookie and the headers for caches to *headers*, which are about to be sent.
 
-        Returns whether they bring the browser an id.
+        Returns whether the browser gets an id.
         """
         session, carrier = self.session, self.carrier
         self._headers_have_left = True

@@ -1,4 +1,4 @@
-"""Sessions in Tornado's WebSockets: stored before the 101 leaves, and watched until they end."""
+"""Sessions in Tornado's WebSockets: stored before the 101 is sent, and watched until they end."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -17,39 +17,42 @@ from hello_tornado.sessions.session.session import Session
 from hello_tornado.sessions.web.binding import SENT
 from hello_tornado.sessions.web.mixin import SessionMixin
 
-SESSION_ENDED: Final = 4401  # a code for applications to choose, after HTTP's 401
+SESSION_ENDED: Final = 4401  # close codes from 4000 are for applications; similar to HTTP's 401
 
 
 class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
-    """Gives a WebSocket its session, and closes it when the session ends.
+    """Adds a session to a WebSocket handler, and closes the socket when the session ends.
 
-    Who is not logged in is refused with 403 before the upgrade; a socket that is for everybody says
-    `login_required = False`. When the session is logged out, revoked or expires, in whichever
-    process, the socket is closed within a second with the code 4401 and the reason. It is closed
-    likewise ("renewed") when the session gets a new id, for the old one may be in a thief's hands;
-    the page opens it anew.
+    If the session is logged out, revoked or expires, in any process, the socket is closed within a
+    second with the code 4401 and the reason. The same happens, with the reason "renewed", if the
+    session gets a new id, because the old id may have been stolen; the page should then open a new
+    socket.
 
-    The session is readable from `prepare()` on and stored before the 101 leaves. A socket outlives
-    its request: `session` follows what others do to the session, but for half a second, and can no
-    longer be changed. Each message that writes does so in
-    `async with self.session_transaction() as session:`. What a socket reads keeps nobody logged in,
-    and neither does its being there, unless it says `session_touch = True`.
+    `session` is loaded before `prepare()` and stored before the 101 is sent. After that it is
+    read-only and shows the changes of others within half a second. To change it, use
+    `async with self.session_transaction() as session:`.
+
+    Options are attributes of the handler class, beside those of `SessionMixin`:
+
+    - `login_required`: visitors who are not logged in get a 403 before the upgrade (True).
+    - `session_touch`: opening the socket and messages that only read count as use of the session
+      (False).
     """
 
     login_required = True
     session_touch = False
 
-    _errors_begin_at = 400  # a socket that is refused stores nothing but a logout
+    _errors_begin_at = 400  # if a socket is refused, only a logout is stored
     _attribute_checks: ClassVar[Mapping[str, options.Check]] = {"login_required": options.flag}
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Open the socket, once the session is stored, so that its cookie leaves with the 101."""
+        """Store the session, then open the socket, so that the 101 can send the cookie."""
         if self.login_required and self.session.user_id is None:
-            raise HTTPError(403, "a socket needs somebody who is logged in")
+            raise HTTPError(403, "this socket requires a login")
         await super().get(*args, **kwargs)
 
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        """Tornado's protocol, which stores the session before it accepts the connection."""
+        """Return Tornado's protocol, with the session stored before it accepts the connection."""
         protocol = super().get_websocket_protocol()
         if isinstance(protocol, WebSocketProtocol13):
             accept = protocol._accept_connection
@@ -68,15 +71,22 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
             await accept(handler)
 
     def on_session_change(self) -> None:
-        """Called when somebody else has changed or used the session; `session` is the new one."""
+        """Called after others have changed or used the session; `session` is the new state."""
 
     def on_session_end(self, reason: EndedReason) -> None:
-        """Called when the session is over; closes the socket. No message arrives any more."""
+        """Close the socket with the code 4401; called after the session has ended.
+
+        No more messages are received. Override it to do something else.
+        """
         self.close(SESSION_ENDED, reason)
 
     @asynccontextmanager
     async def session_transaction(self) -> AsyncIterator[Session]:
-        """The session as it stands now, stored on leaving; one that refuses writes if it ended."""
+        """Read the session again, and store it at the end of the block.
+
+        If the session has ended, writing to it raises `SessionEnded`. Errors in the block discard
+        all changes except that the session ends.
+        """
         session = await self.session_manager.reload(self.session)
         keeps_alive = self.session_touch
         async with self.session_manager.committing(session, keeps_alive=keeps_alive):
@@ -107,15 +117,15 @@ class WebSocketSessionMixin(SessionMixin, WebSocketHandler):
 
     def _make_read_only(self, session: Session) -> None:
         session.refusal = ReadOnly(
-            "an open socket's session changes message by message: "
+            "the session of an open socket is read-only; to change it: "
             "async with self.session_transaction() as session: ..."
         )
 
 
 class SessionWebSocketHandler(WebSocketSessionMixin):
-    """A WebSocket with a session; see `WebSocketSessionMixin`."""
+    """A WebSocket handler with a session; see `WebSocketSessionMixin`."""
 
 
 def ignored(message: str | bytes) -> Awaitable[None] | None:  # noqa: ARG001
-    """What becomes of messages that were under way when the session ended."""
+    """Ignore a message that arrives after the session has ended."""
     return None

@@ -1,11 +1,13 @@
-"""Tornado's checks of requests from other sites, bound to the session and closed where they gaped.
+"""Tornado's protection against cross-site requests, bound to the session and with gaps closed.
 
 With the application setting `xsrf_cookies`, Tornado compares a form's token with a cookie that
-holds the same token. An attacker who can set a cookie (from a sibling host, say) can forge both. So
-the token of a visitor with a session is made from the session's id, and the cookie only brings it
-to the page's scripts. A login makes another id, and so another token. A visitor without a session
-has Tornado's own token; a session that begins on a page with a form that has such a token remembers
-it, until a login. `cross_origin_protection` is Tornado's, but refuses origins that are none.
+contains the same token. An attacker who can set a cookie (for example from a sibling host) can
+forge both. Therefore the token of a visitor with a session is derived from the session id, and the
+cookie only passes it to the page's scripts. A login changes the id and so the token.
+
+A visitor without a session gets Tornado's own token. If a session begins on a page with a form that
+has such a token, the session stores it until a login. `cross_origin_protection` is Tornado's, but
+invalid origins are refused.
 """
 
 import hashlib
@@ -19,50 +21,50 @@ from hello_tornado.sessions.records.ids import SessionId
 
 
 class XsrfMixin(RequestHandler):
-    """What `SessionMixin` does against other sites; most of it before the session is loaded."""
+    """The part of `SessionMixin` against cross-site requests. Most checks precede the loading."""
 
-    _xsrf_id: SessionId | None = None  # whose token Tornado works with; None: its own
+    _xsrf_id: SessionId | None = None  # the id of the token in use; None: Tornado's own token
     _xsrf_matches: frozenset[SessionId | None] | None = None
 
     def _presented_ids(self) -> list[SessionId]:
-        """The ids of the request that we have signed, living or not."""
+        """Return the ids of the request with a valid signature, also those of ended sessions."""
         raise NotImplementedError
 
     def _living_id(self) -> SessionId | None:
-        """The id of the request's living session; None without one, and before it is loaded."""
+        """Return the id of the request's valid session; None if there is none or not yet."""
         raise NotImplementedError
 
     def _id_after_response(self, *, is_needed: bool) -> SessionId | None:
-        """The id that the browser has after this response.
+        """Return the id that the browser has after this response.
 
-        When that is not certain yet, because the session may still begin: the id that it would get
-        if *is_needed*, else None.
+        If it is uncertain whether the session begins, return the id that it would get if
+        *is_needed*, else None.
         """
         raise NotImplementedError
 
     def _is_remembered(self, token: bytes) -> bool:
-        """Whether the living session began on a page whose form had Tornado's own *token*."""
+        """Whether the session began on a page with a form that had Tornado's own *token*."""
         raise NotImplementedError
 
     def _may_set_xsrf_cookie(self) -> bool:
-        """Whether the response may bring a token in a cookie: not if it could replace a newer."""
+        """Whether the response may set the token's cookie: not if it could replace a newer one."""
         raise NotImplementedError
 
     def _forbidden(self, reason: str) -> None:
         """Called before a request is refused for this reason."""
 
     def _check_token_again(self) -> None:
-        """Refuse a token that fits none but other ids than that of the session that lives."""
+        """After loading, refuse a token that is only valid for other ids than the session's."""
         matches = self._xsrf_matches
         if matches is None or (living := self._living_id()) is None or living in matches:
             return
         if None not in matches or not self._has_remembered_token():
             self._forbidden("xsrf")
-            raise HTTPError(403, "the XSRF token is that of another session")
+            raise HTTPError(403, "the XSRF token belongs to another session")
 
     @property
     def xsrf_token(self) -> bytes:
-        """Tornado's token for forms and scripts; good with the cookies that this response sets."""
+        """Tornado's token for forms and scripts, valid with the cookies of this response."""
         session_id = self._id_after_response(is_needed=not self._has_xsrf_cookie())
         if session_id == self._living_id() and self._has_remembered_token():
             session_id = None
@@ -73,11 +75,11 @@ class XsrfMixin(RequestHandler):
         return super().xsrf_token
 
     def check_xsrf_cookie(self) -> None:
-        """Tornado's hook: raise unless the request carries the token of its session.
+        """Raise a 403 unless the request has the token of its session; called by Tornado.
 
-        Until the session is loaded, the token of each id that the request presents may be the right
-        one. That of an id which is no longer good counts as long as no session lives: a form that
-        is sent twice shows no error.
+        Before the session is loaded, the token of each id in the request is accepted. The token of
+        an ended id is accepted if there is no valid session, so that sending a form twice causes no
+        error.
         """
         living = self._living_id()
         candidates: list[SessionId | None] = [*self._presented_ids(), None]
@@ -97,17 +99,17 @@ class XsrfMixin(RequestHandler):
             try:
                 raise refusal
             finally:
-                del refusal  # or it would refer to itself, and with it the handler
+                del refusal  # otherwise a reference cycle keeps the handler alive
         self._xsrf_matches = frozenset(matches)
 
     def refuse_other_origins(self) -> None:
-        """Raise a 403 for a request that another site has sent, whatever the settings are."""
+        """Raise a 403 if another site has sent the request, regardless of the settings."""
         error = self._check_cross_origin(self.check_trusted_origin)
         if error is not None:
             raise HTTPError(403, error)
 
     def _own_xsrf_token(self) -> bytes | None:
-        """Tornado's own token, if a form of this response has it."""
+        """Return Tornado's own token if a form of this response has it."""
         is_own = self._xsrf_id is None and hasattr(self, "_xsrf_token")
         return self._xsrf_cookie_token() if is_own else None
 
@@ -116,7 +118,7 @@ class XsrfMixin(RequestHandler):
         return token is not None and self._is_remembered(token)
 
     def _renew_xsrf_cookie(self) -> None:
-        """With a new id goes a new token, for scripts that read it in the cookie."""
+        """Set the cookie of the new token after a new id, for scripts that read it."""
         if self.settings.get("xsrf_cookies") and self._has_xsrf_cookie():
             self.xsrf_token  # noqa: B018 - makes Tornado set its cookie
 
@@ -131,7 +133,7 @@ class XsrfMixin(RequestHandler):
         if self._xsrf_id is None:
             return super()._get_raw_xsrf_token()
         token = hashlib.sha256(b"xsrf token of " + self._xsrf_id.encode()).digest()
-        # Without a version, Tornado sends its cookie: when the browser has another token in it.
+        # If the version is None, Tornado sets its cookie; needed if the browser has another token.
         is_there = not self._may_set_xsrf_cookie() or self._xsrf_cookie_token() == token
         return 2 if is_there else None, token, time.time()
 

@@ -73,7 +73,7 @@ async def test_a_table_that_is_dropped_is_made_anew(url: str) -> None:
                 told.append(str(error))
         else:
             pytest.fail("the table was not made anew")
-        assert all(re.search("it is made with: CREATE TABLE .sessions.", one) for one in told)
+        assert all(re.search("create it with: CREATE TABLE .sessions.", one) for one in told)
 
 
 async def test_who_wants_no_table_made_is_told_how(url: str) -> None:
@@ -82,7 +82,7 @@ async def test_who_wants_no_table_made_is_told_how(url: str) -> None:
     with pytest.raises(StoreMisconfigured) as caught:
         await begin(manager)
     assert run(url) == []
-    _, _, ddl = str(caught.value).partition("it is made with: ")
+    _, _, ddl = str(caught.value).partition("create it with: ")
     run(url, *filter(None, ddl.split(";")))
     assert await begin(manager) == 1
     await manager.aclose()
@@ -122,7 +122,7 @@ async def test_a_file_that_must_not_be_made_is_missed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["maybe", "2"])
 async def test_the_option_is_true_or_false(given: str) -> None:
-    with pytest.raises(ConfigurationError, match="create of the store's URL is true or false"):
+    with pytest.raises(ConfigurationError, match="create of the store's URL must be true or false"):
         SessionManager(f"postgresql://host/database?create={given}")
 
 

@@ -177,7 +177,7 @@ async def test_the_application_may_forbid_that_the_table_is_made(url: str) -> No
     async with engine_of(url) as engine:
         store = SqlStore.from_engine(engine, table="mine", create=False, timeout=2)
         assert store.limit_seconds == 2
-        with pytest.raises(StoreMisconfigured, match=r"it is made with: CREATE TABLE .mine."):
+        with pytest.raises(StoreMisconfigured, match=r"create it with: CREATE TABLE .mine."):
             await store.load([make_record().key])
         await store.aclose()
     assert run(url) == []

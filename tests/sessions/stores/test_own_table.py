@@ -237,7 +237,7 @@ async def test_who_wants_no_table_made_is_told_how(place: Place) -> None:
     store = open_store(f"{place.with_table('My own')}&create=false")
     with pytest.raises(StoreMisconfigured) as caught:
         await store.load([make_record().key])
-    _, _, ddl = str(caught.value).partition("it is made with: ")
+    _, _, ddl = str(caught.value).partition("create it with: ")
     run(place.url, *filter(None, ddl.split(";")))
     await do_each_verb(store)
     await store.aclose()
@@ -259,18 +259,18 @@ async def test_a_schema_that_is_missing_is_named(kind: str, request: pytest.Fixt
 @pytest.mark.parametrize(
     ("url", "named", "message"),
     [
-        ("memory://", {"table": "x"}, "is for SQL databases, and memory:// is none"),
+        ("memory://", {"table": "x"}, "is for SQL databases, and memory:// is not one"),
         ("redis://host", {"schema": "x"}, "redis://host/0?prefix=app"),
         ("files:///var/sessions", {"table": "x", "schema": "y"}, "table=…, schema=…"),
         ("sqlite:///x.db", {"schema": "app"}, "SQLite has no schemas"),
         ("sqlite:///x.db?schema=app", {}, "SQLite has no schemas"),
         ("sqlite:///x.db", {"table": "sqlite_x"}, "reserved"),
-        ("postgresql://h/d?table=a", {"table": "a"}, "said twice"),
+        ("postgresql://h/d?table=a", {"table": "a"}, "given twice"),
         ("postgresql://h/d?table=a&table=b", {}, "it is more than one"),
         ("postgresql://h/d", {"table": "app.sessions"}, 'schema="app"'),
-        ("postgresql://h/d", {"table": "s" * 44}, "may have 43 bytes"),
+        ("postgresql://h/d", {"table": "s" * 44}, "may have at most 43 bytes"),
         ("postgresql://h/d", {"table": "ü" * 22}, "has 44"),
-        ("mariadb://h/d", {"schema": "s" * 64}, "may have 63 bytes"),
+        ("mariadb://h/d", {"schema": "s" * 64}, "may have at most 63 bytes"),
         ("mariadb://h/d", {"table": "a;b"}, "must begin with a letter"),
         ("mariadb://h/d", {"table": "a%sb"}, "must begin with a letter"),
         ("mariadb://h/d", {"table": "a`b"}, "must begin with a letter"),
@@ -278,8 +278,8 @@ async def test_a_schema_that_is_missing_is_named(kind: str, request: pytest.Fixt
         ("mariadb://h/d", {"table": "1a"}, "must begin with a letter"),
         ("mariadb://h/d", {"table": "a\n"}, "must begin with a letter"),
         ("mariadb://h/d", {"table": "a\U0001f36a"}, "must begin with a letter"),
-        ("mariadb://h/d?table=", {}, "names nothing"),
-        ("mariadb://h/d?schema=&table=x", {}, "names nothing"),
+        ("mariadb://h/d?table=", {}, "is empty"),
+        ("mariadb://h/d?schema=&table=x", {}, "is empty"),
         ("mariadb://h/d", {"table": ""}, "must be a name"),
         ("mariadb://h/d", {"table": 7}, "must be a name"),
         ("mariadb://h/d", {"table": "HELLO_tornado_users"}, "reserved"),

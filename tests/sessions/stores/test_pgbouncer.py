@@ -128,7 +128,7 @@ async def test_nothing_is_announced_and_that_is_told_once(
     assert isinstance(store, Announcing)
     with caplog.at_level(logging.WARNING):
         assert [handles async for handles in store.announcements()] == []
-    assert len([line for line in caplog.messages if "no notifications" in line]) == 1
+    assert len([line for line in caplog.messages if "not forward notifications" in line]) == 1
     await store.announce(["a" * 20])
     await store.aclose()
 
@@ -136,7 +136,7 @@ async def test_nothing_is_announced_and_that_is_told_once(
 @pytest.mark.gen_test
 async def test_asyncpg_is_refused_with_the_cure(pooled_url: str) -> None:
     store = open_store(pooled_url.replace("postgresql://", "postgresql+asyncpg://"))
-    with pytest.raises(StoreMisconfigured, match="write postgresql://"):
+    with pytest.raises(StoreMisconfigured, match="use psycopg"):
         await store.load([make_record().key])
     await store.aclose()
 

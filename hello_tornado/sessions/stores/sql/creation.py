@@ -1,4 +1,4 @@
-"""The tables that a store makes by itself where they are missing, one process at a time."""
+"""Creation of missing tables by a store, by one process at a time."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from hello_tornado.sessions.stores.sql.names import digest_of
 from hello_tornado.sessions.stores.sql.schema import FOLDING
 from hello_tornado.sessions.stores.sql.transactions import transaction
 
-LOCK: Final = 0x5E551045  # any number, as long as it is the same one in all processes
+LOCK: Final = 0x5E551045  # any number that is the same in all processes
 LOCK_SECONDS: Final = 2
 MISSING: Final = re.compile(
     r"(?<!of )relation \".*\" does not exist|table .* doesn't exist|no such table", re.IGNORECASE
@@ -25,33 +25,34 @@ MISSING: Final = re.compile(
 
 
 def make_missing(connection: Connection, metadata: MetaData) -> None:
-    """Make the tables of *metadata* that are missing, on a connection in AUTOCOMMIT.
+    """Create the missing tables of *metadata*, on a connection in AUTOCOMMIT.
 
-    Raises `StoreMisconfigured` when the database user may not make tables; the error has the
-    statements, for an administrator to run.
+    Raises `StoreMisconfigured` if the database user may not create tables. Its message contains the
+    statements that an administrator can run.
     """
     try:
         if is_missing(connection, metadata):
             with _one_at_a_time(connection, metadata):
                 make(connection, metadata)
     except InternalError as error:
-        # A node of a Galera cluster that describes a table which another node is making ends its
-        # answer in the middle, and the driver does not understand that.
-        raise failed(TakenBack, "another node is making the table", error) from error
+        # While one node of a Galera cluster creates a table, another node may send an incomplete
+        # description of it, which the driver cannot read.
+        raise failed(TakenBack, "another node is creating the table", error) from error
     except DBAPIError as error:
         judged = judge(error)
         if not isinstance(judged, StoreMisconfigured):
             raise
         raise failed(
             StoreMisconfigured,
-            f"{error.orig}. Let this user make tables, or add create=false to the URL and run: "
+            f"{error.orig}. Allow this user to create tables, or add create=false to the URL and "
+            "run: "
             f"{statements(metadata, connection.dialect)}",
             None,
         ) from error
 
 
 def is_missing(connection: Connection, metadata: MetaData) -> bool:
-    """Whether a table is not there; on MariaDB, which makes it in several steps, or an index."""
+    """Whether a table is missing, or on MariaDB an index, because it commits each separately."""
     inspector = inspect(connection)
     for table in metadata.sorted_tables:
         if not inspector.has_table(table.name, schema=table.schema):
@@ -65,7 +66,7 @@ def is_missing(connection: Connection, metadata: MetaData) -> bool:
 
 
 def make(connection: Connection, metadata: MetaData) -> None:
-    """Make the missing ones of the tables and their indexes."""
+    """Create missing tables and indexes."""
     for table in metadata.sorted_tables:
         table.create(connection, checkfirst=True)
         for index in table.indexes:
@@ -73,16 +74,16 @@ def make(connection: Connection, metadata: MetaData) -> None:
 
 
 def told_how(error: Exception, metadata: MetaData, dialect: Dialect) -> Exception:
-    """*error*, and when it says that a table is missing, the statements that make it."""
+    """Return *error*; if it says that a table is missing, add the statements that create it."""
     if not isinstance(error, StoreMisconfigured) or MISSING.search(str(error)) is None:
         return error
-    told = StoreMisconfigured(f"{error}; it is made with: {statements(metadata, dialect)}")
+    told = StoreMisconfigured(f"{error}; create it with: {statements(metadata, dialect)}")
     told.__cause__ = error.__cause__
     return told
 
 
 def statements(metadata: MetaData, dialect: Dialect) -> str:
-    """What makes the tables of *metadata*, in one line."""
+    """Return the statements that create the tables of *metadata*, in one line."""
     made: list[ExecutableDDLElement] = []
     for table in metadata.sorted_tables:
         made += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=str))]
@@ -93,7 +94,7 @@ def statements(metadata: MetaData, dialect: Dialect) -> str:
 @contextmanager
 def _one_at_a_time(connection: Connection, metadata: MetaData) -> Iterator[None]:
     match connection.dialect.name:
-        case "sqlite":  # which has one writer at a time
+        case "sqlite":  # it has one writer at a time
             with transaction(connection):
                 yield
         case "postgresql":
@@ -104,5 +105,5 @@ def _one_at_a_time(connection: Connection, metadata: MetaData) -> Iterator[None]
             digest = digest_of(metadata.sorted_tables[0], connection.dialect)
             lock = func.concat(f"{LOCK} ", digest)
             connection.execute(select(func.get_lock(lock, LOCK_SECONDS)))
-            yield  # after an error the connection is closed, and the lock ends with it
+            yield  # after an error the connection is closed, which releases the lock
             connection.execute(select(func.release_lock(lock)))

@@ -1,4 +1,4 @@
-"""A SQL database as we use one: functions of a connection, run where they block nobody."""
+"""A SQL database: runs functions of a connection without blocking the event loop."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from hello_tornado.sessions.stores.sql.schema import in_schema
 from hello_tornado.sessions.stores.sql.sqlite import SqliteThreads
 from hello_tornado.sessions.stores.sql.url import Target, target_of
 
-if TYPE_CHECKING:  # SQLite needs neither, and they take a quarter of a command's start
+if TYPE_CHECKING:  # SQLite needs neither, and importing them is a quarter of a command's start time
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from hello_tornado.sessions.stores.sql.server import SqlServer
@@ -25,35 +25,44 @@ if TYPE_CHECKING:  # SQLite needs neither, and they take a quarter of a command'
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAUSE_SECONDS = 0.02  # on average, before a transaction that was taken back is repeated
+PAUSE_SECONDS = 0.02  # on average, before a transaction that was rolled back is repeated
 
 __all__ = ["SqlDatabase", "Taken"]
 
 
 class Runner(Protocol):
-    """Where functions of a connection run; their errors are a `StoreError` there already."""
+    """Runs functions of a connection and turns the errors of drivers into a `StoreError`."""
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function* on a connection in AUTOCOMMIT."""
+        """Return the result of *function* on a connection in AUTOCOMMIT."""
 
     async def scan(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The same on another connection, so that no `read` waits for what takes its time."""
+        """Do the same on another connection, so that `read` does not wait for a long query."""
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function*, which begins and ends its own transaction."""
+        """Return the result of *function*, which begins and ends its own transaction."""
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
 
 
 class SqlDatabase:
-    """One database; `from_url` opens it. What goes wrong is a `StoreError`."""
+    """A database; `from_url` opens one. Its methods raise a `StoreError` if a call fails.
+
+    Args:
+        runner: Runs functions of a connection.
+        name: The URL to show, without the password.
+        dialect: The dialect of SQLAlchemy.
+        limit: How long a call may take, in seconds (3).
+        server: Opens other connections; None for SQLite.
+
+    """
 
     def __init__(
         self,
@@ -78,17 +87,17 @@ class SqlDatabase:
 
     @classmethod
     def from_url(cls, text: str, metadata: MetaData) -> "SqlDatabase":
-        """The database of a SQLAlchemy URL, in its everyday form or with a driver.
+        """Return the database of a SQLAlchemy URL, with or without a driver in its scheme.
 
-        The tables of *metadata* are made where they are missing, unless it says `create=false`, in
-        the schema that it names.
+        Missing tables of *metadata* are created in the URL's `schema`, unless the URL has
+        `create=false`.
         """
         target = target_of(text)
         return cls.at(target, in_schema(metadata, target.name.schema))
 
     @classmethod
     def at(cls, target: Target, metadata: MetaData) -> "SqlDatabase":
-        """The database of *target*; the tables of *metadata* say in which schema they are."""
+        """Return the database of *target*; the tables of *metadata* have their schema already."""
         if target.url.get_backend_name() == "sqlite":
             threads = SqliteThreads(target, metadata)
             return cls(threads, target.shown, threads.dialect, limit=target.limit)
@@ -104,9 +113,9 @@ class SqlDatabase:
     async def transact(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function*, which is one transaction.
+        """Return the result of *function*, which is one transaction.
 
-        It is repeated, as long as the time allows, when the database has taken it back.
+        If the database rolls it back, it is repeated until the time limit of a call.
         """
         wait = Wait()
         while True:
@@ -118,10 +127,10 @@ class SqlDatabase:
                     await asyncio.sleep(2 * PAUSE_SECONDS * random.random())  # noqa: S311
 
     def connect(self) -> "AsyncConnection":
-        """A connection of the caller's own: `async with database.connect() as connection`."""
-        assert self._server is not None  # noqa: S101 - SQLite is not asked for one
+        """Return a separate connection: `async with database.connect() as connection`."""
+        assert self._server is not None  # noqa: S101 - this is not called for SQLite
         return self._server.connect()
 
     async def aclose(self) -> None:
-        """Close the connections, and the threads they live in."""
+        """Close all connections and end their threads."""
         await self._runner.aclose()

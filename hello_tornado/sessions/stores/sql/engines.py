@@ -1,8 +1,9 @@
-"""A database that an application has opened for itself: connections of ours, opened as its own are.
+"""Stores that use the SQLAlchemy engine of an application to open their connections.
 
-The connections of its pool are of no use to us. Ours are held as long as the process lives, they
-have limits and an isolation level that an application's must not have, and nothing is known of what
-the application has set on its own. So its engine is asked for one thing: a new connection.
+A store cannot use the connections of the application's pool. Its connections stay open as long as
+the process runs, their time limits and isolation level are wrong for the application, and the
+application may have changed any setting of its own connections. So the engine is used only to open
+new connections.
 """
 
 from collections.abc import Callable
@@ -26,23 +27,26 @@ from hello_tornado.sessions.stores.sql.url import (
 def target_of_engine(
     engine: Any, *, table: str, schema: str | None, timeout: float, create: bool
 ) -> Target:
-    """What an application's engine leads to; `ConfigurationError` for one that we cannot use."""
+    """Return the target for an application's engine.
+
+    Raises `ConfigurationError` if a store cannot use the engine or an argument is invalid.
+    """
     if not isinstance(engine, AsyncEngine):
         raise ConfigurationError(_not_async(engine))
     backend, driver = engine.url.get_backend_name(), engine.dialect.driver
     if backend == "sqlite":
         raise ConfigurationError(
-            "a SQLite store drives its file from threads of its own, and takes no engine: "
+            "a SQLite store uses its own threads and connections, not an engine: write "
             f'open_store("sqlite:///{engine.url.database or "sessions.db"}")'
         )
     if driver not in SET_UP:
         raise ConfigurationError(
-            f"the engine's driver is {driver}; a store takes one of {', '.join(SET_UP)}"
+            f"the engine's driver is {driver}; it must be one of {', '.join(SET_UP)}"
         )
     if schema is None and engine.sync_engine.get_execution_options().get("schema_translate_map"):
         raise ConfigurationError(
-            "the engine has a schema_translate_map, which the store does not use: say "
-            'from_engine(engine, schema="…") for the schema that is meant'
+            "the engine has a schema_translate_map, which the store does not use: write "
+            'from_engine(engine, schema="…")'
         )
     if not isinstance(create, bool):
         raise ConfigurationError("from_engine(create=…) must be True or False")
@@ -59,21 +63,21 @@ def target_of_engine(
 def _not_async(engine: Any) -> str:
     if isinstance(engine, Engine):
         return (
-            "from_engine() takes an AsyncEngine, and this is an Engine, which would block the "
-            "event loop: make one for the same URL with "
+            "from_engine() needs an AsyncEngine; this is an Engine, which would block the "
+            "event loop: create one for the same URL with "
             "sqlalchemy.ext.asyncio.create_async_engine()"
         )
     return (
-        "from_engine() takes an AsyncEngine, such as create_async_engine(url) returns; it is a "
+        "from_engine() needs an AsyncEngine, as create_async_engine(url) returns; it is a "
         f"{type(engine).__name__}"
     )
 
 
 def _opened(engine: AsyncEngine) -> Any:
-    """A new connection of the driver's, outside of the engine's pool, set up as those of a URL.
+    """Return a new connection of the driver, outside the engine's pool, with our settings.
 
-    A copy of the pool opens it. It has the pool's creator and the functions that listen to it, and
-    none of its connections.
+    A copy of the pool opens it. The copy has the pool's creator and event listeners but none of its
+    connections.
     """
     opened = engine.sync_engine.pool.recreate().connect()
     connection: Any = opened.dbapi_connection
@@ -98,14 +102,14 @@ def _set_up_asyncmy(connection: Any) -> None:
     if not str(charset).startswith("utf8"):
         raise failed(
             StoreMisconfigured,
-            f"the engine's connections have the character set {charset}: make it with "
+            f"the engine's connections have the character set {charset}: create the engine with "
             "charset=utf8mb4 in its URL",
             None,
         )
 
 
 def _run(connection: Any, statement: str) -> Any:
-    """The first value of the answer; None when there is no answer."""
+    """Return the first value of the answer, or None."""
     cursor = connection.cursor()
     try:
         cursor.execute(statement)
@@ -117,6 +121,6 @@ def _run(connection: Any, statement: str) -> Any:
 
 SET_UP: Final[dict[str, Callable[[Any], None]]] = {
     "psycopg": _set_up_psycopg,
-    "asyncpg": lambda _: None,  # it has arrays in binary, and UTF-8
+    "asyncpg": lambda _: None,  # it always uses binary arrays and UTF-8
     "asyncmy": _set_up_asyncmy,
 }

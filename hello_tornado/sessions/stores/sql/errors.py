@@ -1,7 +1,7 @@
-"""What the errors of SQL databases mean, by the codes that their servers give.
+"""Classification of the errors of SQL databases, by the codes of their servers.
 
-An error that may quote what a session holds is told by its code alone, and without the driver's own
-error as its cause: both may end in a log.
+If an error's message may quote the data of a session, the message and the cause are omitted and
+only the code is shown, because errors are logged.
 """
 
 import re
@@ -42,39 +42,39 @@ SQLSTATES: Final[Mapping[str, Kind]] = {
     "40001": TakenBack,
     "40P01": TakenBack,
     "55P03": RowHeld,
-    "57014": StoreTimeout,  # a statement that took longer than statement_timeout
+    "57014": StoreTimeout,  # a statement took longer than statement_timeout
     "25006": ServerRefuses,  # read-only
     **dict.fromkeys(("57P01", "57P02", "57P05", "25P03"), ConnectionLost),  # ended by the server
     "3D000": StoreMisconfigured,  # no such database
     "3F000": StoreMisconfigured,  # no such schema
     "42P01": StoreMisconfigured,  # no such table
     "42703": StoreMisconfigured,  # no such column
-    "42804": StoreMisconfigured,  # a column of another type
+    "42804": StoreMisconfigured,  # a column has another type
     "42883": StoreMisconfigured,  # no such operator for columns of these types
-    "42501": StoreMisconfigured,  # a user who may not
+    "42501": StoreMisconfigured,  # insufficient privilege
 }
 SQLSTATE_CLASSES: Final[Mapping[str, Kind]] = {
     "08": ConnectionLost,
     "23": Taken,
-    "28": StoreUnavailable,  # the password
-    "53": ServerRefuses,  # out of connections, of memory, of disk
-    "57": ServerRefuses,  # starting, stopping
-    "58": ServerRefuses,  # its disk fails
+    "28": StoreUnavailable,  # wrong password
+    "53": ServerRefuses,  # out of connections, memory or disk space
+    "57": ServerRefuses,  # starting or stopping
+    "58": ServerRefuses,  # disk failure
 }
 MARIADB: Final[Mapping[int, Kind]] = {
-    **dict.fromkeys((1213, 1020), TakenBack),  # also what a Galera cluster does not certify
-    **dict.fromkeys((1050, 1061, 1684), TakenBack),  # another node is making the same table
+    **dict.fromkeys((1213, 1020), TakenBack),  # deadlock, or a certification failure of Galera
+    **dict.fromkeys((1050, 1061, 1684), TakenBack),  # another node is creating the same table
     1205: RowHeld,
     **dict.fromkeys((1969, 3024), StoreTimeout),  # max_statement_time, max_execution_time
     **dict.fromkeys((1290, 1792, 1836, 1223), ServerRefuses),  # read-only
     **dict.fromkeys((1040, 1203, 1226), ServerRefuses),  # too many connections
     **dict.fromkeys((1021, 1114, 1026, 1030, 1037, 1038, 1041, 1180), ServerRefuses),  # full
-    **dict.fromkeys((1047, 1317), ServerRefuses),  # a node that is not ready
+    **dict.fromkeys((1047, 1317), ServerRefuses),  # the node is not ready
     **dict.fromkeys((1053, 1158, 1159, 1160, 1161, 1927, 4031), ConnectionLost),
     **dict.fromkeys((2002, 2003, 2006, 2013, 2055), ConnectionLost),
     **dict.fromkeys((1049, 1054, 1146, 1142, 1143, 1044, 1665), StoreMisconfigured),
     TOO_LARGE: StoreError,
-    1045: StoreUnavailable,  # the password
+    1045: StoreUnavailable,  # wrong password
 }
 SQLITE: Final[Mapping[int, Kind]] = {
     sqlite3.SQLITE_BUSY: StoreTimeout,
@@ -83,10 +83,10 @@ SQLITE: Final[Mapping[int, Kind]] = {
     sqlite3.SQLITE_ERROR: StoreMisconfigured,  # no such table or column
     **dict.fromkeys((sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT), StoreMisconfigured),
 }
-# The columns, tables and databases that these errors name are ours.
+# These errors name columns, tables and databases, but never the data of a session.
 TOLD_BY_THE_DRIVER: Final = (StoreUnavailable, StoreMisconfigured)
-ROLLBACK_FAILED: Final = "a transaction could not be taken back"
-WITHOUT_CODE: Final[Mapping[str, Kind]] = {  # what psycopg says while it connects
+ROLLBACK_FAILED: Final = "a transaction could not be rolled back"
+WITHOUT_CODE: Final[Mapping[str, Kind]] = {  # messages of psycopg while it connects
     r'invalid connection option|FATAL: +database ".*" does not exist': StoreMisconfigured,
     r"FATAL: +(sorry, too many clients|remaining connection slots|the database system is)": (
         ServerRefuses
@@ -95,7 +95,7 @@ WITHOUT_CODE: Final[Mapping[str, Kind]] = {  # what psycopg says while it connec
 
 
 def judge(error: Exception) -> Exception:
-    """The error that callers see in the place of a driver's."""
+    """Return the error to raise instead of an error of a driver."""
     match error:
         case DBAPIError():
             return _judge_driver(error)
@@ -145,7 +145,7 @@ def _kind(error: DBAPIError, code: str | int | None) -> Kind:
 
 
 def _code(error: Any) -> str | int | None:
-    """A SQLSTATE from PostgreSQL, a number from MariaDB or SQLite."""
+    """Return the SQLSTATE of a PostgreSQL error, or the number of a MariaDB or SQLite error."""
     arguments = getattr(error, "args", ())
     if arguments and isinstance(arguments[0], int):
         return arguments[0]

@@ -1,7 +1,8 @@
-"""PostgreSQL behind a pooler, such as PgBouncer: each transaction may go to another server process.
+"""PostgreSQL behind a pooler such as PgBouncer, where each transaction may use another process.
 
-A connection keeps no setting, no prepared statement and no `LISTEN` there. A pooler that gives each
-client a server process of its own is treated in the same way, because the two cannot be told apart.
+There, a connection keeps no settings, no prepared statements and no `LISTEN`. A pooler that uses
+one server process for each client is treated in the same way, because a client cannot tell the
+difference.
 """
 
 import logging
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hello_tornado.sessions.errors import StoreMisconfigured
 from hello_tornado.sessions.stores.failures import failed
 
-if TYPE_CHECKING:  # SQLite needs none of it, and it takes its time
+if TYPE_CHECKING:  # SQLite does not need it, and importing it takes long
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 ASK: Final = "SELECT pg_backend_pid()"
@@ -19,8 +20,8 @@ ASK_SETTINGS: Final = (
     "current_setting('lock_timeout'), current_setting('statement_timeout')"
 )
 LIMITS: Final = (
-    "PostgreSQL is reached through a pooler, which keeps no settings for us, and its %s is not "
-    "limited: a row that somebody holds could hold up other sessions. Run "
+    "PostgreSQL is behind a pooler, which keeps no settings of a connection, and its %s is not "
+    "set: a locked row could delay other sessions. Run "
     "ALTER ROLE %s SET lock_timeout = '700ms'; ALTER ROLE %s SET statement_timeout = '%dms'"
 )
 
@@ -28,14 +29,14 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 async def is_behind_a_pooler(connection: "AsyncConnection") -> bool:
-    """Whether the process that answers is not the one that was named when the connection opened."""
+    """Whether another server process answers than the one that opened the connection."""
     driver = await driver_of(connection)
     named = driver.get_server_pid() if _is_asyncpg(connection) else driver.info.backend_pid
     return bool((await connection.exec_driver_sql(ASK)).scalar_one() != named)
 
 
 async def driver_of(connection: "AsyncConnection") -> Any:
-    """The connection of psycopg or asyncpg below SQLAlchemy's."""
+    """Return the connection of psycopg or asyncpg that SQLAlchemy uses."""
     return (await connection.get_raw_connection()).driver_connection
 
 
@@ -44,19 +45,24 @@ def _is_asyncpg(connection: "AsyncConnection") -> bool:
 
 
 class PooledConnections:
-    """Sets up connections to a pooler; warns once about limits that the role has to have."""
+    """Sets up connections to a pooler; warns once if the role has no time limits.
+
+    Args:
+        limit: The time limit of a call, in seconds.
+
+    """
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._has_told = False
 
     async def set_up(self, connection: "AsyncConnection") -> None:
-        """Switch prepared statements off, and check the settings that only the role can have."""
+        """Switch off prepared statements; check the settings, which must be set for the role."""
         if _is_asyncpg(connection):
             raise failed(
                 StoreMisconfigured,
-                "asyncpg needs prepared statements, which a pooler does not keep: write "
-                "postgresql://, for psycopg, or connect to PostgreSQL itself",
+                "asyncpg needs prepared statements, which a pooler does not keep: use psycopg "
+                "(postgresql://) or connect to PostgreSQL directly",
                 None,
             )
         (await driver_of(connection)).prepare_threshold = None
@@ -65,8 +71,8 @@ class PooledConnections:
         if isolation != "read committed":
             raise failed(
                 StoreMisconfigured,
-                f"the default_transaction_isolation of the role {role} is {isolation}, and a "
-                f"pooler keeps no other one for us: ALTER ROLE {role} SET "
+                f"the default_transaction_isolation of the role {role} is {isolation}, and "
+                f"behind a pooler the store cannot change it: run ALTER ROLE {role} SET "
                 "default_transaction_isolation = 'read committed'",
                 None,
             )

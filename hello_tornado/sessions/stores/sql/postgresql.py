@@ -1,4 +1,4 @@
-"""How PostgreSQL tells all processes which sessions have ended: LISTEN and NOTIFY."""
+"""Announcements of ended sessions in PostgreSQL, by LISTEN and NOTIFY."""
 
 import asyncio
 import logging
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "hello_tornado_"
 NOT_ANNOUNCED: Final = (
-    "PostgreSQL is reached through a pooler, which passes on no notifications: open sockets learn "
-    "of a logout in another process within half a second, and not at once"
+    "PostgreSQL is behind a pooler, which does not forward notifications: after a logout in "
+    "another process, open sockets are closed within half a second instead of at once"
 )
 IN_ONE_NOTICE: Final = 200  # handles: a payload has less than 8,000 bytes
 
@@ -27,19 +27,22 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 class Notices:
-    """The notices about one table: it has a channel of its own in its database."""
+    """The notifications about one table; each table has a separate channel in its database."""
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
         self._channel = func.concat(CHANNEL, digest_of(table, dialect))
 
     def notify(self, connection: Connection, handles: Collection[str]) -> None:
-        """Tell every process that listens."""
+        """Send *handles* to all processes that listen."""
         rest = iter(handles)
         while notice := list(islice(rest, IN_ONE_NOTICE)):
             connection.execute(select(func.pg_notify(self._channel, " ".join(notice))))
 
     async def listen(self, connection: "AsyncConnection") -> AsyncGenerator[Collection[str]]:
-        """What is announced from now on, until the connection is lost; nothing from a pooler."""
+        """Yield the handles that are announced from now on; return at once behind a pooler.
+
+        Raises an error when the connection is lost.
+        """
         if await is_behind_a_pooler(connection):
             logger.warning(NOT_ANNOUNCED)
             return
@@ -48,11 +51,11 @@ class Notices:
         async with aclosing(_payloads(driver, channel)) as payloads:
             async for payload in payloads:
                 yield payload.split()
-        raise ConnectionError("it announces no more")
+        raise ConnectionError("the connection for announcements was lost")
 
 
 async def _payloads(driver: Any, channel: str) -> AsyncGenerator[str]:
-    """What psycopg's or asyncpg's connection hears, until it is lost."""
+    """Yield the notifications of a connection of psycopg or asyncpg until it is lost."""
     if not hasattr(driver, "add_listener"):
         await driver.execute(f"LISTEN {channel}")
         async for notice in driver.notifies():

@@ -1,8 +1,8 @@
-"""Many swaps at once, in one statement where the database says which rows it changed.
+"""Writes several swaps at once; on databases that return the changed rows, in one statement.
 
-There is no upsert: a create is an INSERT, a save an UPDATE of exactly one version of exactly one
-row, so that nothing which has ended can come back. Rows are locked in the order of their keys, or
-two processes could wait for each other.
+There is no upsert. A new session is an INSERT, and a change is an UPDATE of exactly one version of
+exactly one row, so that a session that has ended cannot come back. Rows are locked in the order of
+their keys; otherwise two processes could wait for each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ from hello_tornado.sessions.stores.sql.schema import FOLDING, by_key
 from hello_tornado.sessions.stores.sql.statements import Statements
 from hello_tornado.sessions.stores.sql.transactions import transaction
 
-COLUMNS = SessionRecord._fields  # a record is a row: schema.py has the same names in this order
+COLUMNS = SessionRecord._fields  # the columns in schema.py have the same names and order
 
 SAVE_AT_ONCE = """
     WITH new AS (
@@ -82,7 +82,7 @@ PARAMETERS: tuple[BindParameter[Any], ...] = (
 
 
 class Saves:
-    """How swaps are saved in one table, in the words of one kind of database."""
+    """The statements that save swaps in one table, for one kind of database."""
 
     def __init__(self, table: Table, statements: Statements, dialect: Dialect) -> None:
         keys: BindParameter[Any] = bindparam("keys", expanding=True)
@@ -93,7 +93,7 @@ class Saves:
         self._lock_rows = by_key(versions, table).with_for_update()
         self._lock_free = by_key(versions, table).with_for_update(skip_locked=True)
         self._create_rows = insert(table)
-        self._update_row = (  # for SQLite's own driver, which takes rows as they are
+        self._update_row = (  # for the driver of SQLite, which accepts records as rows
             f"UPDATE {name} SET {', '.join(f'{name} = ?' for name in COLUMNS)} "  # noqa: S608
             "WHERE key = ? AND version = ?"
         )
@@ -104,7 +104,10 @@ class Saves:
         )
 
     def save(self, connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
-        """One outcome for each swap; `IntegrityError`, and nothing done, when a key is taken."""
+        """Return one outcome for each swap.
+
+        Raises `IntegrityError`, with nothing written, if the key of a new record already exists.
+        """
         if self._dialect.name == "postgresql":
             return self._save_at_once(connection, swaps, self._at_once)
         try:
@@ -115,14 +118,14 @@ class Saves:
         return [Saved()] * len(swaps)
 
     def save_free(self, connection: Connection, swaps: Sequence[Swap]) -> Sequence[Outcome]:
-        """The same; `AGAIN` for those rows that somebody holds, and nobody waits for them."""
+        """Do the same as `save` without waiting for locked rows; their outcome is `AGAIN`."""
         if self._dialect.name == "postgresql":
             outcomes = self._save_at_once(connection, swaps, self._free_at_once)
         else:
             with transaction(connection):
                 outcomes = self._save_those_that_stand(connection, swaps, self._lock_free)
         return [
-            # It lost, and yet what it was made from still stands: it did not get the lock.
+            # The row was not changed although it still has the old version, so it was locked.
             AGAIN
             if isinstance(outcome, Conflict) and old is not None and _stands(old, outcome.current)
             else outcome
@@ -167,9 +170,9 @@ class Saves:
     def _update(
         self, connection: Connection, changes: Sequence[tuple[SessionRecord, SessionRecord]]
     ) -> int:
-        """Save those that stand; returns how many."""
+        """Update the rows that have the old version; return how many."""
         ordered = sorted(changes, key=lambda change: change[0].key)
-        if self._dialect.name in FOLDING:  # whose driver sends a statement for each row
+        if self._dialect.name in FOLDING:  # their driver sends a statement for each row
             values = [
                 _exact(value) for old, new in ordered for value in (old.key, old.version, *new)
             ]
@@ -204,7 +207,7 @@ def _exact(value: Any) -> Any:
 
 
 def _joined_update(table: str, count: int) -> str:
-    """An UPDATE of *count* rows of a table, whose name is quoted, from as many rows of values."""
+    """Return an UPDATE of *count* rows of a table (a quoted name) from that many rows of values."""
     names = ["old_key", "old_version", *COLUMNS]
     first = "SELECT " + ", ".join(f"%s AS `{name}`" for name in names)
     other = "SELECT " + ", ".join(["%s"] * len(names))
@@ -218,4 +221,4 @@ def _joined_update(table: str, count: int) -> str:
 
 
 class _SomeLost(Exception):
-    """Not all rows stood as the swaps say; nothing was done."""
+    """Some rows do not have the old version; nothing was written."""

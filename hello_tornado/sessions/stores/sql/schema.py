@@ -1,4 +1,4 @@
-"""The table of sessions, in types that hold the same on every database."""
+"""The sessions table, with column types that store the same values on all databases."""
 
 from typing import Any, Final
 
@@ -26,28 +26,28 @@ NAMING: Final = {"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_
 
 
 class ExactText(TypeDecorator[str]):
-    """Text that equals only itself. MariaDB's collations fold case, accents or trailing blanks."""
+    """Text that is compared exactly, although MariaDB ignores case, accents or trailing blanks."""
 
     impl = String
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Bytes on MariaDB and MySQL: four for each of 255 characters at most."""
+        """Return a type for bytes on MariaDB and MySQL: four for each of up to 255 characters."""
         if dialect.name in FOLDING:
             return dialect.type_descriptor(mysql.VARBINARY(1020))
         return dialect.type_descriptor(self.impl_instance)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """What the database gets."""
+        """Return the value to send to the database."""
         return value.encode() if value is not None and dialect.name in FOLDING else value
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> str | None:
-        """What it gave."""
+        """Return the text for a value from the database."""
         return bytes(value).decode() if isinstance(value, bytes | bytearray) else value
 
 
 def sessions_table(name: TableName) -> Table:
-    """The table of sessions under this name, alone in its metadata."""
+    """Return the sessions table with this name, in separate metadata."""
     return Table(
         quoted_name(name.table, quote=True),
         MetaData(naming_convention=NAMING),
@@ -71,7 +71,7 @@ def sessions_table(name: TableName) -> Table:
 
 
 def in_schema(metadata: MetaData, schema: str | None) -> MetaData:
-    """The same tables in a schema; None leaves them where they are."""
+    """Return *metadata* with all tables moved to a schema, or unchanged if that is None."""
     if schema is None:
         return metadata
     moved = MetaData(naming_convention=NAMING)
@@ -81,15 +81,15 @@ def in_schema(metadata: MetaData, schema: str | None) -> MetaData:
 
 
 def execution_options(name: TableName) -> dict[str, Any]:
-    """What makes a connection look in the schema for tables that name none."""
+    """Return the options with which a connection uses the schema for tables that name none."""
     return {} if name.schema is None else {"schema_translate_map": {None: name.schema}}
 
 
 def by_key(query: Select[Any], table: Table) -> Select[Any]:
-    """A query that locks rows, made to find them by the primary key, and in its order.
+    """Return a locking query that reads rows by the primary key and in its order.
 
-    MariaDB reads a small table by whichever index it likes, and locks all that it reads: two
-    processes would then wait for each other.
+    MariaDB reads a small table by any index and locks all rows that it reads, so two processes
+    could wait for each other.
     """
     for dialect in FOLDING:
         query = query.with_hint(table, "FORCE INDEX (PRIMARY)", dialect)

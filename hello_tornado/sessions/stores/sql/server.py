@@ -1,6 +1,6 @@
-"""How PostgreSQL, MariaDB and MySQL are spoken to, and what is set on each connection to them.
+"""Connections to PostgreSQL, MariaDB and MySQL, and the settings of each connection.
 
-What a server has by default is not relied on: another one of the same kind may have another.
+Settings that matter are always set, because servers have different defaults.
 """
 
 import logging
@@ -24,7 +24,7 @@ from hello_tornado.sessions.stores.sql.schema import execution_options
 from hello_tornado.sessions.stores.sql.url import Target
 
 SMALLEST_PACKET: Final = 4 * 1024 * 1024
-# A row that somebody else holds must not hold up the others; nor may what we have given up go on.
+# A locked row must not delay other sessions, and a statement whose caller has given up must end.
 SET_POSTGRESQL: Final = """
     SELECT set_config('lock_timeout', '700ms', false),
            set_config('statement_timeout', '{milliseconds}ms', false),
@@ -42,9 +42,9 @@ ASK_POSTGRESQL: Final = "SELECT extract(epoch from clock_timestamp())"
 ASK_MARIADB: Final = (
     "SELECT UNIX_TIMESTAMP(UTC_TIMESTAMP(6)), @@max_allowed_packet, @@log_bin, @@binlog_format"
 )
-# A node of a Galera cluster may not have yet what another one has answered: each SELECT and BEGIN
-# (1), UPDATE and DELETE (2) waits for it. An INSERT need not: all nodes check its key. With dirty
-# reads a node that has lost the others would go on to answer, with old rows.
+# A node of a Galera cluster may not have yet what another node has already committed: each SELECT
+# and BEGIN (1), UPDATE and DELETE (2) waits for it. An INSERT need not wait, because all nodes
+# check its key. With dirty reads, a node that has lost the others would still return old rows.
 ASK_GALERA: Final = "SHOW SESSION VARIABLES LIKE 'wsrep_on'"
 SET_GALERA: Final = "SET SESSION wsrep_sync_wait = 3, wsrep_dirty_reads = OFF"
 ASK_IF_READ_ONLY_POSTGRESQL: Final = "SELECT current_setting('transaction_read_only')"
@@ -55,7 +55,13 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 class SqlServer:
-    """Opens connections to the server that *target* names, and judges its errors."""
+    """Opens connections to the server of *target* and classifies its errors.
+
+    Args:
+        target: The URL, the driver's arguments and the options.
+        metadata: The tables that are created if they are missing.
+
+    """
 
     def __init__(self, target: Target, metadata: MetaData) -> None:
         self._limit = target.limit
@@ -71,21 +77,24 @@ class SqlServer:
             **how,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            hide_parameters=True,  # an error goes into a log, and what sessions hold must not
+            hide_parameters=True,  # errors are logged, and session data must not be
         )
         self._options = execution_options(target.name)
 
     @property
     def dialect(self) -> Dialect:
-        """The words of this kind of server."""
+        """The dialect of SQLAlchemy for this kind of server."""
         return self._engine.dialect
 
     def connect(self) -> AsyncConnection:
-        """A connection of the caller's own: `async with server.connect() as connection`."""
+        """Return a separate connection: `async with server.connect() as connection`."""
         return self._engine.connect()
 
     async def open(self) -> AsyncConnection:
-        """A connection in AUTOCOMMIT, with limits for locks and statements, to our tables."""
+        """Open a connection in AUTOCOMMIT, with time limits for locks and statements.
+
+        Missing tables are created.
+        """
         try:
             connection = await self._engine.connect()
         except DBAPIError:
@@ -126,14 +135,14 @@ class SqlServer:
         if has_log and log_format == "STATEMENT":
             raise failed(
                 StoreMisconfigured,
-                "the server's binlog_format is STATEMENT, which takes no writes in READ COMMITTED: "
-                "set it to ROW or MIXED",
+                "the server's binlog_format is STATEMENT, which allows no writes in READ "
+                "COMMITTED: set it to ROW or MIXED",
                 None,
             )
         if packet < SMALLEST_PACKET:
             logger.warning(
-                "The server's max_allowed_packet is %d bytes: sessions that come near to it cannot "
-                "be stored; set it to %d or more",
+                "The server's max_allowed_packet is %d bytes: sessions near this size cannot be "
+                "stored; set it to %d or more",
                 packet,
                 SMALLEST_PACKET,
             )
@@ -147,14 +156,14 @@ class SqlServer:
             self._has_told_of_clocks = True
             logger.warning(
                 "The clock of this process is %.0f seconds %s that of the database: sessions end "
-                "that much too %s here; let both be set by NTP",
+                "that much too %s here; synchronize both with NTP",
                 abs(difference),
                 "ahead of" if difference > 0 else "behind",
                 "early" if difference > 0 else "late",
             )
 
     async def is_alive(self, connection: AsyncConnection) -> bool:
-        """Whether the connection answers, and its server takes writes."""
+        """Whether the connection answers and its server accepts writes."""
         is_postgresql = self._engine.dialect.name == "postgresql"
         query = ASK_IF_READ_ONLY_POSTGRESQL if is_postgresql else ASK_IF_READ_ONLY_MARIADB
         try:
@@ -165,20 +174,20 @@ class SqlServer:
     def call(
         self, connection: AsyncConnection, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Awaitable[Any]:
-        """The result of *function*, which gets the synchronous side of the connection."""
+        """Call *function* with the synchronous connection and return its result."""
         return connection.run_sync(function, *args, **kwargs)
 
     async def close(self, connection: AsyncConnection) -> None:
-        """Close the socket, in whatever state the connection is."""
+        """Close the socket of a connection in any state."""
         await connection.invalidate()
         await connection.close()
 
     def forsake(self, connection: AsyncConnection) -> None:
         """Close the socket from another event loop."""
-        with suppress(Exception):  # the loop that it belonged to is closed, as a rule
+        with suppress(Exception):  # its event loop is usually closed
             sync: Any = connection.sync_connection
             raw = sync.connection.driver_connection
-            sync.detach()  # or the pool would tell the log that it has to clean up
+            sync.detach()  # otherwise the pool would log a warning when it cleans up
             if self._engine.dialect.driver == "psycopg":
                 raw.pgconn.finish()
             elif self._engine.dialect.driver == "asyncpg":
@@ -187,5 +196,5 @@ class SqlServer:
                 raw.close()
 
     def judge(self, error: Exception) -> Exception:
-        """What callers see."""
+        """Return the error to raise instead."""
         return told_how(judge(error), self._metadata, self._engine.dialect)

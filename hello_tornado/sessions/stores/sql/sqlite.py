@@ -1,9 +1,9 @@
-"""How SQLite is driven: threads that read, scan and write, each with its own connection.
+"""SQLite in three threads for reads, scans and writes, each with its own connection.
 
-SQLite has one writer at a time, so one thread with group commit loses nothing; and no statement
-ever runs on the event loop, where a cold page or a lock would hold up every request. A thread that
-hangs cannot be ended. Its callers leave it behind in time, and what they asked for and was not
-begun is never done.
+SQLite has one writer at a time, so a single thread that writes in batches is as fast as several. No
+statement runs on the event loop, where a slow disk or a lock would delay all requests. A thread
+that hangs cannot be ended. Its callers get an error at their time limit, and their calls that have
+not begun are never done.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ logger = logging.getLogger("hello_tornado.sessions")
 
 
 class SqliteThreads:
-    """Runs functions of a connection in the reader's, the scanner's or the writer's thread.
+    """Runs functions of a connection in the thread for reads, for scans or for writes.
 
-    The file, its directory (mode 0700) and its tables are made when they are missing, unless the
-    URL says `create=false`.
+    The file, its directory (mode 0700) and its tables are created if they are missing, unless the
+    URL has `create=false`.
     """
 
     def __init__(self, target: Target, metadata: MetaData) -> None:
@@ -62,33 +62,33 @@ class SqliteThreads:
     async def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function* on the reading connection."""
+        """Return the result of *function* on the connection for reads."""
         return await self._reader.run(function, *args, **kwargs)
 
     async def scan(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function*, which takes its time, on a connection beside that one."""
+        """Return the result of *function*, which takes long, on the connection for scans."""
         return await self._scanner.run(function, *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The result of *function* on the writing connection."""
+        """Return the result of *function* on the connection for writes."""
         return await self._writer.run(function, *args, **kwargs)
 
     def close(self) -> None:
-        """Close all connections and end their threads; waits for them as long as for a call."""
+        """Close all connections and end their threads; wait at most the time limit of a call."""
         threads = (self._reader, self._scanner, self._writer)
         wait([closing for thread in threads for closing in thread.close()], self._limit)
 
     async def aclose(self) -> None:
-        """The same, without blocking the event loop."""
+        """Do the same as `close` without blocking the event loop."""
         await asyncio.to_thread(self.close)
 
 
 def close_before_a_fork(threads: SqliteThreads) -> None:
-    """SQLite's locks belong to a process: a child must find no connection that it did not open."""
+    """Close all connections before a fork, because SQLite's locks belong to a process."""
     reference = weakref.ref(threads)
 
     def close() -> None:
@@ -99,7 +99,7 @@ def close_before_a_fork(threads: SqliteThreads) -> None:
 
 
 class _Database:
-    """One file, as connections to it are opened."""
+    """A database file, to which each thread opens a connection."""
 
     def __init__(self, target: Target, metadata: MetaData) -> None:
         self.path = Path(str(target.url.database))
@@ -109,7 +109,7 @@ class _Database:
         self._creates = self._may_be_made = target.creates
 
     def open(self) -> Connection:
-        """A connection in AUTOCOMMIT, to a file that has the tables."""
+        """Open a connection in AUTOCOMMIT; create the file and its tables if allowed."""
         if self._may_be_made:
             make_private_file(self.path)
         elif not self.path.exists():
@@ -125,11 +125,11 @@ class _Database:
         return connection
 
     def judge(self, error: Exception) -> Exception:
-        """What callers see in the place of SQLite's error."""
+        """Return the error to raise instead of an error of SQLite."""
         return told_how(judge(error), self._metadata, self.dialect)
 
     def identity(self) -> FileIdentity | None:
-        """Which file stands at the path now, if any."""
+        """Return the device and inode of the file at the path, or None if there is none."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -137,10 +137,10 @@ class _Database:
         return found.st_dev, found.st_ino
 
     def missing(self) -> StoreUnavailable:
-        """The error while no file stands there. Making a new one would hide what was lost."""
+        """Return the error for a missing file. Creating a new one would hide the loss of data."""
         if not self._creates:
             return StoreUnavailable(
-                f"the session store failed: there is no file {self.path}, and the URL says "
+                f"the session store failed: there is no file {self.path}, and the URL has "
                 "create=false"
             )
         return StoreUnavailable(
@@ -150,7 +150,7 @@ class _Database:
 
 
 class _Thread:
-    """One thread with one connection, opened when it is first needed."""
+    """A thread with one connection, opened on first use."""
 
     def __init__(self, database: _Database, limit: float) -> None:
         self._database = database
@@ -159,7 +159,7 @@ class _Thread:
         self._worker: _Worker | None = None
 
     async def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-        """The result of *function* with the connection; `StoreTimeout` when it takes too long."""
+        """Return the result of *function*; raise `StoreTimeout` if it takes too long."""
         limit, loop = self._breaker.admit(), asyncio.get_running_loop()
         deadline, began = deadline_of_call(limit), loop.time()
         worker = self._worker
@@ -173,22 +173,22 @@ class _Thread:
             self._breaker.timed_out(loop.time() - began, loop.time() - deadline)
             call.add_done_callback(partial(self._answered_late, until=began + self._limit))
             raise did_not_answer() from None
-        except Exception as error:  # noqa: BLE001 - judge() says what it is
+        except Exception as error:  # noqa: BLE001 - judge() classifies it
             judged = error if isinstance(error, StoreError) else self._database.judge(error)
-            if isinstance(judged, StoreTimeout):  # SQLite itself has waited for a lock
+            if isinstance(judged, StoreTimeout):  # SQLite has waited for a lock
                 self._breaker.timed_out(loop.time() - began)
             raise judged from judged.__cause__
         self._breaker.answered()
         return result
 
     def _answered_late(self, call: "Future[Any]", until: float) -> None:
-        """An answer that came too late for its caller, but within the limit of a call."""
+        """Close the breaker if the answer was too late for its caller but within the limit."""
         is_answer = not call.cancelled() and call.exception() is None
         if is_answer and time.monotonic() <= until:
             self._breaker.answered()
 
     def close(self) -> list[Future[None]]:
-        """Let the connection be closed where it was opened, and the thread end afterwards."""
+        """Close the connection in its thread, then end the thread; return the futures of that."""
         worker, self._worker = self._worker, None
         if worker is None:
             return []
@@ -198,7 +198,7 @@ class _Thread:
 
 
 class _Worker:
-    """What lives in a thread: a connection, and the file that it is to."""
+    """The state of a thread: its connection and the identity of the file."""
 
     def __init__(self, database: _Database) -> None:
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="sessions-sqlite")
@@ -207,7 +207,7 @@ class _Worker:
         self._file: FileIdentity | None = None
 
     def call(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-        """The result of *function*, if the file is still the one that was opened."""
+        """Return the result of *function*; raise if the file was removed or replaced."""
         connection = self._opened()
         try:
             result = function(connection, *args, **kwargs)
@@ -226,7 +226,7 @@ class _Worker:
         return self._connection
 
     def _is_at_its_place(self) -> bool:
-        """Whether the file still has its name; if not, what is written to it would be lost."""
+        """Whether the open file is still at its path; otherwise writes to it would be lost."""
         if self._database.identity() == self._file:
             return True
         self.let_go()
@@ -234,7 +234,7 @@ class _Worker:
         return False
 
     def let_go(self) -> None:
-        """Close the connection, in whatever state it is."""
+        """Close the connection in any state."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(Exception):
@@ -244,7 +244,13 @@ class _Worker:
 
 
 def sqlite_engine(url: URL, limit: float = LIMIT_SECONDS) -> Engine:
-    """An engine whose connections use WAL, wait for a fsync at each commit, and wait for locks."""
+    """Return an engine whose connections use WAL, fsync each commit, and wait for locks.
+
+    Args:
+        url: The URL.
+        limit: How long to wait for a lock, in seconds (3).
+
+    """
     engine = create_engine(
         url, poolclass=NullPool, connect_args={"timeout": limit}, hide_parameters=True
     )
@@ -260,7 +266,7 @@ def sqlite_engine(url: URL, limit: float = LIMIT_SECONDS) -> Engine:
 
 
 def _switch_to_wal(cursor: DBAPICursor, limit: float) -> None:
-    """For this statement SQLite itself does not wait, when another process starts beside us."""
+    """Switch to WAL. SQLite does not wait for locks here, if another process starts meanwhile."""
     deadline = time.monotonic() + limit
     while True:
         try:
@@ -274,10 +280,10 @@ def _switch_to_wal(cursor: DBAPICursor, limit: float) -> None:
 
 
 def make_private_file(path: Path) -> None:
-    """Sessions are nobody else's to read; SQLite gives its WAL the mode of the database.
+    """Create a database file that only its owner can read. SQLite gives its WAL the same mode.
 
-    A file that is there is not even opened: closing it again would drop the locks that SQLite
-    holds on it in this process, and another process would take the WAL for abandoned.
+    An existing file is not even opened, because closing it would release the locks that SQLite has
+    on it in this process, and another process would consider the WAL abandoned.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):

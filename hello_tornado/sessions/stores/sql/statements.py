@@ -1,4 +1,4 @@
-"""What is asked of a table of sessions, as functions of a SQLAlchemy connection."""
+"""The statements on a sessions table, as functions of a SQLAlchemy connection."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,15 +33,15 @@ from hello_tornado.sessions.stores.sql.names import digest_of
 from hello_tornado.sessions.stores.sql.schema import FOLDING, by_key
 from hello_tornado.sessions.stores.sql.transactions import transaction
 
-PURGE_LOCK: Final = 0x5E551046  # any number, as long as every process takes the same
+PURGE_LOCK: Final = 0x5E551046  # any number that is the same in all processes
 
 BEFORE_ALL = (-(2**63), SessionKey(b""))
 
 
 class Statements:
-    """What is asked of one table, in the words of one kind of database.
+    """The statements on one table, for one kind of database.
 
-    What writes does so in a transaction of its own.
+    Each method that writes uses a separate transaction.
     """
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
@@ -50,7 +50,7 @@ class Statements:
         handles: BindParameter[Any] = bindparam("handles", expanding=True)
         is_one: ColumnElement[bool] = columns.key.in_(keys)
         chosen = select(columns.key).where(is_one)
-        if dialect.name == "postgresql":  # which takes one array faster than many parameters
+        if dialect.name == "postgresql":  # it handles one array faster than many parameters
             is_one = columns.key == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
         self._dialect = dialect
         self._load = select(table).where(is_one)
@@ -80,19 +80,19 @@ class Statements:
     def load(
         self, connection: Connection, keys: Collection[SessionKey]
     ) -> Mapping[SessionKey, SessionRecord]:
-        """The records under these keys."""
+        """Return the records under these keys."""
         rows = connection.execute(self._load, {"keys": list(keys)})
         return {record.key: record for record in map(_record, rows)}
 
     def touch(self, connection: Connection, records: Iterable[SessionRecord]) -> None:
-        """Later times where key and version stand."""
+        """Write later times to records whose key and version match."""
         ordered = sorted(records, key=lambda record: record.key)
         if ordered:
             with transaction(connection):
                 connection.execute(self._touch, [_old(one) | _times(one) for one in ordered])
 
     def touch_free(self, connection: Connection, records: Collection[SessionRecord]) -> None:
-        """The same, without those rows that somebody holds: a save of one sets its times, too."""
+        """Do the same without the locked rows, whose times are set by the save that locks them."""
         with transaction(connection):
             keys = {"keys": sorted(record.key for record in records)}
             free = {bytes(key) for key in connection.execute(self._lock_free, keys).scalars()}
@@ -102,7 +102,7 @@ class Statements:
     def remove(
         self, connection: Connection, keys: Collection[SessionKey]
     ) -> Collection[SessionKey]:
-        """Delete records; returns the keys of those that were there."""
+        """Delete records; return the keys of those that existed."""
         with transaction(connection):
             there = connection.execute(self._lock_keys, {"keys": sorted(keys)}).scalars().all()
             if there:
@@ -110,41 +110,44 @@ class Statements:
         return {SessionKey(bytes(key)) for key in there}
 
     def find_by_user(self, connection: Connection, user_id: str) -> Sequence[SessionFacts]:
-        """All records of a user, newest first, without their data."""
+        """Return all records of a user, newest first, without their data."""
         rows = connection.execute(self._find_by_user, {"user_id": user_id})
         return [SessionFacts._make(row) for row in rows]
 
     def find_by_handle(
         self, connection: Connection, handles: Collection[str]
     ) -> Sequence[SessionRecord]:
-        """The records that have these handles."""
+        """Return the records that have these handles."""
         rows = connection.execute(self._find_by_handle, {"handles": list(handles)})
         return [_record(row) for row in rows]
 
     def page(
         self, connection: Connection, after: Listed | None, limit: int
     ) -> Sequence[SessionFacts]:
-        """The next *limit* records by expiry, then by key, without their data."""
+        """Return the next *limit* records by expiry, then by key, without their data."""
         start = (after.expires_at, after.key) if after else BEFORE_ALL
         values = {"expires_at": start[0], "key": start[1], "limit": limit}
         return [SessionFacts._make(row) for row in connection.execute(self._page, values)]
 
     def count(self, connection: Connection, after: int) -> int:
-        """How many records expire after a moment."""
+        """Return how many records expire after a moment."""
         return connection.execute(self._count, {"after": after}).scalar_one()
 
     def purge(self, connection: Connection, now: int, limit: int) -> int:
-        """Delete up to *limit* expired records, the longest expired first; 0 while another does."""
+        """Delete up to *limit* expired records, oldest first; return how many.
+
+        Returns 0 if another process is purging this table.
+        """
         with self._alone(connection) as is_alone:
             return self._purge(connection, now, limit) if is_alone else 0
 
     @contextmanager
     def _alone(self, connection: Connection) -> Iterator[bool]:
-        """A transaction; yields whether no other process purges this table.
+        """Run the block in a transaction; yield whether no other process purges this table.
 
-        SQLite's transaction says so already. MariaDB's lock is given back after the transaction:
-        within one that was taken back, nothing can be done. On a Galera cluster it holds for one
-        node; processes at two nodes purge side by side.
+        On SQLite a transaction already guarantees that. On MariaDB the lock is released after the
+        transaction, because nothing can be done in one that was rolled back. On a Galera cluster
+        the lock covers one node only; processes that use two nodes purge concurrently.
         """
         match self._dialect.name:
             case "postgresql":
@@ -159,7 +162,7 @@ class Statements:
                     with transaction(connection):
                         yield is_alone
                 finally:
-                    if is_alone:  # else it would be held as long as the connection
+                    if is_alone:  # otherwise the lock would be kept as long as the connection
                         connection.execute(select(func.release_lock(name)))
             case _:
                 with transaction(connection):
@@ -171,7 +174,7 @@ class Statements:
         expired = connection.execute(self._expired, values).scalars().all()
         if not expired:
             return 0
-        # We hold these rows: nobody has touched them meanwhile.
+        # These rows are locked, so they have not been touched since.
         return connection.execute(self._delete, {"keys": expired}).rowcount
 
 
@@ -208,7 +211,7 @@ def _expired(table: Table) -> Select[Any]:
 
 
 def _delete(table: Table, dialect: Dialect) -> Delete | TextClause:
-    """A DELETE by keys; MariaDB has to be told to find them by the primary key."""
+    """Return a DELETE by keys; for MariaDB, with the hint to use the primary key."""
     keys: BindParameter[Any] = bindparam("keys", expanding=True)
     if dialect.name not in FOLDING:
         return delete(table).where(table.c.key.in_(keys))
@@ -219,14 +222,14 @@ def _delete(table: Table, dialect: Dialect) -> Delete | TextClause:
 
 
 def _clock(connection: Connection) -> int:
-    """The moment now, as the database knows it: no process may purge by a clock of its own."""
+    """Return the present moment by the clock of the database, which all processes share."""
     match connection.dialect.name:
         case "postgresql":
             query = "SELECT (extract(epoch from clock_timestamp()) * 1000000)::bigint"
         case "mysql" | "mariadb":
             query = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
         case _:
-            return time.time_ns() // 1_000  # a file has no clock, and its machine has one
+            return time.time_ns() // 1_000  # all processes are on the same machine
     return int(connection.exec_driver_sql(query).scalar_one())
 
 

@@ -1,4 +1,4 @@
-"""The store over a SQL database: SQLite, PostgreSQL, MariaDB or MySQL."""
+"""The store for SQL databases: SQLite, PostgreSQL, MariaDB and MySQL."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ from hello_tornado.sessions.stores.sql.schema import sessions_table
 from hello_tornado.sessions.stores.sql.statements import Statements
 from hello_tornado.sessions.stores.sql.url import Target, target_of
 
-if TYPE_CHECKING:  # SQLite does not need it, and it takes a quarter of a command's start
+if TYPE_CHECKING:  # SQLite does not need it, and importing it is slow
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 HELD_PAUSE_SECONDS: Final = 0.05
@@ -37,23 +37,33 @@ CREATE_TRIES: Final = 3
 
 
 class SqlStore:
-    """A store over one table of a database; `from_url` or `from_engine` opens it."""
+    """A store in a table of SQLite, PostgreSQL, MariaDB or MySQL.
+
+    `open_store`, `from_url` or `from_engine` opens one.
+    """
 
     def __init__(self, database: SqlDatabase, table: Table) -> None:
         self._database = database
         self._statements = Statements(table, database.dialect)
         self._saves = Saves(table, self._statements, database.dialect)
         self.limit_seconds = database.limit_seconds
-        self._held: set[SessionKey] = set()  # rows that others held when they were last asked for
+        self._held: set[SessionKey] = set()  # rows that were locked at their last save
 
     def __str__(self) -> str:
         return str(self._database)
 
     @classmethod
     def from_url(cls, text: str) -> "SqlStore":
-        """The store of a SQLAlchemy URL, in its everyday form or with a driver.
+        """Return the store of a SQLAlchemy URL, with or without a driver in its scheme.
 
-        The URL's options `table` and `schema` say what the table is called and where it is.
+        Args:
+            text: The URL. Its options are `table` and `schema` (as in `open_store`), `timeout` (the
+                time limit of a call, 3 seconds) and `create` (whether a missing table is created,
+                true).
+
+        Raises:
+            ConfigurationError: The URL or an option is invalid.
+
         """
         return _store_at(target_of(text))
 
@@ -67,23 +77,22 @@ class SqlStore:
         timeout: float = LIMIT_SECONDS,
         create: bool = True,
     ) -> "SqlStore":
-        """A store in the database of an application's SQLAlchemy *engine*.
+        """Return a store in the database of an application's SQLAlchemy *engine*.
 
-        The engine's drivers are psycopg, asyncpg or asyncmy. The store opens three connections of
-        its own, in the way in which the engine opens one: with its URL and arguments, its creator,
-        and the functions that listen to its events `do_connect` and `connect`. It takes none from
-        the engine's pool, and does not close the engine.
+        The store opens three separate connections in the same way as the engine does: with its URL,
+        arguments and creator, and with the listeners of its events `do_connect` and `connect`. It
+        uses no connection of the engine's pool and does not close the engine.
 
         Args:
-            engine: what `create_async_engine` returned.
-            table: the name of the table.
-            schema: its schema in PostgreSQL, or its database in MariaDB. None: where the
-                connections look by themselves.
-            timeout: the seconds that each call may take.
-            create: whether the table is made at the first use if it is missing.
+            engine: An `AsyncEngine` with the driver psycopg, asyncpg or asyncmy.
+            table: The name of the table (`sessions`).
+            schema: Its schema in PostgreSQL, or its database in MariaDB (None: the default of the
+                connections).
+            timeout: The time limit of each call, in seconds (3).
+            create: Whether the table is created on first use if it is missing (True).
 
         Raises:
-            ConfigurationError: *engine* is another kind of engine, or a name cannot be one.
+            ConfigurationError: The engine is of another kind, or another argument is invalid.
 
         """
         from hello_tornado.sessions.stores.sql.engines import target_of_engine  # noqa: PLC0415
@@ -95,15 +104,15 @@ class SqlStore:
 
     @property
     def database(self) -> SqlDatabase:
-        """The database, for questions about something other than sessions."""
+        """The database, for queries about something other than sessions."""
         return self._database
 
     async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
-        """The records under these keys."""
+        """Return the records under these keys."""
         return await self._database.read(self._statements.load, keys)
 
     async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome | StoreError]:
-        """One outcome for each swap, in order; `AGAIN` for a row that somebody else holds."""
+        """Write several swaps; return one outcome for each, `AGAIN` for locked rows."""
         outcomes: list[Outcome | StoreError] = []
         for part in in_parts(swaps):
             try:
@@ -131,7 +140,7 @@ class SqlStore:
         if not self._held or not any(old and old.key in self._held for old, _ in swaps):
             try:
                 return await self._database.write(self._saves.save, swaps)
-            except TakenBack:  # the rows that nobody holds need not wait for the others
+            except TakenBack:  # the rows that are not locked need not wait for the others
                 pass
         outcomes = await self._database.transact(self._saves.save_free, swaps)
         answered = zip(swaps, outcomes, strict=True)
@@ -149,51 +158,51 @@ class SqlStore:
                 found = await self.load([swap.new.key]) if is_new_key else {}
                 if found:
                     return Conflict(found[swap.new.key])
-                taken = error  # what stood in the way has been deleted meanwhile
+                taken = error  # the record with this key has been deleted since
             else:
                 return outcome
         raise taken
 
     async def touch(self, records: Collection[SessionRecord], /) -> None:
-        """Later times where key and version stand."""
+        """Write later times to records whose key and version match."""
         try:
             await self._database.write(self._statements.touch, records)
         except TakenBack:
             await self._database.transact(self._statements.touch_free, records)
 
     async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
-        """Remove records; returns the keys of those that were there."""
+        """Delete records; return the keys of those that existed."""
         return await self._database.transact(self._statements.remove, keys)
 
     async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
-        """All records of a user, newest first, without their data."""
+        """Return all records of a user, newest first, without their data."""
         return await self._database.read(self._statements.find_by_user, user_id)
 
     async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
-        """The records that have these handles."""
+        """Return the records that have these handles."""
         return await self._database.read(self._statements.find_by_handle, handles)
 
     async def page(self, after: Listed | None, limit: int, /) -> Sequence[SessionFacts]:
-        """The next *limit* records by expiry, then by key, without their data."""
+        """Return the next *limit* records by expiry, then by key, without their data."""
         return await self._database.scan(self._statements.page, after, limit)
 
     async def count(self, after: int = 0, /) -> int:
-        """How many records expire after a moment."""
+        """Return how many records expire after a moment."""
         return await self._database.scan(self._statements.count, after)
 
     async def purge(self, now: int, limit: int, /) -> int:
-        """Delete up to *limit* expired records."""
+        """Delete up to *limit* expired records; return how many."""
         return await self._database.transact(self._statements.purge, now, limit)
 
     async def aclose(self) -> None:
-        """Close the connections, and the threads they live in."""
+        """Close all connections and end their threads."""
         await self._database.aclose()
 
 
 class PostgresqlStore(SqlStore):
-    """A store in PostgreSQL. `announcements` holds a connection of its own.
+    """A store in PostgreSQL. `announcements` uses a separate connection.
 
-    Behind a pooler it announces nothing, and the watcher finds ended sessions when it looks.
+    Behind a pooler it announces nothing, and the watcher finds ended sessions at its next check.
     """
 
     def __init__(self, database: SqlDatabase, table: Table) -> None:
@@ -201,11 +210,11 @@ class PostgresqlStore(SqlStore):
         self._notices = Notices(table, database.dialect)
 
     async def announce(self, handles: Collection[str], /) -> None:
-        """Tell every process that listens."""
+        """Notify all processes that sessions with these handles have ended."""
         await self._database.write(self._notices.notify, handles)
 
     async def announcements(self) -> AsyncGenerator[Collection[str]]:
-        """What is announced from now on."""
+        """Yield the handles that are announced from now on."""
         try:
             async with (
                 self._database.connect() as connection,
@@ -213,12 +222,12 @@ class PostgresqlStore(SqlStore):
             ):
                 async for handles in notices:
                     yield handles
-        except Exception as error:  # each driver has errors of its own, and SQLAlchemy is not asked
+        except Exception as error:  # each driver has its own errors, and SQLAlchemy wraps none here
             raise StoreUnavailable(f"the session store failed: {error}") from error
 
 
 def _store_at(target: Target) -> SqlStore:
-    """The store of *target*, which announces ends where its database can."""
+    """Return the store of *target*; a PostgreSQL store also announces ended sessions."""
     table = sessions_table(target.name)
     kind = PostgresqlStore if target.url.get_backend_name() == "postgresql" else SqlStore
     return kind(SqlDatabase.at(target, table.metadata), table)

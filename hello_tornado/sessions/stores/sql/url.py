@@ -1,4 +1,4 @@
-"""The database that a SQL URL leads to, in everyday words or with a driver."""
+"""SQL URLs, with or without a driver, and the settings of the drivers."""
 
 import re
 import ssl
@@ -15,11 +15,10 @@ from hello_tornado.sessions.stores.sql.names import TableName, table_name
 
 ON_THE_LOOP = {"postgresql": "psycopg", "mysql": "asyncmy", "mariadb": "asyncmy"}
 IN_A_THREAD = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
-# The drivers put values into the statement, escaped with backslashes. A server whose own sql_mode
-# holds NO_BACKSLASH_ESCAPES would read such a value as SQL. MariaDB and MySQL name the isolation
-# level differently; each reads only the comments that are meant for it. With completion_type CHAIN
-# nothing after the first COMMIT would be committed; with a sql_select_limit a load would not find
-# all that it asks for.
+# The drivers insert values into the statement, escaped with backslashes. With NO_BACKSLASH_ESCAPES
+# in its sql_mode, a server would read such a value as SQL. MariaDB and MySQL have different names
+# for the isolation level, and each reads only its own comments. With completion_type CHAIN, nothing
+# after the first COMMIT would be committed. With a sql_select_limit, a load could miss records.
 MARIADB_SETTINGS = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
     "completion_type = 'NO_CHAIN', sql_select_limit = 18446744073709551615, sql_safe_updates = 0, "
@@ -33,10 +32,15 @@ OUR_OPTIONS = {"timeout", "create", "table", "schema"}
 
 
 class Target(NamedTuple):
-    """A URL as SQLAlchemy takes it, and what its driver is told besides.
+    """How to connect to a database.
 
-    *limit* is the seconds of a call. Missing tables are made unless *creates* is False. *opens*
-    returns a new connection of the driver's, where the URL and the arguments do not say it all.
+    - `url`: the URL for SQLAlchemy.
+    - `arguments`: further arguments of the driver.
+    - `limit`: the time limit of a call, in seconds.
+    - `creates`: whether missing tables are created.
+    - `name`: the names of the table and its schema.
+    - `opens`: a function that returns a new connection of the driver and is used instead of the
+      URL, or None.
     """
 
     url: URL
@@ -48,13 +52,13 @@ class Target(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The URL without its password, with the table if it is not the default."""
+        """The URL without its password, and with the table if it is not the default."""
         named = self.url.update_query_dict(self.name.options)
         return without_password(named.render_as_string())
 
 
 def target_of(text: str) -> Target:
-    """What a URL leads to from an event loop; a driver that it names is used."""
+    """Return the target of a URL for an event loop. A driver in the URL is used."""
     url = parse(text)
     limit, creates, name = _our_options(url)
     url = url.difference_update_query(OUR_OPTIONS)
@@ -66,7 +70,7 @@ def target_of(text: str) -> Target:
 
 
 def blocking_target_of(text: str) -> Target:
-    """The same database for a thread that waits, as upgrades do."""
+    """Return the target of the same database with a blocking driver, for migrations."""
     url, name = parse(text).difference_update_query(OUR_OPTIONS), table_of(text)
     backend = url.get_backend_name()
     if backend not in IN_A_THREAD:
@@ -79,28 +83,31 @@ def blocking_target_of(text: str) -> Target:
 
 
 def table_of(text: str) -> TableName:
-    """What the table of sessions is called in the database of this URL."""
+    """Return the name of the sessions table in the database of this URL."""
     *_, name = _our_options(parse(text))
     return name
 
 
 def parse(text: str) -> URL:
-    """The parts of a URL; `ConfigurationError` when it is none, or SQLite's without a file."""
+    """Parse a URL.
+
+    Raises `ConfigurationError` if it is invalid, or a SQLite URL without a file.
+    """
     check_is_encoded(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise ConfigurationError(
-            "the store's URL is none; write it as sqlite:///var/sessions.db, or as "
+            "the store's URL is invalid; write sqlite:///var/sessions.db or "
             "postgresql://user:password@host/database, with %40 for an @ in the password"
         ) from None
     if nameless := re.search(r"[?&](table|schema)=(?=&|$)", text):
-        raise ConfigurationError(f"the option {nameless[1]} of the store's URL names nothing")
+        raise ConfigurationError(f"the option {nameless[1]} of the store's URL is empty")
     if url.drivername == "postgres":
         return url.set(drivername="postgresql")
     if url.get_backend_name() == "sqlite" and url.host:
         raise ConfigurationError(
-            "a SQLite URL has three slashes before a relative path, and four before an absolute "
+            "a SQLite URL has three slashes before a relative path and four before an absolute "
             f"one: sqlite:///{url.host}/{url.database or 'sessions.db'}"
         )
     if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
@@ -117,21 +124,21 @@ def parse(text: str) -> URL:
 
 
 def _our_options(url: URL) -> tuple[float, bool, TableName]:
-    """The seconds of `timeout`, whether to `create` missing tables, and the table's name."""
+    """Return `timeout` in seconds, whether to `create` missing tables, and the table's name."""
     timeout, create = url.query.get("timeout"), str(url.query.get("create", "true")).lower()
     if create not in YES | NO:
-        raise ConfigurationError("the option create of the store's URL is true or false")
+        raise ConfigurationError("the option create of the store's URL must be true or false")
     limit = LIMIT_SECONDS if timeout is None else limit_of(str(timeout))
     backend, table, schema = url.get_backend_name(), url.query.get("table"), url.query.get("schema")
     return limit, create in YES, table_name(backend, table, schema)
 
 
 def _with_arguments(url: URL) -> Target:
-    """What a driver is told that a URL cannot say.
+    """Return the target of a URL with the driver arguments that a URL cannot contain.
 
-    MariaDB's drivers take no isolation level, and no plain `ssl=true`, from a URL. With that, the
-    certificate has to be one that the system trusts, and to name the host. psycopg would write
-    arrays as text, which takes it twice as long for keys.
+    The drivers of MariaDB accept neither an isolation level nor a plain `ssl=true` in a URL. With
+    `ssl=true`, the system must trust the certificate, and the certificate must name the host.
+    psycopg would write arrays as text, which takes twice as long for keys.
     """
     arguments: dict[str, Any]
     if url.get_driver_name() == "psycopg":
@@ -149,7 +156,7 @@ def _with_arguments(url: URL) -> Target:
 
 
 def _arrays_in_binary() -> Any:
-    from psycopg import adapters  # noqa: PLC0415 - only who has installed it gets here
+    from psycopg import adapters  # noqa: PLC0415 - not always installed
     from psycopg.adapt import AdaptersMap  # noqa: PLC0415
 
     own = AdaptersMap(adapters)
@@ -158,7 +165,7 @@ def _arrays_in_binary() -> Any:
 
 
 def write_arrays_in_binary(adapters: Any) -> None:
-    """Tell adapters of psycopg, such as those of a connection."""
+    """Make psycopg send arrays in binary; *adapters* are, for example, those of a connection."""
     from psycopg.types.array import ListBinaryDumper  # noqa: PLC0415 - it is installed here
 
     adapters.register_dumper(list, ListBinaryDumper)

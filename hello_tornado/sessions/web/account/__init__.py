@@ -1,1 +1,1 @@
-"""The page of a person's devices, for any application."""
+"""A page with the devices of a user, for any application."""

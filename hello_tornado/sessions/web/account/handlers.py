@@ -1,4 +1,4 @@
-"""A person's sessions on all devices, to look at and to end: pages for any application."""
+"""Pages on which users see and end their sessions on all devices, for any application."""
 
 import re
 from base64 import b64encode
@@ -27,23 +27,24 @@ UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 class AccountHandler(SessionMixin, RequestHandler):
-    """What the pages of a person's account share. Somebody has to be logged in."""
+    """The base class of the account pages. They require a user who is logged in."""
 
     def initialize(self, prefix: str, template: str | None) -> None:
-        """*prefix* begins every address; *template* is the application's own page."""
+        """Set the prefix of all paths and the application's own template, if any."""
         self.prefix = prefix
         self.template = template
 
     async def may_end_sessions(self) -> bool:
-        """Called before a session is ended, for an application that asks for the password again.
+        """Return whether sessions may be ended now (True); called before a session is ended.
 
-        Who returns False has answered the request: has redirected to a login, say.
+        Override it to ask for the password again. If it returns False, it must have answered the
+        request, for example by a redirect to a login page.
         """
         return True
 
     @property
     def user_id(self) -> str:
-        """Whose sessions these are."""
+        """The id of the user who is logged in. Raises a 403 if no user is."""
         user_id = self.session.user_id
         if user_id is None:
             raise HTTPError(403)
@@ -55,7 +56,7 @@ class DevicesHandler(AccountHandler):
 
     @authenticated
     async def get(self) -> None:
-        """This person's sessions, this device's first, then those used last; `?page=2` goes on."""
+        """List the user's sessions, this device first, then by last use; `?page=2` is the next."""
         found = await self.session_manager.facts_of(self.user_id)
         mine = self.session.handle
         listed = sorted(found, key=lambda one: (one.handle != mine, -one.accessed_at))
@@ -87,10 +88,10 @@ class DevicesHandler(AccountHandler):
 
 
 class AccountForm(AccountHandler):
-    """A form of the account pages: refused when another site has sent it."""
+    """A form of the account pages; requests from other sites are refused."""
 
     async def prepare(self) -> None:
-        """Check the origin, which the application's settings may not ask for."""
+        """Check the origin, even if the application's settings do not require it."""
         self.refuse_other_origins()
         await super().prepare()
 
@@ -100,7 +101,7 @@ class RevokeHandler(AccountForm):
 
     @authenticated
     async def post(self, handle: str) -> None:
-        """End one session of this person; one's own is a logout."""
+        """End a session of the user; ending the current one is a logout."""
         mine = await self.session_manager.facts_of(self.user_id)
         named = [one for one in mine if one.handle == handle]
         sessions = [one async for one in self.session_manager.read(named)]
@@ -122,7 +123,7 @@ class RevokeOthersHandler(AccountForm):
 
     @authenticated
     async def post(self) -> None:
-        """End all sessions of this person but this one."""
+        """End all sessions of the user except this one."""
         if not await self.may_end_sessions():
             return
         count = await self.session_manager.revoke_user(self.user_id, keep=self.session)
@@ -132,7 +133,7 @@ class RevokeOthersHandler(AccountForm):
 
 
 def ago(duration: timedelta) -> str:
-    """How long ago something was, as a person says it: "3 hours ago"."""
+    """Return a text such as "3 hours ago"."""
     seconds = int(duration.total_seconds())
     for unit, length in UNITS:
         if seconds >= length:
@@ -154,13 +155,21 @@ def account_routes(
     base: type[RequestHandler] | None = None,
     template: str | None = None,
 ) -> list[URLSpec]:
-    """Routes for an application: see one's sessions, end one, end all others.
+    """Return routes to pages on which users see their sessions and end one or all others.
 
-    With *base* the pages are built on a handler of yours, whose methods win: its `prepare()`,
-    headers, error pages, or `may_end_sessions()`. With *template* they have your look; it gets
-    `sessions` (those of one page), `count` (of all), `page`, `pages`, `this_handle`, `prefix`, and
-    the functions `ago` and `exact` for moments, as `devices.html` in this package does. Visitors
-    who are not logged in are sent to the application's `login_url`.
+    Visitors who are not logged in are redirected to the application's `login_url`.
+
+    Args:
+        prefix: The beginning of the paths ("/account").
+        base: A handler class of the application (None). The pages are derived from it, and its
+            methods override theirs: `prepare()`, headers, error pages, or `may_end_sessions()`.
+        template: The name of the application's own template (None). It gets `sessions` (those of
+            one page), `count` (of all), `page`, `pages`, `this_handle`, `prefix`, and the functions
+            `ago` and `exact` for datetimes, like `devices.html` in this package.
+
+    Raises:
+        ConfigurationError: An argument is invalid.
+
     """
     options = {"prefix": prefix, "template": template}
     routes: dict[str, type[RequestHandler]] = {
