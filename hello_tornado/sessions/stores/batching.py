@@ -47,7 +47,8 @@ class Batcher(Generic[K, Q, A]):
       questions with the same key.
     - If a call raises an error, each of its questions is sent again by itself, so that a bad
       question does not fail the others. After `StoreUnavailable` nothing is sent again, because it
-      is unknown what was written, nor after `StoreMisconfigured`, which is about all of them. After `StoreTimeout`, all waiting questions fail, too.
+      is unknown what was written, nor after `StoreMisconfigured`, which fails all of them. After
+      `StoreTimeout`, all waiting questions fail, too.
     - A question that is not answered in time fails with `StoreTimeout`, even if it was not sent
       yet. A single timer checks all deadlines.
     - Questions that were asked in another event loop (in an earlier test, or before a fork) are
