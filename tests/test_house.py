@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hello_tornado.sessions
+import hello_tornado.sessions.integrations.jupyter
 import hello_tornado.sessions.stores
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +31,11 @@ def test_a_file_is_short_and_says_what_it_is_for(path: Path) -> None:
 
 
 def test_the_public_names_are_sorted_and_complete() -> None:
-    for module in (hello_tornado.sessions, hello_tornado.sessions.stores):
+    for module in (
+        hello_tornado.sessions,
+        hello_tornado.sessions.stores,
+        hello_tornado.sessions.integrations.jupyter,
+    ):
         public = module.__all__
         assert public == sorted(public)
         for name in public:
@@ -44,13 +49,17 @@ def pages() -> dict[str, str]:
 
 def test_every_public_name_is_in_the_docs() -> None:
     text = "\n".join(pages().values())
-    public = {*hello_tornado.sessions.__all__, *hello_tornado.sessions.stores.__all__}
+    public = {
+        *hello_tornado.sessions.__all__,
+        *hello_tornado.sessions.stores.__all__,
+        *hello_tornado.sessions.integrations.jupyter.__all__,
+    }
     assert not [name for name in public if not re.search(rf"\b{name}\b", text)]
 
 
 def test_the_docs_import_from_the_public_modules() -> None:
     """Whoever reads them need not know our packages, apart from the page that shows those."""
-    public = {"", ".errors", ".events", ".stores", ".testing"}
+    public = {"", ".errors", ".events", ".integrations.jupyter", ".stores", ".testing"}
     for name, text in pages().items():
         found = set(re.findall(r"(?:from|import) hello_tornado\.sessions([\w.]*)", text))
         assert found <= public, name
@@ -76,7 +85,10 @@ for name, extra in sessions.WITH_AN_EXTRA.items():
 
 
 def test_the_library_imports_nothing_heavy() -> None:
-    heavy = ("sqlalchemy", "alembic", "pydantic", "yaml", "typer", "rich", "hello_tornado.config")
+    heavy = (
+        *("sqlalchemy", "alembic", "pydantic", "yaml", "typer", "rich", "jupyter_server"),
+        "hello_tornado.config",
+    )
     program = f"""
 import sys, hello_tornado.sessions, hello_tornado.sessions.testing
 loaded = [name for name in {heavy!r} if name in sys.modules]
