@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import inspect
 import re
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
 from functools import lru_cache
@@ -21,7 +22,7 @@ from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from hello_tornado.sessions.carriers.cookies import CookiePolicy
-from hello_tornado.sessions.errors import ConfigurationError, StoreUnavailable
+from hello_tornado.sessions.errors import ConfigurationError, SessionTooLarge, StoreUnavailable
 from hello_tornado.sessions.events import EndedReason
 from hello_tornado.sessions.integrations.jupyter_pages import LoginHandler, LogoutHandler
 from hello_tornado.sessions.manager.manager import SessionManager
@@ -413,7 +414,12 @@ class SessionIdentityProvider(PasswordIdentityProvider):
         try:
             await self._save(handler, session)
         except HTTPError as error:
-            handler.send_error(error.status_code)
+            handler.send_error(error.status_code, exc_info=sys.exc_info())
+        except SessionTooLarge:
+            handler.send_error(413)
+        except Exception:
+            self.log.exception("the session could not be stored")
+            handler.send_error(500)
         else:
             finish()
 
@@ -467,8 +473,9 @@ class SessionIdentityProvider(PasswordIdentityProvider):
 def _user_of(session: Session) -> User | None:
     if session.user_id is None:
         return None
-    identity = session.get(IDENTITY)
-    return User(session.user_id) if identity is None else User(**identity)
+    identity = session.get(IDENTITY, {})
+    known = {name: identity[name] for name in User.__dataclass_fields__ if name in identity}
+    return User(**{"username": session.user_id} | known)
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from jupyter_server.auth import passwd
@@ -17,6 +18,7 @@ from jupyter_servers import (
     until_closed,
 )
 from running import START_SECONDS, free_port
+from test_docs import blocks
 from traitlets import TraitError
 from traitlets.config import Config
 
@@ -54,6 +56,8 @@ async def test_the_password_of_the_server_logs_in_and_ends_all_its_sessions(
             assert (await visitor.send("/login", password="lovelace")).code == 302
         names = [await one.me(), await two.me()]
         assert all(name is not None and name.startswith("Anonymous ") for name in names)
+        much = await one.api("/api/me", "PATCH", {"display_name": "A" * 100_000})
+        assert (much.code, await one.me()) == (413, names[0])
         kept = await one.api("/api/me", "PATCH", {"display_name": "Ada"})
         assert (kept.code, await one.me(), await two.me()) == (200, "Ada", names[1])
         socket = await two.socket("/api/events/subscribe")
@@ -153,6 +157,57 @@ async def signed_cookie(directory: Path, name: str) -> str:
     options = f"--IdentityProvider.cookie_name={name}"
     with serving(directory, options, config=config) as server:
         return (await logged_in(server)).cookies[name]
+
+
+@pytest.mark.gen_test
+async def test_a_server_below_a_path_and_behind_a_proxy_with_https(tmp_path: Path) -> None:
+    options = ("--ServerApp.base_url=/lab/", "--ServerApp.trust_xheaders=True")
+    with serving(tmp_path, *options) as server:
+        visitor = Visitor(server)
+        page = await visitor.page("/lab/files/a")
+        assert page.headers["Location"] == "/lab/login?next=%2Flab%2Ffiles%2Fa"
+        login = {"username": "ada", "password": "lovelace"}
+        elsewhere = await visitor.send("/lab/login?next=/files/a", **login)
+        assert elsewhere.headers["Location"] == "/lab/"
+        cookie = elsewhere.headers["Set-Cookie"]
+        assert cookie.startswith(f"session-localhost-{server.port}=")
+        assert ("; Path=/lab/; " in cookie, "Secure" in cookie) == (True, False)
+        assert (await visitor.api("/lab/api/me")).code == 200
+        token = visitor.cookies["_xsrf"]
+        over_https = await visitor.ask(
+            "/lab/login",
+            "POST",
+            urlencode(login | {"_xsrf": token}),
+            **{"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-Proto": "https"},
+        )
+        assert "; Secure" in over_https.headers["Set-Cookie"]
+
+
+@pytest.mark.gen_test
+async def test_the_settings_and_the_extension_of_the_page(tmp_path: Path) -> None:
+    _example, lifetimes, several, extension = blocks("python", "docs/jupyter.md")
+    hook = """
+def _load_jupyter_server_extension(app):
+    app.web_app.add_handlers(".*", [("/visits", Visits), ("/callback", Callback)])
+"""
+    (tmp_path / "visits_of_the_page.py").write_text(extension + hook, encoding="utf-8")
+    before = f"""
+import os, sys
+sys.path.append({str(tmp_path)!r})
+os.environ["SESSION_SECRET"] = "{"s" * 32}"
+"""
+    config = f"\n{lifetimes}{before}{several}"
+    options = "--ServerApp.jpserver_extensions=visits_of_the_page=True"
+    with serving(tmp_path, options, config=config) as server:
+        visitor = Visitor(server)
+        assert (await visitor.page("/visits")).headers["Location"] == "/login?next=%2Fvisits"
+        assert (await visitor.page("/callback")).code == 302
+        assert (await visitor.me(), visitor.cookies.keys()) == ("ada", {"session"})
+        for visit in (b"Visit 1", b"Visit 2"):
+            assert (await visitor.page("/visits")).body == visit
+    async with SessionManager(f"sqlite:///{tmp_path}/sessions.db") as manager:
+        (session,) = await manager.sessions_of("ada")
+        assert session.expires_in > timedelta(hours=7)
 
 
 @pytest.mark.parametrize(
