@@ -33,22 +33,22 @@ T = TypeVar("T")
 
 __all__ = ["LoginHandler", "LogoutHandler", "SessionIdentityProvider"]
 
-# Whose sessions they are when people log in with the server's one password or token.
+# The user id of all sessions when people log in with the server's one password or token.
 SHARED_USER_ID: Final = "jupyter"
-# The key of a session that has what people see of its user: name, initials, color.
+# The key in a session under which the user's name, initials and color are stored.
 IDENTITY: Final = "jupyter_user"
-# The attribute of a handler that has the session of its request.
+# The attribute of a handler under which the session of its request is kept.
 SESSION: Final = "_hello_tornado_session"
 SESSIONS: Final = (
     "the URL of a store or a function that returns a SessionManager, for example "
     'c.SessionIdentityProvider.sessions = "sqlite:////var/lib/jupyter/sessions.db"'
 )
-# Traits of jupyter's own cookie, and what says the same of ours.
+# Traits of jupyter's own cookie that are refused.
 WITHOUT_EFFECT: Final = ("cookie_options", "get_secure_cookie_kwargs")
 
 
 class SessionIdentityProvider(PasswordIdentityProvider):
-    """Who sends a request to jupyter-server: the user of a server-side session.
+    """Identify the users of jupyter-server by server-side sessions.
 
     Set it in `jupyter_server_config.py` with `c.ServerApp.identity_provider_class`, and its traits
     with `c.SessionIdentityProvider`. A setting that cannot work is a `TraitError`, with which the
@@ -164,7 +164,7 @@ class SessionIdentityProvider(PasswordIdentityProvider):
 
         """
         super().validate_security(app, ssl_options)
-        assert self.door  # noqa: S101 - made here, so that a mistake is known before any request
+        self._door = self.door  # a mistake in the secret is told before the first request
 
     async def get_user(self, handler: RequestHandler) -> User | None:
         """Return the user of the session that a request asks for.
@@ -316,7 +316,7 @@ class SessionIdentityProvider(PasswordIdentityProvider):
         handler.finish = save_then_finish  # type: ignore[method-assign]
 
     def set_login_cookie(self, handler: RequestHandler, user: User) -> None:
-        """Raise an error: there is no cookie with the user.
+        """Raise an error: the cookie does not contain the user.
 
         Raises:
             NotImplementedError: Always.
@@ -384,7 +384,7 @@ class SessionIdentityProvider(PasswordIdentityProvider):
         return hmac.compare_digest(given.encode(), str(self.token).encode())
 
     async def _log_in_shared(self, handler: RequestHandler, user: User | None = None) -> User:
-        """Log in somebody who knows the password or the token; says who they were before."""
+        """Log in a person with the shared password or token, under the name they had before."""
         session = await self._open(handler)
         before = _user_of(session) if session.user_id == SHARED_USER_ID else None
         identity = before or user or self.generate_anonymous_user(handler)

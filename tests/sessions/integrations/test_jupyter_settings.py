@@ -129,7 +129,9 @@ async def test_messages_count_as_use_and_an_idle_session_ends_with_its_sockets(
             await used.wait()
         set_clock(minutes=100)  # 50 since the message
         assert await visitor.me() == "ada"
-        set_clock(minutes=161)
+        set_clock(minutes=150)  # 50 since that request
+        assert await visitor.me() == "ada"
+        set_clock(minutes=211)
         assert (await until_closed(socket))[1:] == (4401, "expired")
         assert b"Your session has expired." in (await visitor.page("/login")).body
 
