@@ -10,6 +10,7 @@ import pytest
 
 import hello_tornado.sessions
 import hello_tornado.sessions.integrations.bokeh
+import hello_tornado.sessions.integrations.jupyter
 import hello_tornado.sessions.stores
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,7 @@ def test_the_public_names_are_sorted_and_complete() -> None:
         hello_tornado.sessions,
         hello_tornado.sessions.stores,
         hello_tornado.sessions.integrations.bokeh,
+        hello_tornado.sessions.integrations.jupyter,
     ):
         public = module.__all__
         assert public == sorted(public)
@@ -53,13 +55,15 @@ def test_every_public_name_is_in_the_docs() -> None:
         *hello_tornado.sessions.__all__,
         *hello_tornado.sessions.stores.__all__,
         *hello_tornado.sessions.integrations.bokeh.__all__,
+        *hello_tornado.sessions.integrations.jupyter.__all__,
     }
     assert not [name for name in public if not re.search(rf"\b{name}\b", text)]
 
 
 def test_the_docs_import_from_the_public_modules() -> None:
     """Whoever reads them need not know our packages, apart from the page that shows those."""
-    public = {"", ".errors", ".events", ".integrations.bokeh", ".stores", ".testing"}
+    public = {"", ".errors", ".events", ".stores", ".testing"}
+    public |= {".integrations.bokeh", ".integrations.jupyter"}
     for name, text in pages().items():
         found = set(re.findall(r"(?:from|import) hello_tornado\.sessions([\w.]*)", text))
         assert found <= public, name
@@ -86,7 +90,8 @@ for name, extra in sessions.WITH_AN_EXTRA.items():
 
 def test_the_library_imports_nothing_heavy() -> None:
     heavy = (
-        *("sqlalchemy", "alembic", "pydantic", "yaml", "typer", "rich", "bokeh", "panel"),
+        *("sqlalchemy", "alembic", "pydantic", "yaml", "typer", "rich"),
+        *("bokeh", "panel", "jupyter_server"),
         "hello_tornado.config",
     )
     program = f"""

@@ -23,6 +23,7 @@ from hello_tornado.sessions import (
     WebSocketSessionMixin,
 )
 from hello_tornado.sessions.integrations.bokeh import BokehSessions
+from hello_tornado.sessions.integrations.jupyter import SessionIdentityProvider
 
 ROOT = Path(__file__).parent.parent
 TORNADO = (
@@ -88,6 +89,11 @@ PUBLIC: dict[type, str] = {
     """,
     SessionDoor: "open save session_of watch",
     BokehSessions: "get_user_async",
+    SessionIdentityProvider: """
+        accept_tokens auth_enabled clear_login_cookie cookie_secret door ended_reason get_handlers
+        get_user get_user_cookie log_in log_in_by_form log_out may_log_in messages_keep_alive
+        persist_user_model sessions set_login_cookie validate_security
+    """,
     Lifetimes: "absolute expires_at idle is_living remembered touch_after",
     CookiePolicy: """
         clear domain httponly ids_in issue name partitioned path persist persists
