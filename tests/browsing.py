@@ -18,7 +18,7 @@ from playwright.sync_api import (
 from running import Server, running_server
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts"
+ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 LINE = ("/ws", "/static/live.js")  # what says that a server is away
 OPTIONS = [
     "--no-sandbox",
