@@ -17,6 +17,8 @@ from threading import Condition, Thread
 from urllib.parse import urlencode
 
 START_SECONDS = 20
+PASSWORD = "correct horse battery staple"
+PASSWORD_MODE = {"HELLO_TORNADO_LOGIN__MODE": "password"}
 Answer = tuple[int, dict[str, str], str]
 
 
@@ -37,6 +39,12 @@ class Server:
     @property
     def text(self) -> str:
         return "".join(self.printed)
+
+    @property
+    def memory(self) -> int:
+        """How many bytes of the machine's memory the process has now."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * 4096
 
     def read(self) -> None:
         """Collect what the process prints, to its end; runs in a thread of its own."""
@@ -174,6 +182,22 @@ def run_command(
         [sys.executable, "-m", "hello_tornado", *arguments],
         cwd=directory,
         env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def user_command(
+    directory: Path, environment: dict[str, str], *arguments: str, password: str = PASSWORD
+) -> subprocess.CompletedProcess[str]:
+    """`python -m hello_tornado users *arguments*`, with a password as its input, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "hello_tornado", "users", *arguments],
+        cwd=directory,
+        env=clean_environment() | environment,
+        input=f"{password}\n",
         capture_output=True,
         text=True,
         timeout=60,

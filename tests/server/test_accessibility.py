@@ -14,9 +14,8 @@ import pytest
 from browsing import ARTIFACTS, LINE, greeting, visiting
 from playwright.sync_api import Browser, Page, expect
 from redis import Redis
-from running import Server, running, running_server
+from running import PASSWORD, PASSWORD_MODE, Server, running, running_server, user_command
 from services import redis_node
-from test_user_commands import PASSWORD_MODE, SECRET, user
 
 AXE = Path(__file__).parent.parent.parent / "node_modules/axe-core/axe.min.js"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/19.1 Safari/604.1"
@@ -152,18 +151,18 @@ def test_the_pages_of_an_open_server(look_at: Any, server: Server) -> None:
 
 def test_the_pages_of_accounts(look_at: Any, tmp_path: Path) -> None:
     visitor, judge = look_at
-    user(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin")
+    user_command(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin")
     with running_server(tmp_path, **PASSWORD_MODE) as server, visitor() as page:
         page.goto(f"{server.url}/user/login")
         judge(page, "password-login")
         log_in(page, server, "wrong")
         expect(page.get_by_role("alert")).to_contain_text("Wrong name or password")
         judge(page, "password-login-refused")
-        log_in(page, server, SECRET)
+        log_in(page, server, PASSWORD)
         expect(greeting(page)).to_have_text("Hello Ada")
         page.goto(f"{server.url}/user/password")
         judge(page, "password")
-        page.get_by_label("Your current password").fill(SECRET)
+        page.get_by_label("Your current password").fill(PASSWORD)
         page.get_by_label("Your new password").fill("password")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("too easy")

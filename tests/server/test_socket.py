@@ -8,17 +8,11 @@ from pathlib import Path
 
 import pytest
 from running import Server, running_server
+from socket_frames import CLOSE_FRAME, HANDSHAKE, PING_FRAME, TEXT_FRAME
 from tornado.httpclient import HTTPRequest
 from tornado.testing import gen_test
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 from visiting import Visits
-
-HANDSHAKE = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
 
 
 class TestSocket(Visits):
@@ -71,11 +65,6 @@ class TestSocket(Visits):
             connection.close()
 
 
-TEXT_FRAME = b"\x81\x81\0\0\0\0a"
-PING_FRAME = b"\x89\xfd\0\0\0\0" + 125 * b"a"
-CLOSE_FRAME = b"\x88\x80\0\0\0\0"
-
-
 def shaken_hands(server: Server, cookie: str) -> socket.socket:
     """A connection on which a WebSocket has been asked for, and nothing read."""
     client = socket.create_connection(("127.0.0.1", server.port), timeout=5)
@@ -115,23 +104,18 @@ def test_a_server_that_stops_while_messages_wait_leaves_no_traceback(tmp_path: P
             assert "Traceback" not in server.text
 
 
-def memory_of(server: Server) -> int:
-    pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
-    return int(pages) * 4096
-
-
 @pytest.mark.parametrize("frame", [TEXT_FRAME, PING_FRAME], ids=["texts", "pings"])
 def test_a_client_that_never_reads_holds_no_memory(tmp_path: Path, frame: bytes) -> None:
     """400,000 answers of at least 127 bytes would be 50 MB."""
     with running_server(tmp_path) as server:
         cookie = server.log_in("Ada")
-        before = memory_of(server)
+        before = server.memory
         client = shaken_hands(server, cookie)
         with suppress(TimeoutError):  # the server reads no more
             for _ in range(400):
                 client.sendall(1000 * frame)
         assert server.request("GET", "/", cookie=cookie)[0] == 200
-        assert memory_of(server) - before < 4 * 2**20
+        assert server.memory - before < 4 * 2**20
         client.close()
         server.stop()
         assert "Traceback" not in server.text

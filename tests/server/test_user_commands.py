@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Server, clean_environment, run_command, running_server
+from running import (
+    PASSWORD,
+    PASSWORD_MODE,
+    Server,
+    clean_environment,
+    run_command,
+    running_server,
+    user_command,
+)
 
 from hello_tornado.database import migrate
 
-SECRET = "correct horse battery staple"
 OTHER = "a tin of blue paint and a ladder"
-PASSWORD_MODE = {"HELLO_TORNADO_LOGIN__MODE": "password"}
 
 
 @pytest.fixture(params=["sqlite", "memory", "postgresql", "mariadb", "redis"])
@@ -35,22 +41,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
     return PASSWORD_MODE | {"HELLO_TORNADO_STORE__URL": url}
 
 
-def user(
-    directory: Path, environment: dict[str, str], *arguments: str, password: str = SECRET
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hello_tornado", "users", *arguments],
-        cwd=directory,
-        env=clean_environment() | environment,
-        input=f"{password}\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def enter(server: Server, password: str = SECRET) -> tuple[int, str]:
+def enter(server: Server, password: str = PASSWORD) -> tuple[int, str]:
     status, headers, _ = server.request(
         "POST", "/user/login", {"username": "Ada", "password": password}
     )
@@ -68,8 +59,8 @@ def wait_until_signed_out(server: Server, cookie: str) -> None:
 
 
 def test_a_user_from_the_first_day_to_the_last(tmp_path: Path, environment: dict[str, str]) -> None:
-    def run(*arguments: str, password: str = SECRET) -> str:
-        done = user(tmp_path, environment, *arguments, password=password)
+    def run(*arguments: str, password: str = PASSWORD) -> str:
+        done = user_command(tmp_path, environment, *arguments, password=password)
         assert done.returncode == 0, done
         return done.stdout
 
@@ -92,13 +83,15 @@ def test_a_user_from_the_first_day_to_the_last(tmp_path: Path, environment: dict
         wait_until_signed_out(server, cookie)
         assert enter(server)[0] == 403
         assert enter(server, OTHER)[0] == 303
-        for secret in (SECRET, OTHER, "argon2"):
+        for secret in (PASSWORD, OTHER, "argon2"):
             assert secret not in server.text
 
 
 def test_mistakes_have_a_cause_and_a_cure(tmp_path: Path) -> None:
-    def refused(*arguments: str, password: str = SECRET, code: int = 2, **environment: str) -> str:
-        done = user(tmp_path, PASSWORD_MODE | environment, *arguments, password=password)
+    def refused(
+        *arguments: str, password: str = PASSWORD, code: int = 2, **environment: str
+    ) -> str:
+        done = user_command(tmp_path, PASSWORD_MODE | environment, *arguments, password=password)
         assert done.returncode == code, done
         cause, cure = done.stderr.splitlines()
         assert cause.startswith("error: ")
@@ -106,7 +99,7 @@ def test_mistakes_have_a_cause_and_a_cure(tmp_path: Path) -> None:
         assert password not in done.stderr
         return cause
 
-    assert user(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin").returncode == 0
+    assert user_command(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin").returncode == 0
     assert "already" in refused("add", " ada", "--password-stdin")
     assert "too easy" in refused("add", "Bob", "--password-stdin", password="qwertyuiop")
     assert "no user Bob" in refused("disable", "Bob", code=4)
@@ -117,7 +110,7 @@ def test_mistakes_have_a_cause_and_a_cure(tmp_path: Path) -> None:
 
 def test_a_user_is_exported_and_deleted_with_their_sessions(tmp_path: Path) -> None:
     def run(*arguments: str, code: int = 0) -> str:
-        done = user(tmp_path, PASSWORD_MODE, *arguments)
+        done = user_command(tmp_path, PASSWORD_MODE, *arguments)
         assert done.returncode == code, done
         return done.stdout
 
@@ -186,12 +179,12 @@ def test_a_password_is_typed_twice_and_never_shown(tmp_path: Path) -> None:
     for question in (b"Password: ", b"confirmation: "):
         while question not in shown:
             shown += os.read(parent, 1024)
-        os.write(parent, SECRET.encode() + b"\n")
+        os.write(parent, PASSWORD.encode() + b"\n")
     while b"can log in" not in shown:
         shown += os.read(parent, 1024)
     assert process.wait() == 0
     os.close(parent)
-    assert SECRET.encode() not in shown
+    assert PASSWORD.encode() not in shown
 
 
 def test_accounts_without_a_database_stop_the_start(tmp_path: Path) -> None:

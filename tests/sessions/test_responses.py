@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sites import Jar, site
+from socket_frames import HANDSHAKE
 from tornado import gen
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
@@ -325,14 +326,6 @@ class Socket(WebSocketSessionMixin):
 
     def on_message(self, message: str | bytes) -> None:
         pass
-
-
-HANDSHAKE = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from socket_frames import HANDSHAKE
 from tornado.httpclient import HTTPRequest
 from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
@@ -27,12 +28,6 @@ from hello_tornado.sessions.records.record import SessionRecord
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 PATIENCE_SECONDS = 20  # of a test; the promise is a second
-HANDSHAKE = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
 SECRET = "a secret of the tests, long enough for anyone"
 
 
