@@ -155,12 +155,6 @@ def running(command: Sequence[str | Path], directory: Path, **environment: str) 
         process.stdout.close()
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 def wait_until_it_listens(port: int) -> None:
     """Until somebody accepts connections on a port of this machine."""
     deadline = time.monotonic() + START_SECONDS

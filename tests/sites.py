@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
 from typing import Any, Self
 
+from fakes import SECRET
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -13,8 +14,6 @@ from tornado.web import Application, RequestHandler
 
 from hello_tornado.sessions import SessionManager, SessionMixin, Store
 from hello_tornado.sessions.events import SessionEvent
-
-SECRET = "a secret of the tests, long enough for anyone"
 
 
 class Show(SessionMixin, RequestHandler):

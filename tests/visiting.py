@@ -1,12 +1,13 @@
 """The application in the test's own process: a store that counts and fails, and a cookie jar."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from fakes import SECRET, FakeStore
 from tornado.httpclient import HTTPResponse
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
@@ -16,65 +17,8 @@ from hello_tornado.app import make_app
 from hello_tornado.config.settings import Settings
 from hello_tornado.managers import make_manager
 from hello_tornado.sessions import Store, open_store
-from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
-from hello_tornado.sessions.records.record import Listed, Outcome, SessionRecord, Swap
 from hello_tornado.sessions.testing import NOW
-
-SECRET = "a secret of the tests, long enough for anyone"
-
-
-class WatchedStore:
-    """Passes everything on to a real store; knows what was asked, and may be down."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.calls: list[str] = []
-        self.is_down = False
-
-    def _asked(self, verb: str) -> None:
-        self.calls.append(verb)
-        if self.is_down:
-            raise StoreUnavailable("the store is down")
-
-    async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
-        self._asked("load")
-        return await self._store.load(keys)
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        self._asked("save")
-        return await self._store.save(swaps)
-
-    async def touch(self, records: Collection[SessionRecord], /) -> None:
-        self._asked("touch")
-        await self._store.touch(records)
-
-    async def delete(self, keys: Collection[SessionKey], /) -> Collection[SessionKey]:
-        self._asked("delete")
-        return await self._store.delete(keys)
-
-    async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
-        self._asked("find_by_user")
-        return await self._store.find_by_user(user_id)
-
-    async def find_by_handle(self, handles: Collection[str], /) -> Sequence[SessionRecord]:
-        self._asked("find_by_handle")
-        return await self._store.find_by_handle(handles)
-
-    async def page(self, after: Listed | None, limit: int, /) -> Sequence[Listed]:
-        self._asked("page")
-        return await self._store.page(after, limit)
-
-    async def count(self, after: int = 0, /) -> int:
-        self._asked("count")
-        return await self._store.count(after)
-
-    async def purge(self, now: int, limit: int, /) -> int:
-        self._asked("purge")
-        return await self._store.purge(now, limit)
-
-    async def aclose(self) -> None:
-        await self._store.aclose()
 
 
 class Visits(AsyncHTTPTestCase):
@@ -91,7 +35,7 @@ class Visits(AsyncHTTPTestCase):
         return open_store("memory://")
 
     def get_app(self) -> Application:
-        self.store = WatchedStore(self.make_store())
+        self.store = FakeStore(self.make_store())
         self.manager = make_manager(self.settings, self.store, clock=self.clock)
         self.cookie: str | None = None
         self.device: str | None = None  # a second cookie, which only logins with a password set

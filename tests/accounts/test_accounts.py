@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
+from every_store import SQL, UrlOf
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
@@ -47,12 +48,11 @@ HERE, THERE = "192.0.2.1", "198.51.100.1"
 FOR_ADDRESS, FOR_56, FOR_48 = FOR_NETWORKS
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/accounts.db"
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    migrate.upgrade(url, accounts=True)
+@pytest.fixture(params=SQL)
+def url(request: pytest.FixtureRequest, empty_url_of: UrlOf) -> str:
+    url = empty_url_of(request.param)
+    if request.param != "sqlite":  # which makes its tables itself
+        migrate.upgrade(url, accounts=True)
     return url
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from every_store import SQL, UrlOf
 from running import run_command, running_server
 
 from hello_tornado.cli import main as cli
@@ -28,15 +29,11 @@ ODD = "Eve\x1b[31m\u202eecila"
 Command = Callable[..., str]
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/sessions.db"
-    else:
-        url = request.getfixturevalue(f"{request.param}_url")
-    if not request.param.startswith("redis"):
-        migrate.upgrade(url)
-    return url
+@pytest.fixture
+def url(shared_url: str) -> str:
+    if shared_url.startswith("sqlite"):
+        migrate.upgrade(shared_url)
+    return shared_url
 
 
 @pytest.fixture
@@ -260,14 +257,12 @@ def test_names_are_printed_to_the_letter(url: str, command: Command) -> None:
         assert name in command("sessions", "list")
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb", "redis"])
+@pytest.mark.parametrize("kind", [*SQL, "redis"])
 def test_a_librarys_store_is_named_on_the_command_line(
-    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+    empty_url_of: UrlOf, kind: str, tmp_path: Path
 ) -> None:
     """One that no server has, and no migration; the settings in the way name another one."""
-    url = f"sqlite:///{tmp_path}/library.db"
-    if kind != "sqlite":
-        url = request.getfixturevalue(f"{kind}_url")
+    url = empty_url_of(kind)
 
     async def begin() -> str | None:
         async with SessionManager(url, log=False) as manager:

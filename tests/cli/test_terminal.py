@@ -13,7 +13,8 @@ from typing import BinaryIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from running import clean_environment, free_port, run_command
+from running import clean_environment, run_command
+from services import free_port
 
 from hello_tornado.cli.terminal import printable
 

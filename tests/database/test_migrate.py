@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from every_store import SQL, UrlOf
 from running import clean_environment, run_command
 from sqlalchemy import inspect, select
 
@@ -38,12 +39,9 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/sessions.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def any_url(request: pytest.FixtureRequest, url: str) -> str:
-    if request.param == "sqlite":
-        return url
-    served: str = request.getfixturevalue(f"{request.param}_url")
-    return served
+@pytest.fixture(params=SQL)
+def any_url(request: pytest.FixtureRequest, empty_url_of: UrlOf) -> str:
+    return empty_url_of(request.param)
 
 
 def stored(url: str) -> SessionKey:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from every_store import UrlOf
 from running import running_server
 from sqlalchemy import make_url
 
 from bench.faults.proxy import Network, Proxy
-from hello_tornado.database import migrate
 from hello_tornado.handlers.health import Remembered
 from hello_tornado.problem import Problem
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
@@ -110,12 +110,9 @@ def network_to(port: int) -> Iterator[tuple[Proxy, asyncio.AbstractEventLoop]]:
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb", "redis"])
 def test_a_network_that_went_silent_in_the_middle_of_a_check_is_not_waited_for(
-    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+    url_of: UrlOf, kind: str, tmp_path: Path
 ) -> None:
-    plain = request.getfixturevalue(f"{kind}_url")
-    if kind != "redis":
-        migrate.upgrade(plain)
-    url = make_url(plain)
+    url = make_url(url_of(kind))
     with network_to(url.port or 0) as (proxy, loop):
         led = url.set(port=proxy.port).render_as_string(hide_password=False)
         with running_server(tmp_path, HELLO_TORNADO_STORE__URL=led) as server:

@@ -21,12 +21,12 @@ import pytest
 from running import (
     Server,
     clean_environment,
-    free_port,
     received,
     run_command,
     running,
     running_server,
 )
+from services import free_port
 
 # The server, sent a signal the very moment that it has told where it listens.
 IMPATIENT = """

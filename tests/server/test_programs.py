@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Server, clean_environment, free_port, run_command, wait_until_it_listens
+from running import Server, clean_environment, run_command, wait_until_it_listens
+from services import free_port
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from running import clean_environment, received
 
-from hello_tornado.database import migrate
-
 DEEDS = ["write", "increment", "renew", "login", "touch", "save"]
 
 
@@ -57,16 +55,10 @@ def slow_server(url: str) -> Iterator[SlowServer]:
             process.kill()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[SlowServer]]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/sessions.db"
-    else:
-        url = request.getfixturevalue(f"{request.param}_url")
-    if not request.param.startswith("redis"):
-        migrate.upgrade(url)
+@pytest.fixture
+def servers(shared_url: str) -> Iterator[list[SlowServer]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(slow_server(url)) for _ in range(2)]
+        yield [stack.enter_context(slow_server(shared_url)) for _ in range(2)]
 
 
 def test_no_slow_request_revives_a_session_that_another_server_ended(

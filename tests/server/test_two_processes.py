@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Server, run_command, running_server
+from running import Server, running_server
 from tornado.httpclient import AsyncHTTPClient
 
 CLIENTS = 50
@@ -17,13 +17,9 @@ ROUNDS = 40
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Server]]:
-    setting = {}
-    if request.param != "sqlite":
-        setting["HELLO_TORNADO_STORE__URL"] = request.getfixturevalue(f"{request.param}_url")
-    if not request.param.startswith("redis"):
-        assert run_command(tmp_path, "db", "upgrade", **setting).returncode == 0
+@pytest.fixture
+def servers(shared_url: str, tmp_path: Path) -> Iterator[list[Server]]:
+    setting = {"HELLO_TORNADO_STORE__URL": shared_url}
     with ExitStack() as stack:
         yield [stack.enter_context(running_server(tmp_path, **setting)) for _ in range(2)]
 

@@ -1,5 +1,6 @@
 """A manager's `cookie` that is a function: the cookie follows the request."""
 
+from fakes import SECRET
 from tornado.httputil import HTTPServerRequest
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application, RequestHandler
@@ -23,7 +24,7 @@ class TestACookieByRequest(AsyncHTTPTestCase):
     def get_app(self) -> Application:
         return Application(
             [("/(?:shop|admin)/.*", ByPath)],
-            cookie_secret="of the tests, and of no one else",
+            cookie_secret=SECRET,
             session_manager=SessionManager(MemoryStore(), cookie=policy_by_path),
         )
 

@@ -6,6 +6,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
+from fakes import SECRET
 from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
@@ -17,7 +18,6 @@ from hello_tornado.sessions.errors import ConfigurationError
 from hello_tornado.sessions.records.ids import SessionId, new_session_id
 from hello_tornado.sessions.testing import HOUR, NOW
 
-SECRET = "a secret of the tests, long enough for anyone"
 KEYRING = Keyring.of({"cookie_secret": SECRET})
 ID = new_session_id()
 POLICY = CookiePolicy()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from fakes import SECRET
 from tornado.httputil import HTTPHeaders
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application, RequestHandler
@@ -38,7 +39,7 @@ class TestTokens(AsyncHTTPTestCase):
         )
         return Application(
             [("/.*", Count)],
-            cookie_secret="of the tests, and of no one else",
+            cookie_secret=SECRET,
             session_manager=self.manager,
         )
 

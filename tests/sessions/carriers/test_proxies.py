@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from fakes import SECRET
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.testing import AsyncHTTPSTestCase, AsyncHTTPTestCase
@@ -52,7 +53,7 @@ class WithPolicies:
         )
         return Application(
             [("/.*/stream", Streaming), ("/.*/login", Login), ("/.*", Count)],
-            cookie_secret="of the tests, and of no one else",
+            cookie_secret=SECRET,
             session_manager=self.manager,
         )
 
@@ -177,7 +178,7 @@ async def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Any) -> None:
 
     app = Application(
         [("/", Count)],
-        cookie_secret="of the tests, and of no one else",
+        cookie_secret=SECRET,
         session_manager=SessionManager(MemoryStore(), trusted_proxies=["127.0.0.1"]),
     )
     server = HTTPServer(app)

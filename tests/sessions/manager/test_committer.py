@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from fakes import FakeStore
+from managing import stored
 
 from hello_tornado.sessions import Session, SessionManager
 from hello_tornado.sessions.errors import SessionTooLarge, StoreError
@@ -15,41 +17,15 @@ from hello_tornado.sessions.stores.memory import MemoryStore
 pytestmark = pytest.mark.gen_test
 
 
-class SlowStore(MemoryStore):
-    """Counts its saves, and lets each begin but end only when it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-        self.is_saving = asyncio.Event()
-        self.may_end = asyncio.Event()
-        self.may_end.set()
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        self.sizes.append(len(swaps))
-        self.is_saving.set()
-        outcomes = await super().save(swaps)
-        await self.may_end.wait()
-        return outcomes
-
-
-async def begun(manager: SessionManager) -> SessionId:
-    session = await manager.open(None)
-    session["made"] = True
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
 def writing(session: Session, **values: object) -> Session:
     session.update(values)
     return session
 
 
 async def test_what_cannot_be_stored_costs_other_sessions_nothing() -> None:
-    store = SlowStore()
+    store = FakeStore()
     manager = SessionManager(store, max_bytes=500, log=False)
-    sessions = [await manager.open(await begun(manager)) for _ in range(10)]
+    sessions = [await manager.open(await stored(manager, made=True)) for _ in range(10)]
     store.sizes.clear()
     results = await asyncio.gather(
         *(
@@ -61,13 +37,13 @@ async def test_what_cannot_be_stored_costs_other_sessions_nothing() -> None:
     failed = [place for place, one in enumerate(results) if isinstance(one, BaseException)]
     assert failed == [3]
     assert isinstance(results[3], SessionTooLarge)
-    assert store.sizes == [9]
+    assert store.sizes == [("save", 9)]
 
 
 async def test_what_cannot_be_stored_fails_alone_in_its_own_session() -> None:
-    store = SlowStore()
+    store = FakeStore()
     manager = SessionManager(store, max_bytes=500, log=False)
-    session_id, other_id = await begun(manager), await begun(manager)
+    session_id, other_id = await stored(manager, made=True), await stored(manager, made=True)
     big, small = await manager.open(session_id), await manager.open(session_id)
     other = await manager.open(other_id)
     results = await asyncio.gather(
@@ -82,36 +58,36 @@ async def test_what_cannot_be_stored_fails_alone_in_its_own_session() -> None:
 
 
 async def test_after_a_conflict_the_later_commit_still_wins() -> None:
-    store = SlowStore()
+    store = FakeStore()
     manager, elsewhere = SessionManager(store, log=False), SessionManager(store, hooks=())
-    session_id = await begun(manager)
+    session_id = await stored(manager, made=True)
     first = await manager.open(session_id)
     await elsewhere.commit(writing(await elsewhere.open(session_id), theirs=1))
     later = await manager.open(session_id)
     store.is_saving.clear()
-    store.may_end.clear()
+    store.may_answer.clear()
     first_commit = asyncio.ensure_future(manager.commit(writing(first, x="first", first=1)))
     await store.is_saving.wait()
     later_commit = asyncio.ensure_future(manager.commit(writing(later, x="later")))
     await asyncio.sleep(0)
-    store.may_end.set()
+    store.may_answer.set()
     await asyncio.gather(first_commit, later_commit)
-    stored = dict(await manager.open(session_id))
-    assert stored == {"made": True, "theirs": 1, "first": 1, "x": "later"}
+    found = dict(await manager.open(session_id))
+    assert found == {"made": True, "theirs": 1, "first": 1, "x": "later"}
 
 
 async def test_who_leaves_during_a_conflict_takes_nothing_along() -> None:
-    store = SlowStore()
+    store = FakeStore()
     manager, elsewhere = SessionManager(store, log=False), SessionManager(store, hooks=())
-    session_id = await begun(manager)
+    session_id = await stored(manager, made=True)
     mine = writing(await manager.open(session_id), mine=1)
     await elsewhere.commit(writing(await elsewhere.open(session_id), theirs=1))
     store.is_saving.clear()
-    store.may_end.clear()
+    store.may_answer.clear()
     leaving = asyncio.ensure_future(manager.commit(mine))
     await store.is_saving.wait()
     leaving.cancel()
-    store.may_end.set()
+    store.may_answer.set()
     with pytest.raises(asyncio.CancelledError):
         await leaving
     await manager.commit(writing(await manager.open(session_id), after=1))
@@ -131,26 +107,27 @@ async def test_a_store_that_reports_nothing_but_conflicts_is_found_out() -> None
             return [Conflict(swap.old) for swap in swaps if swap.old is not None]
 
     manager = SessionManager(Confused(), log=False)
-    session = await manager.open(await begun(manager))
+    session = await manager.open(await stored(manager, made=True))
     with pytest.raises(StoreError, match="conflicts in a row"):
         await manager.commit(writing(session, x=1))
     assert manager._writer._committer._standing == {}
 
 
 async def test_nothing_is_kept_of_what_was_stored() -> None:
-    store = SlowStore()
+    store = FakeStore()
     manager = SessionManager(store, log=False)
-    session_id = await begun(manager)
+    session_id = await stored(manager, made=True)
     sessions = [await manager.open(session_id) for _ in range(3)]
     store.is_saving.clear()
-    store.may_end.clear()
+    store.may_answer.clear()
     commits = [asyncio.ensure_future(manager.commit(writing(sessions[0], a=1)))]
     await store.is_saving.wait()
     commits += [asyncio.ensure_future(manager.commit(writing(one, b=1))) for one in sessions[1:]]
     await asyncio.sleep(0)
-    store.may_end.set()
+    store.may_answer.set()
     await asyncio.gather(*commits)
-    assert store.sizes == [1, 1, 1], "who waited goes on from what was stored, without a conflict"
+    saves = [size for verb, size in store.sizes if verb == "save"]
+    assert saves == [1, 1, 1], "who waited goes on from what was stored, without a conflict"
     assert manager._writer._committer._standing == {}
 
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from managing import committed
 
 from hello_tornado.sessions import Session, SessionManager, Store
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
@@ -30,9 +31,7 @@ def manager(clock: Any, events: list[SessionEvent]) -> SessionManager:
 async def logged_in(manager: SessionManager) -> tuple[SessionId, Session]:
     session = await manager.open(None)
     session.login("ada")
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id, session
+    return await committed(manager, session), session
 
 
 async def end(manager: SessionManager, session: Session, reason: str, clock: Any) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from fakes import SECRET
 from schedules import TURNS
 from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
@@ -79,7 +80,7 @@ class TestExclusive(AsyncHTTPTestCase):
         )
         return Application(
             [("/login", Login), ("/pay/(.*)", Pay), ("/patient/(.*)", Patient)],
-            cookie_secret="of the tests, and of no one else",
+            cookie_secret=SECRET,
             session_manager=self.manager,
             test=self,
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from every_store import EVERY, UrlOf
 from schedules import GatedStore, Scenario, Schedule, every_schedule
 
-from hello_tornado.database import migrate
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, Store, open_store
 from hello_tornado.sessions.manager.actions import Clear, Issue, Keep
 from hello_tornado.sessions.records.ids import SessionId, key_of, new_handle
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.timeout(240)  # there are hundreds of schedules, each o
 
 
 # In one process, commits are folded before any store sees them: two kinds of store show that.
-WHERE = [("memory", 1), ("sqlite", 1)] + [
-    (kind, 2) for kind in ("memory", "sqlite", "postgresql", "mariadb", "redis", "redis_cluster")
-]
+WHERE = [("memory", 1), ("sqlite", 1)] + [(kind, 2) for kind in EVERY]
 
 
 @pytest.fixture(params=WHERE, ids=[f"{kind}, {count} processes" for kind, count in WHERE])
@@ -34,15 +32,11 @@ def where(request: pytest.FixtureRequest) -> tuple[str, int]:
 
 
 @pytest.fixture
-def make_store(where: tuple[str, int], request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
+def make_store(where: tuple[str, int], url_of: UrlOf, tmp_path: Path) -> MakeStore:
     numbers, (kind, _) = itertools.count(), where
-    if kind == "memory":
-        return lambda: open_store("memory://")
     if kind == "sqlite":
         return lambda: open_store(f"sqlite:///{tmp_path}/{next(numbers)}.db")
-    url: str = request.getfixturevalue(f"{kind}_url")
-    if not kind.startswith("redis"):
-        migrate.upgrade(url)
+    url = url_of(kind)
     return lambda: open_store(url)
 
 

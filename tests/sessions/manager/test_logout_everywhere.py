@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+from managing import stored
 from sites import Jar, site
 
 from hello_tornado.sessions import SessionHandler, SessionManager, Store
 from hello_tornado.sessions.events import Ended
-from hello_tornado.sessions.manager.actions import Clear, Issue
+from hello_tornado.sessions.manager.actions import Clear
 
 
 class Logout(SessionHandler):
@@ -47,13 +48,7 @@ def test_whoever_one_has_logged_in_as_is_logged_out(any_store: Store) -> None:
 def test_it_reaches_the_sessions_of_other_processes(make_store: Callable[[], Store]) -> None:
     async def scenario() -> None:
         here, there = (SessionManager(make_store(), log=False) for _ in range(2))
-        ids = []
-        for manager in (here, there, there):
-            session = await manager.open(None)
-            session.login("ada")
-            action = await manager.commit(session)
-            assert isinstance(action, Issue)
-            ids.append(action.session_id)
+        ids = [await stored(manager, "ada") for manager in (here, there, there)]
         session = await here.open(ids[0])
         session.logout(everywhere=True)
         assert isinstance(await here.commit(session), Clear)

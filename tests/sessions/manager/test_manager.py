@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
-from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from fakes import FakeStore
+from managing import stored
 
 from hello_tornado.sessions import Lifetimes, Session, SessionManager, open_store
 from hello_tornado.sessions.errors import (
@@ -17,7 +18,6 @@ from hello_tornado.sessions.errors import (
     SessionUnreadable,
     StoreError,
     StoreTimeout,
-    StoreUnavailable,
 )
 from hello_tornado.sessions.events import (
     CommitDropped,
@@ -32,49 +32,18 @@ from hello_tornado.sessions.events import (
     TouchFailed,
 )
 from hello_tornado.sessions.manager.actions import Clear, Issue, Keep
-from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of, new_session_id
+from hello_tornado.sessions.records.ids import SessionId, key_of, new_session_id
 from hello_tornado.sessions.records.lifetimes import moment_of
-from hello_tornado.sessions.records.record import Outcome, SessionRecord, Swap
+from hello_tornado.sessions.records.record import Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import make_record
 
 pytestmark = pytest.mark.gen_test
 
 
-class CountingStore(MemoryStore):
-    """Counts its calls and their sizes; fails where it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[str, int]] = []
-        self.fails = ""
-
-    def _asked(self, verb: str, count: int) -> None:
-        self.calls.append((verb, count))
-        if verb == self.fails:
-            raise StoreUnavailable("away")
-
-    async def load(self, keys: Collection[SessionKey], /) -> Mapping[SessionKey, SessionRecord]:
-        self._asked("load", len(keys))
-        return await super().load(keys)
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        self._asked("save", len(swaps))
-        await asyncio.sleep(0)
-        return await super().save(swaps)
-
-    async def touch(self, records: Collection[SessionRecord], /) -> None:
-        self._asked("touch", len(records))
-        await super().touch(records)
-
-    async def purge(self, now: int, limit: int, /) -> int:
-        self._asked("purge", limit)
-        return await super().purge(now, limit)
-
-
 @pytest.fixture
-def store() -> CountingStore:
-    return CountingStore()
+def store() -> FakeStore:
+    return FakeStore(turns={"save": 1})
 
 
 @pytest.fixture
@@ -83,30 +52,20 @@ def events() -> list[SessionEvent]:
 
 
 @pytest.fixture
-def manager(store: CountingStore, clock: Any, events: list[SessionEvent]) -> SessionManager:
+def manager(store: FakeStore, clock: Any, events: list[SessionEvent]) -> SessionManager:
     return SessionManager(store, clock=clock, hooks=[events.append])
 
 
-async def stored(manager: SessionManager, user_id: str | None = None, **data: Any) -> SessionId:
-    session = await manager.open(None)
-    session.update(data)
-    if user_id is not None:
-        session.login(user_id)
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
 async def test_a_session_is_created_when_it_is_written_to(
-    manager: SessionManager, store: CountingStore, events: list[SessionEvent]
+    manager: SessionManager, store: FakeStore, events: list[SessionEvent]
 ) -> None:
     session = await manager.open(None)
     assert await manager.commit(session) == Keep()
-    assert store.calls == []
+    assert store.sizes == []
     session["a"] = 1
     action = await manager.commit(session)
     assert isinstance(action, Issue)
-    assert store.calls == [("save", 1)]
+    assert store.sizes == [("save", 1)]
     assert events == [Created(session.handle or "", None)]
     assert not session.is_new
     assert not session.modified
@@ -114,9 +73,7 @@ async def test_a_session_is_created_when_it_is_written_to(
     assert (dict(again), again.handle) == ({"a": 1}, session.handle)
 
 
-async def test_only_the_hash_of_the_id_is_stored(
-    manager: SessionManager, store: CountingStore
-) -> None:
+async def test_only_the_hash_of_the_id_is_stored(manager: SessionManager, store: FakeStore) -> None:
     session_id = await stored(manager, a=1)
     (record,) = (await store.load([key_of(session_id)])).values()
     assert len(record.key) == 32
@@ -151,40 +108,40 @@ async def test_both_timeouts_hold(manager: SessionManager, clock: Any) -> None:
 
 
 async def test_a_touch_comes_at_most_once_in_an_interval(
-    manager: SessionManager, store: CountingStore, clock: Any
+    manager: SessionManager, store: FakeStore, clock: Any
 ) -> None:
     session_id = await stored(manager, a=1)
-    store.calls.clear()
+    store.sizes.clear()
     for _ in range(12):
         clock.advance(seconds=10)
         session = await manager.open(session_id)
         assert await manager.commit(session) == Keep()
-    assert [verb for verb, _ in store.calls].count("touch") == 2
-    assert ("save", 1) not in store.calls
+    assert [verb for verb, _ in store.sizes].count("touch") == 2
+    assert ("save", 1) not in store.sizes
     assert session.expires_in == timedelta(hours=1)
 
 
 async def test_touch_counts_as_use_at_once(
-    manager: SessionManager, store: CountingStore, clock: Any
+    manager: SessionManager, store: FakeStore, clock: Any
 ) -> None:
     session_id = await stored(manager, a=1)
     clock.advance(seconds=1)
     session = await manager.open(session_id)
     session.touch()
     await manager.commit(session)
-    assert store.calls[-1] == ("touch", 1)
+    assert store.sizes[-1] == ("touch", 1)
     clock.advance(minutes=59, seconds=59)
     assert not (await manager.open(session_id)).is_new
 
 
 async def test_a_failed_touch_is_told_and_no_more(
-    manager: SessionManager, store: CountingStore, clock: Any, events: list[SessionEvent]
+    manager: SessionManager, store: FakeStore, clock: Any, events: list[SessionEvent]
 ) -> None:
     session = await manager.open(await stored(manager, a=1))
     clock.advance(minutes=2)
-    store.fails = "touch"
+    store.failing = {"touch"}
     assert await manager.commit(session) == Keep()
-    assert events[-1] == TouchFailed(session.handle or "", "away")
+    assert events[-1] == TouchFailed(session.handle or "", "the store is down")
 
 
 async def test_a_session_may_have_a_length_of_its_own(manager: SessionManager, clock: Any) -> None:
@@ -201,22 +158,22 @@ async def test_a_session_may_have_a_length_of_its_own(manager: SessionManager, c
 
 
 async def test_requests_of_one_moment_share_one_load_and_one_save(
-    manager: SessionManager, store: CountingStore
+    manager: SessionManager, store: FakeStore
 ) -> None:
     ids = [await stored(manager, n=n) for n in range(20)]
-    store.calls.clear()
+    store.sizes.clear()
     sessions = await asyncio.gather(*(manager.open(session_id) for session_id in ids))
     for session in sessions:
         session.increment("n", 100)
     await asyncio.gather(*(manager.commit(session) for session in sessions))
-    assert store.calls == [("load", 20), ("save", 20)]
+    assert store.sizes == [("load", 20), ("save", 20)]
 
 
 async def test_parallel_requests_of_one_session_fold_into_few_saves(
-    manager: SessionManager, store: CountingStore
+    manager: SessionManager, store: FakeStore
 ) -> None:
     session_id = await stored(manager, n=0)
-    store.calls.clear()
+    store.sizes.clear()
 
     async def request(number: int) -> int:
         session = await manager.open(session_id)
@@ -229,12 +186,10 @@ async def test_parallel_requests_of_one_session_fold_into_few_saves(
     session = await manager.open(session_id)
     assert session["n"] == max(seen) == 50
     assert len(session) == 51
-    assert len(store.calls) <= 6
+    assert len(store.sizes) <= 6
 
 
-async def test_a_second_manager_on_the_store_loses_nothing(
-    store: CountingStore, clock: Any
-) -> None:
+async def test_a_second_manager_on_the_store_loses_nothing(store: FakeStore, clock: Any) -> None:
     managers = [SessionManager(store, clock=clock) for _ in range(2)]
     session_id = await stored(managers[0], n=0)
 
@@ -284,7 +239,7 @@ async def test_a_neighbour_that_is_too_large_fails_alone(manager: SessionManager
 
 
 async def test_too_much_data_is_refused_with_the_size_and_the_biggest_keys(
-    manager: SessionManager, store: CountingStore
+    manager: SessionManager, store: FakeStore
 ) -> None:
     session = await manager.open(None)
     session.update(small=1, biggest="x" * 60_000, big="y" * 5_000, medium="z" * 900)
@@ -293,7 +248,7 @@ async def test_too_much_data_is_refused_with_the_size_and_the_biggest_keys(
     assert list(caught.value.biggest) == ["biggest", "big", "medium"]
     assert "65,9" in str(caught.value)
     assert "max_bytes is 65,536" in str(caught.value)
-    assert store.calls == []
+    assert store.sizes == []
 
 
 async def test_a_commit_to_what_has_ended_is_dropped_and_told(
@@ -311,17 +266,17 @@ async def test_a_commit_to_what_has_ended_is_dropped_and_told(
 
 
 async def test_login_renews_in_one_step(
-    manager: SessionManager, store: CountingStore, events: list[SessionEvent], clock: Any
+    manager: SessionManager, store: FakeStore, events: list[SessionEvent], clock: Any
 ) -> None:
     anonymous = await stored(manager, cart=[1])
     clock.advance(minutes=30)
     session = await manager.open(anonymous)
     handle = session.handle
-    store.calls.clear()
+    store.sizes.clear()
     session.login("ada")
     action = await manager.commit(session)
     assert isinstance(action, Issue)
-    assert store.calls == [("save", 2)], "the session, and the tombstone of its old id"
+    assert store.sizes == [("save", 2)], "the session, and the tombstone of its old id"
     assert (await manager.open(anonymous)).is_new
     renewed = await manager.open(action.session_id)
     assert (renewed["cart"], renewed.user_id, renewed.handle) == ([1], "ada", handle)
@@ -353,9 +308,7 @@ async def test_destroy_ends_it_and_clears(
     assert (await manager.open(session_id)).is_new
 
 
-async def test_an_id_that_is_taken_is_never_given_out_twice(
-    store: CountingStore, clock: Any
-) -> None:
+async def test_an_id_that_is_taken_is_never_given_out_twice(store: FakeStore, clock: Any) -> None:
     numbers = itertools.chain("aab", "bbc")
     manager = SessionManager(store, genid=lambda _: next(numbers) * 43, clock=clock)
     first, second = await stored(manager, n=1), await stored(manager, n=2)
@@ -370,19 +323,19 @@ async def test_an_id_that_is_taken_is_never_given_out_twice(
 
 
 async def test_resave_and_save_uninitialized_mean_what_they_say(
-    store: CountingStore, clock: Any
+    store: FakeStore, clock: Any
 ) -> None:
     manager = SessionManager(store, resave=True, save_uninitialized=True, clock=clock)
     session_id = await stored(manager)
-    store.calls.clear()
+    store.sizes.clear()
     assert await manager.commit(await manager.open(session_id)) == Keep()
-    assert store.calls == [("load", 1), ("save", 1)]
+    assert store.sizes == [("load", 1), ("save", 1)]
     with pytest.raises(ConfigurationError, match="keep"):
         SessionManager(store, unset="drop")  # type: ignore[arg-type]
 
 
 async def test_an_unreadable_row_is_an_error_and_an_event(
-    manager: SessionManager, store: CountingStore, events: list[SessionEvent]
+    manager: SessionManager, store: FakeStore, events: list[SessionEvent]
 ) -> None:
     session_id = new_session_id()
     record = make_record(key=key_of(session_id), data=b"\x80\x04 a pickle")
@@ -412,7 +365,7 @@ async def test_a_transaction_commits_unless_it_fails(manager: SessionManager) ->
 
 
 async def test_update_applies_a_function_to_the_newest(
-    manager: SessionManager, store: CountingStore, clock: Any
+    manager: SessionManager, store: FakeStore, clock: Any
 ) -> None:
     session_id = await stored(manager, n=2)
     handle = (await manager.open(session_id)).handle or ""
@@ -502,7 +455,7 @@ async def test_what_is_found_is_to_look_at(manager: SessionManager) -> None:
 
 
 async def test_a_purge_goes_batch_by_batch(
-    manager: SessionManager, store: CountingStore, clock: Any, events: list[SessionEvent]
+    manager: SessionManager, store: FakeStore, clock: Any, events: list[SessionEvent]
 ) -> None:
     for _ in range(25):
         await stored(manager, n=1)
@@ -510,13 +463,13 @@ async def test_a_purge_goes_batch_by_batch(
     alive = await stored(manager, n=1)
     clock.advance(minutes=30)
     assert await manager.purge(batch=10) == 25
-    assert store.calls[-3:] == [("purge", 10)] * 3
+    assert [size for verb, size in store.sizes if verb == "purge"] == [10] * 3
     assert events[-1] == Purged(25)
     assert not (await manager.open(alive)).is_new
 
 
 async def test_a_purge_rests_longer_than_it_works(
-    manager: SessionManager, store: CountingStore, clock: Any, monkeypatch: pytest.MonkeyPatch
+    manager: SessionManager, store: FakeStore, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[float] = []
 
@@ -535,15 +488,15 @@ async def test_a_purge_rests_longer_than_it_works(
 
 
 async def test_a_purge_that_fails_is_told_and_the_next_one_runs(
-    store: CountingStore, clock: Any
+    store: FakeStore, clock: Any
 ) -> None:
     told: asyncio.Queue[SessionEvent] = asyncio.Queue()
     every = timedelta(milliseconds=1)
     manager = SessionManager(store, clock=clock, hooks=[told.put_nowait], purge_every=every)
-    store.fails = "purge"
+    store.failing = {"purge"}
     await manager.open(None)
-    assert await told.get() == PurgeFailed("away")
-    store.fails = ""
+    assert await told.get() == PurgeFailed("the store is down")
+    store.failing = ()
     while isinstance(event := await told.get(), PurgeFailed):
         pass
     assert event == Purged(0)
@@ -551,7 +504,7 @@ async def test_a_purge_that_fails_is_told_and_the_next_one_runs(
 
 
 async def test_a_hook_that_fails_harms_nobody(
-    store: CountingStore, events: list[SessionEvent], caplog: pytest.LogCaptureFixture
+    store: FakeStore, events: list[SessionEvent], caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_event: SessionEvent) -> None:
         raise ZeroDivisionError
@@ -562,7 +515,7 @@ async def test_a_hook_that_fails_harms_nobody(
 
 
 async def test_events_are_logged_without_secrets(
-    store: CountingStore, caplog: pytest.LogCaptureFixture
+    store: FakeStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     manager = SessionManager(store)
@@ -640,41 +593,23 @@ async def test_all_sessions_are_walked_through_counted_and_cleared(
     assert [session async for session in manager.all()] == []
 
 
-class HangingStore(CountingStore):
-    """Answers no save once `hangs` is set, until that took too long."""
-
-    hangs = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_asked = asyncio.Event()
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        if not self.hangs:
-            return await super().save(swaps)
-        self._asked("save", len(swaps))
-        self.is_asked.set()
-        for _ in range(20):
-            await asyncio.sleep(0)
-        raise StoreTimeout("too slow")
-
-
 async def test_commits_behind_one_that_took_too_long_are_told_at_once(clock: Any) -> None:
-    store = HangingStore()
+    store = FakeStore(turns={"save": 20})
     manager = SessionManager(store, clock=clock, log=False)
     session_id = await stored(manager, n=1)
     sessions = [await manager.open(session_id) for _ in range(3)]
     for session in sessions:
         session.increment("n")
-    store.hangs = True
-    store.calls.clear()
+    store.failing, store.error = {"save"}, StoreTimeout
+    store.is_saving.clear()
+    store.sizes.clear()
     first = asyncio.ensure_future(manager.commit(sessions[0]))
-    await store.is_asked.wait()
+    await store.is_saving.wait()
     behind = [manager.commit(session) for session in sessions[1:]]
     answers = await asyncio.gather(first, *behind, return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreTimeout] * 3
-    assert store.calls == [("save", 1)], "those behind were not even asked"
-    store.hangs = False
+    assert store.sizes == [("save", 1)], "those behind were not even asked"
+    store.failing = ()
     session = await manager.open(session_id)
     session.increment("n")
     await manager.commit(session)

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from managing import committed
 from sites import site
 from tornado.web import RequestHandler
 
 from hello_tornado.sessions import Session, SessionManager, SessionMixin, Store
 from hello_tornado.sessions.errors import NoResponse, ResponseStarted, SessionEnded
-from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores.memory import MemoryStore
 
@@ -34,9 +34,7 @@ async def logged_in(manager: SessionManager, **data: Any) -> tuple[SessionId, st
     session = await manager.open(None)
     session.update(data)
     session.login("ada")
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id, session.handle or ""
+    return await committed(manager, session), session.handle or ""
 
 
 async def renewed(manager: SessionManager, session_id: SessionId, user: str = "") -> SessionId:
@@ -45,9 +43,7 @@ async def renewed(manager: SessionManager, session_id: SessionId, user: str = ""
         session.login(user)
     else:
         session.renew()
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
+    return await committed(manager, session)
 
 
 async def test_both_take_a_handle_and_follow_renewals(manager: SessionManager) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from fakes import SECRET
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
 
@@ -104,7 +105,7 @@ class TestEventsOfAKind(AsyncHTTPTestCase):
             self.told.append(event.user_id)
 
         self.note = note
-        return Application([("/", Login)], cookie_secret="x" * 40, session_manager=self.manager)
+        return Application([("/", Login)], cookie_secret=SECRET, session_manager=self.manager)
 
     def test_only_those_are_told_and_the_function_stays_as_it_was(self) -> None:
         assert self.fetch("/", method="POST", body="").code == 200

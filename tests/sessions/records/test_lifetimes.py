@@ -6,20 +6,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from managing import committed, stored
 from sites import Jar, site
 from tornado.web import RequestHandler
 
 from hello_tornado.sessions import (
     CookiePolicy,
     Lifetimes,
-    Session,
     SessionManager,
     SessionMixin,
     Store,
 )
 from hello_tornado.sessions.errors import ConfigurationError
-from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.records.lifetimes import MICROSECOND, OwnLifetime
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import HOUR, NOW, make_record
@@ -41,13 +39,6 @@ class Short(SessionMixin, RequestHandler):
 
 
 ROUTES = [("/enter", Enter), ("/short", Short)]
-
-
-async def stored(manager: SessionManager, session: Session) -> SessionId:
-    session["a"] = 1
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
 
 
 @pytest.mark.gen_test
@@ -86,7 +77,7 @@ async def test_a_session_with_an_idle_timeout_of_its_own_never_runs_out_in_use(
 @pytest.mark.gen_test
 async def test_the_touch_interval_stands_where_it_is_short_enough(clock: Any) -> None:
     manager = SessionManager(MemoryStore(), clock=clock)
-    session = await manager.open(await stored(manager, await manager.open(None)))
+    session = await manager.open(await stored(manager, a=1))
 
     def touch_after() -> int:
         return session._touch_after(manager.rules)
@@ -164,7 +155,8 @@ async def test_another_user_is_not_remembered_for_the_first(clock: Any) -> None:
     manager = SessionManager(MemoryStore(), clock=clock)
     session = await manager.open(None)
     session.login("ada", remember=True)
-    session = await manager.open(await stored(manager, session))
+    session["a"] = 1
+    session = await manager.open(await committed(manager, session))
     session.login("bob")
     assert session.expires_in == timedelta(hours=1)
 
@@ -245,7 +237,7 @@ async def test_a_clock_that_is_behind_ends_nobodys_session(
 )
 async def test_an_end_that_cannot_be_is_refused(clock: Any, when: Any) -> None:
     manager = SessionManager(MemoryStore(), clock=clock, lifetimes=Lifetimes(absolute=None))
-    session = await manager.open(await stored(manager, await manager.open(None)))
+    session = await manager.open(await stored(manager, a=1))
     with pytest.raises(ValueError, match="expires_at"):
         session.expires_at = when
     assert not session.modified
@@ -272,7 +264,7 @@ async def test_servers_whose_clocks_differ_a_little_share_their_sessions(clock: 
     store = MemoryStore()
     fast = SessionManager(store, clock=lambda: clock.now + 4 * 60 * SECOND)
     slow = SessionManager(store, clock=clock)
-    session_id = await stored(fast, await fast.open(None))
+    session_id = await stored(fast, a=1)
     assert dict(await slow.open(session_id)) == {"a": 1}
 
 

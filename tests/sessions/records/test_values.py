@@ -6,23 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from managing import stored
 
 from hello_tornado.sessions import Session, SessionManager, Store
-from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.records.values import check_user_id, is_utf8
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 NO_USERS = ["", "x" * 256, None, 7, b"ada", "a\0da", "\ud800", "ada\udfff", ["ada"]]
 USERS = ["a", "x" * 255, "🦊" * 255, "ada lovelace", " ", "%", "\x01", "\uffff", "a\u0301"]
-
-
-async def logged_in(manager: SessionManager, user_id: Any) -> SessionId:
-    session = await manager.open(None)
-    session.login(user_id)
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
 
 
 async def empty_session() -> Session:
@@ -48,7 +39,7 @@ async def test_what_no_store_can_find_again_is_no_user(user_id: Any) -> None:
 async def test_every_user_is_found_again_on_every_store(make_store: Callable[[], Store]) -> None:
     manager = SessionManager(make_store())
     for user_id in USERS:
-        session_id = await logged_in(manager, user_id)
+        session_id = await stored(manager, user_id)
         assert (await manager.open(session_id)).user_id == user_id
         assert len(await manager.sessions_of(user_id)) == 1
     for user_id in USERS:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from fakes import FakeStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from managing import stored
 
 from hello_tornado.sessions import Session, SessionManager, Store
 from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 REQUESTS = 12
@@ -116,7 +117,7 @@ def test_the_first_adds_of_parallel_requests_are_all_kept(any_store: Store) -> N
     async def scenario() -> None:
         managers = [SessionManager(any_store, log=False) for _ in range(2)]
         for add, expected in FIRST_ADDS:
-            session_id = await begun(managers[0], begun=True)
+            session_id = await stored(managers[0], begun=True)
             opened = [await managers[number % 2].open(session_id) for number in NUMBERS]
             for number, session in enumerate(opened):
                 add(session, number)
@@ -138,20 +139,12 @@ def in_order(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-async def begun(manager: SessionManager, **data: Any) -> SessionId:
-    session = await manager.open(None)
-    session.update(data)
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
 async def side_by_side(
     store: Store, start: dict[str, Any], *deeds: Callable[[Session], object], clock: Any = None
 ) -> dict[str, Any]:
     """What is stored after requests that all began with *start*, committed one after the other."""
     manager = SessionManager(store, log=False) if clock is None else clock_manager(store, clock)
-    session_id = await begun(manager, **start)
+    session_id = await stored(manager, **start)
     opened = [await manager.open(session_id) for _ in deeds]
     for deed, session in zip(deeds, opened, strict=True):
         deed(session)
@@ -245,7 +238,7 @@ def test_what_has_run_out_meanwhile_does_not_come_back(any_store: Store, clock: 
 @pytest.mark.gen_test
 async def test_a_key_that_is_set_again_beside_its_time_does_not_run_out(clock: Any) -> None:
     manager = clock_manager(MemoryStore(), clock)
-    session_id = await begun(manager, code=1, old=1)
+    session_id = await stored(manager, code=1, old=1)
     timing, setting = await manager.open(session_id), await manager.open(session_id)
     timing.expire("code", 10)
     timing.expire("old", 10)
@@ -310,22 +303,13 @@ def mine(session: Session) -> dict[str, Any]:
     return {key: value for key, value in session.items() if not key.startswith("their")}
 
 
-class FailingStore(MemoryStore):
-    fails = False
-
-    async def save(self, swaps: Any, /) -> Any:
-        if self.fails:
-            raise RuntimeError("away")
-        return await super().save(swaps)
-
-
 @settings(deadline=None, max_examples=300)
 @given(st.lists(DEEDS, max_size=12))
 def test_after_each_commit_the_session_shows_what_is_stored(deeds: list[Any]) -> None:
     async def scenario() -> None:
-        store = FailingStore()
+        store = FakeStore()
         manager = SessionManager(store, log=False)
-        session_id = await begun(manager, start=1)
+        session_id = await stored(manager, start=1)
         session = await manager.open(session_id)
 
         async def commit() -> None:
@@ -342,11 +326,11 @@ def test_after_each_commit_the_session_shows_what_is_stored(deeds: list[Any]) ->
                 await commit()
             elif kind == "fail":
                 before = dict(session)
-                store.fails = True
+                store.failing, store.error = {"save"}, RuntimeError
                 if session.modified:
                     with pytest.raises(RuntimeError):
                         await manager.commit(session)
-                store.fails = False
+                store.failing = ()
                 assert dict(session) == before
             elif kind == "theirs":
                 other = await manager.open(session_id)

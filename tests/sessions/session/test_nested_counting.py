@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from managing import stored
 
 from hello_tornado.sessions import Session, SessionManager, Store
 from hello_tornado.sessions.errors import SerializationError
-from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.records.serializers import JsonSerializer
 from hello_tornado.sessions.session.operations import ABSENT as _ABSENT
 from hello_tornado.sessions.session.tracked_dict import TrackedDict
@@ -18,20 +17,11 @@ from hello_tornado.sessions.session.tracked_dict import TrackedDict
 NAMES = st.sampled_from("ab")
 
 
-async def begun(manager: SessionManager, **data: Any) -> SessionId:
-    session = await manager.open(None)
-    session.login("ada")
-    session.update(data)
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
 @pytest.mark.parametrize("cart", [None, {}, {"apple": 3, "beside": "x"}, {"apple": 3}])
 @pytest.mark.gen_test
 async def test_parallel_counts_and_appends_add_up(any_store: Store, cart: Any) -> None:
     manager = SessionManager(any_store, log=False)
-    session_id = await begun(manager, **({} if cart is None else {"cart": cart}))
+    session_id = await stored(manager, "ada", **({} if cart is None else {"cart": cart}))
 
     async def request() -> None:
         session = await manager.open(session_id)
@@ -50,7 +40,7 @@ async def test_parallel_counts_and_appends_add_up(any_store: Store, cart: Any) -
 @pytest.mark.gen_test
 async def test_the_last_ones_are_kept_across_requests(any_store: Store) -> None:
     manager = SessionManager(any_store, log=False)
-    session_id = await begun(manager)
+    session_id = await stored(manager, "ada")
 
     async def view(page: int) -> None:
         session = await manager.open(session_id)
@@ -191,7 +181,7 @@ async def test_a_key_with_a_time_of_its_own_keeps_it(
 ) -> None:
     """Also when it runs out before the change arrives: nothing comes back without a time."""
     manager = SessionManager(any_store, clock=clock, log=False)
-    session_id = await begun(manager, cart={"apple": 1}, seen=[1])
+    session_id = await stored(manager, "ada", cart={"apple": 1}, seen=[1])
 
     def shorten(session: Session) -> None:
         for key in ("cart", "seen"):

@@ -4,11 +4,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from managing import committed
 
-from hello_tornado.sessions import Lifetimes, Session, SessionManager
+from hello_tornado.sessions import Lifetimes, SessionManager
 from hello_tornado.sessions.errors import ReadOnly
-from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.records.lifetimes import datetime_of
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import NOW
@@ -19,12 +18,6 @@ pytestmark = pytest.mark.gen_test
 @pytest.fixture
 def manager(clock: Any) -> SessionManager:
     return SessionManager(MemoryStore(), clock=clock)
-
-
-async def committed(manager: SessionManager, session: Session) -> SessionId:
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
 
 
 async def test_a_message_for_this_page_is_never_stored(manager: SessionManager) -> None:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import msgspec
 import pydantic
 import pytest
+from managing import stored
 
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import ReadOnly, SerializationError
 from hello_tornado.sessions.manager.actions import Issue, Keep
-from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.gen_test
@@ -73,14 +73,6 @@ CARTS = pytest.mark.parametrize("cart_of", [DataclassCart, StructCart, ModelCart
 @pytest.fixture
 def manager() -> SessionManager:
     return SessionManager(MemoryStore())
-
-
-async def stored(manager: SessionManager, **data: Any) -> SessionId:
-    session = await manager.open(None)
-    session.update(data)
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
 
 
 @KINDS

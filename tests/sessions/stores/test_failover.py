@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import pytest
+from every_store import SQL_SERVERS
 
 from bench.faults.databases import ServerDatabase
 from bench.faults.proxy import Proxy
@@ -21,7 +22,7 @@ from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import Saved, SessionRecord, Swap
 from hello_tornado.sessions.testing import make_record, newer
 
-KINDS = ["postgresql", "postgresql+asyncpg", "mariadb", "redis"]
+KINDS = [*SQL_SERVERS, "redis"]
 
 
 @asynccontextmanager

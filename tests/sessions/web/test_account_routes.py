@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from fakes import SECRET
 from tornado.httpclient import HTTPResponse
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application, RequestHandler
@@ -63,7 +64,7 @@ class AccountPages(AsyncHTTPTestCase):
                 *account_routes(),
                 *account_routes("/strict", base=Strict),
             ],
-            cookie_secret="a secret of the tests, long enough for anyone",
+            cookie_secret=SECRET,
             session_manager=self.manager,
             login_url="/login/",
             xsrf_cookies=self.xsrf_cookies,

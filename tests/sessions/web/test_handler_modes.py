@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from fakes import SECRET
 from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application, RequestHandler
 
@@ -60,7 +61,7 @@ class TestHandlerModes(AsyncHTTPTestCase):
         self.manager = SessionManager(MemoryStore(), clock=lambda: self.clock.now)
         return Application(
             [("/login", Login), ("/read/(.*)", Reading), ("/poll", Polling), ("/", Home)],
-            cookie_secret="of the tests, and of no one else",
+            cookie_secret=SECRET,
             session_manager=self.manager,
         )
 

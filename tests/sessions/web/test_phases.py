@@ -1,40 +1,18 @@
 """The phases that a handler goes through, in every style of handler, and nothing but these."""
 
 import asyncio
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
+from fakes import FakeStore
 from sites import site
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from hello_tornado.sessions import SessionMixin, WebSocketSessionMixin
-from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.web import binding
 from hello_tornado.sessions.web.binding import Phase
 
 TRANSITIONS = (binding.LOADED, binding.FINISHED, binding.SENT, binding.FAILED)
-
-
-class Moody(MemoryStore):
-    """Fails when it is told to."""
-
-    loads, saves, deletes = True, True, True
-
-    async def load(self, *args: Any) -> Any:
-        if not self.loads:
-            raise StoreUnavailable("no load")
-        return await super().load(*args)
-
-    async def save(self, *args: Any) -> Any:
-        if not self.saves:
-            raise StoreUnavailable("no save")
-        return await super().save(*args)
-
-    async def delete(self, *args: Any) -> Any:
-        if not self.deletes:
-            raise StoreUnavailable("no delete")
-        return await super().delete(*args)
 
 
 class Walking(SessionMixin, RequestHandler):
@@ -125,9 +103,9 @@ class Socket(Walking, WebSocketSessionMixin):
     pass
 
 
-async def walked(path: str, method: str = "GET", **moods: bool) -> tuple[list[str], int]:
+async def walked(path: str, method: str = "GET", failing: str = "") -> tuple[list[str], int]:
     """The phases of one request of somebody who is logged in, and the answer's status."""
-    store, walk = Moody(), list[str]()
+    store, walk = FakeStore(), list[str]()
     routes = [
         ("/page/(.*)", Page),
         ("/early", Early),
@@ -137,8 +115,7 @@ async def walked(path: str, method: str = "GET", **moods: bool) -> tuple[list[st
     ]
     async with site(store, routes, settings={"walk": walk}) as server:
         jar = await server.logged_in()
-        for name, mood in moods.items():
-            setattr(store, name, mood)
+        store.failing = {failing}
         return walk, (await server.ask(jar, path, method)).code
 
 
@@ -186,26 +163,26 @@ async def test_each_style_of_handler(style: str, phases: list[str], status: int)
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    ("path", "method", "moods", "phases", "status"),
+    ("path", "method", "failing", "phases", "status"),
     [
-        ("/early", "GET", {}, ["sent"], 404),
-        ("/impatient", "GET", {}, ["sent"], 200),
-        ("/page/write", "DELETE", {}, READ, 405),
-        ("/page/write", "PUT", {}, STORED, 200),
-        ("/files/conftest.py", "GET", {}, READ, 200),
-        ("/files/none", "GET", {}, READ, 404),
-        ("/socket", "GET", {}, READ, 400),
-        ("/page/write", "GET", {"loads": False}, ["sent"], 503),
-        ("/page/write", "GET", {"saves": False}, FAILED, 503),
-        ("/page/write-flush", "GET", {"saves": False}, FAILED, 503),
-        ("/page/write-save", "GET", {"saves": False}, READ, 503),
-        ("/page/logout", "GET", {"deletes": False}, FAILED, 503),
+        ("/early", "GET", "", ["sent"], 404),
+        ("/impatient", "GET", "", ["sent"], 200),
+        ("/page/write", "DELETE", "", READ, 405),
+        ("/page/write", "PUT", "", STORED, 200),
+        ("/files/conftest.py", "GET", "", READ, 200),
+        ("/files/none", "GET", "", READ, 404),
+        ("/socket", "GET", "", READ, 400),
+        ("/page/write", "GET", "load", ["sent"], 503),
+        ("/page/write", "GET", "save", FAILED, 503),
+        ("/page/write-flush", "GET", "save", FAILED, 503),
+        ("/page/write-save", "GET", "save", READ, 503),
+        ("/page/logout", "GET", "delete", FAILED, 503),
     ],
 )
 async def test_what_fails_or_is_no_page(
-    path: str, method: str, moods: dict[str, bool], phases: list[str], status: int
+    path: str, method: str, failing: str, phases: list[str], status: int
 ) -> None:
-    assert await walked(path, method, **moods) == (phases, status)
+    assert await walked(path, method, failing) == (phases, status)
 
 
 def test_the_transitions_lead_through_all_phases() -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from fakes import FakeStore
 from sites import Jar, Site, site
 from tornado.web import RequestHandler
 
@@ -356,16 +357,6 @@ def test_a_late_request_does_not_replace_the_token_of_a_login() -> None:
     asyncio.run(scenario())
 
 
-class AwayOnce(MemoryStore):
-    is_away = False
-
-    async def save(self, swaps: Any, /) -> Any:
-        if self.is_away:
-            self.is_away = False
-            raise StoreUnavailable("away")
-        return await super().save(swaps)
-
-
 class Persistent(SessionMixin, RequestHandler):
     async def get(self) -> None:
         self.session["n"] = 1
@@ -380,10 +371,10 @@ class Persistent(SessionMixin, RequestHandler):
 
 def test_a_form_works_though_the_first_save_has_failed() -> None:
     async def scenario() -> None:
-        store = AwayOnce()
+        store = FakeStore()
         async with site(store, [("/", Persistent)], settings=XSRF) as here:
             jar = Jar()
-            store.is_away = True
+            store.saves_to_fail = 1
             token = token_in(await here.ask(jar, "/"))
             assert (await here.ask(jar, "/", "POST", f"_xsrf={token}")).body == b"fine"
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes import FakeStore
 from sites import Jar, site
 from socket_frames import HANDSHAKE
 from tornado import gen
@@ -13,26 +14,14 @@ from tornado.tcpclient import TCPClient
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from hello_tornado.sessions import SessionMixin, WebSocketSessionMixin
-from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 SECONDS = 5  # within which each response has come to its end
 
 
-class SlowStore(MemoryStore):
-    """Lets others run during each save, and fails when it is told to."""
-
-    is_down = False
-
-    async def save(self, swaps: Any, /) -> Any:
-        await asyncio.sleep(0)
-        if self.is_down:
-            raise StoreUnavailable("away")
-        return await super().save(swaps)
-
-    async def touch(self, records: Any, /) -> None:
-        await asyncio.sleep(0)
-        await super().touch(records)
+def slow_store() -> FakeStore:
+    """One that lets others run during each save."""
+    return FakeStore(turns={"save": 1, "touch": 1})
 
 
 class Counting(SessionMixin, RequestHandler):
@@ -168,7 +157,7 @@ def test_a_response_that_cannot_be_sent_comes_to_an_end(handler: Any, expected: 
         routes = styles(handler)
         if handler is BrokenForEver:
             del routes["/Later"]  # nothing hears of an exception in a callback, as in Tornado
-        async with site(SlowStore(), list(routes.items())) as here:
+        async with site(slow_store(), list(routes.items())) as here:
             for path in routes:
                 stream = await TCPClient().connect("127.0.0.1", here.port)
                 assert (await end_of(stream, path)).startswith(expected), path
@@ -184,14 +173,14 @@ class Stream(SessionMixin, RequestHandler):
         self.session["n"] = 1
         self.write("first")
         await self.flush()
-        self.settings["store"].is_down = True
+        self.settings["store"].failing = {"save"}
         self.session["n"] = 2
         self.write("second")
 
 
 def test_a_stream_whose_last_save_fails_is_cut_off() -> None:
     async def scenario() -> None:
-        store = SlowStore()
+        store = slow_store()
         async with site(store, [("/", Stream)], settings={"store": store}) as here:
             stream = await TCPClient().connect("127.0.0.1", here.port)
             await stream.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -213,7 +202,7 @@ class BrokenStream(SessionMixin, RequestHandler):
 
 def test_a_stream_that_fails_discards_what_came_after_its_first_part() -> None:
     async def scenario() -> None:
-        async with site(SlowStore(), [("/", BrokenStream)]) as here:
+        async with site(slow_store(), [("/", BrokenStream)]) as here:
             jar = Jar()
             await here.ask(jar, "/")
             assert await here.data(jar) == {"n": 1}
@@ -276,7 +265,7 @@ def test_an_unawaited_flush_or_finish_leaves_at_once(
     async def scenario() -> None:
         settings = {"may_go_on": asyncio.Event()}
         async with site(
-            SlowStore(), [("/(.*)/events", handler)], settings=settings, clock=clock
+            slow_store(), [("/(.*)/events", handler)], settings=settings, clock=clock
         ) as here:
             jar = await here.logged_in()
             clock.advance(seconds=30 if way == "read" else 90)
@@ -298,7 +287,7 @@ def test_an_unawaited_flush_or_finish_leaves_at_once(
 class FailingFlush(SessionMixin, RequestHandler):
     async def get(self) -> None:
         self.session["n"] = 1
-        self.settings["store"].is_down = True
+        self.settings["store"].failing = {"save"}
         self.write("first")
         self.flush()
         await self.settings["may_go_on"].wait()
@@ -306,7 +295,7 @@ class FailingFlush(SessionMixin, RequestHandler):
 
 def test_an_unawaited_flush_that_fails_is_answered_at_once() -> None:
     async def scenario() -> None:
-        store = SlowStore()
+        store = slow_store()
         settings = {"may_go_on": asyncio.Event(), "store": store}
         async with site(store, [("/", FailingFlush)], settings=settings) as here:
             stream = await TCPClient().connect("127.0.0.1", here.port)
@@ -340,7 +329,7 @@ class Socket(WebSocketSessionMixin):
 )
 def test_a_socket_that_is_refused_stores_nothing(headers: dict[str, str], status: int) -> None:
     async def scenario() -> None:
-        async with site(SlowStore(), [("/socket", Socket)]) as here:
+        async with site(slow_store(), [("/socket", Socket)]) as here:
             jar = await here.logged_in()
             assert (await here.ask(jar, "/socket", headers=headers)).code == status
             assert await here.data(jar) == {}
@@ -429,7 +418,7 @@ class Loud(SessionMixin, RequestHandler):
 
 def test_a_response_that_is_sent_stays_whole_though_on_finish_raises() -> None:
     async def scenario() -> None:
-        async with site(SlowStore(), [("/", Loud)]) as here:
+        async with site(slow_store(), [("/", Loud)]) as here:
             response = await here.ask(Jar(), "/")
             assert (response.code, len(response.body)) == (200, 4_000_000)
 

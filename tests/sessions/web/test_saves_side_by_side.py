@@ -1,17 +1,15 @@
 """Saves of a request that run side by side, are cancelled, or come after its end: none is lost."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import ClassVar
 
 import pytest
+from fakes import FakeStore
 from sites import Jar, site
 
 from hello_tornado.sessions import Session, SessionHandler, Store
 from hello_tornado.sessions.errors import StoreUnavailable
-from hello_tornado.sessions.stores import Outcome, Swap
-from hello_tornado.sessions.stores.memory import MemoryStore
 
 
 class Saving(SessionHandler):
@@ -110,20 +108,6 @@ def test_a_logout_beside_a_save_is_final(any_store: Store) -> None:
     asyncio.run(scenario())
 
 
-class Held(MemoryStore):
-    """Saves what it is given once it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_asked, self.may_go = asyncio.Event(), asyncio.Event()
-        self.may_go.set()
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        self.is_asked.set()
-        await self.may_go.wait()
-        return await super().save(swaps)
-
-
 class Cancelled(SessionHandler):
     """Its task is cancelled while the end of the response waits for a save."""
 
@@ -143,18 +127,18 @@ class Cancelled(SessionHandler):
 @pytest.mark.parametrize("deed", ["count", "logout"])
 def test_a_request_that_is_cancelled_while_it_waits_for_a_save_is_answered(deed: str) -> None:
     async def scenario() -> None:
-        store, tasks = Held(), list[asyncio.Task[None]]()
+        store, tasks = FakeStore(), list[asyncio.Task[None]]()
         routes, settings = [("/do/(.*)", Cancelled)], {"tasks": tasks}
         async with site(store, routes, settings=settings) as here:
             jar = await here.logged_in()
-            store.is_asked.clear()
-            store.may_go.clear()
+            store.is_saving.clear()
+            store.may_save.clear()
             asking = asyncio.create_task(here.ask(jar, f"/do/{deed}", "POST", take=False))
-            await store.is_asked.wait()
+            await store.is_saving.wait()
             await asyncio.sleep(0)
             tasks[0].cancel()
             await asyncio.sleep(0)
-            store.may_go.set()
+            store.may_save.set()
             answer = await asyncio.wait_for(asking, 10)
             assert answer.code == 200
             if deed == "logout":
@@ -164,16 +148,6 @@ def test_a_request_that_is_cancelled_while_it_waits_for_a_save_is_answered(deed:
                 assert await here.data(jar) == {"n": 5}
 
     asyncio.run(scenario())
-
-
-class FailsOnce(MemoryStore):
-    fails = False
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        if self.fails:
-            self.fails = False
-            raise StoreUnavailable("the store is down")
-        return await super().save(swaps)
 
 
 class SavingBehindAFailure(SessionHandler):
@@ -198,10 +172,10 @@ def test_behind_a_flush_that_failed_nothing_is_stored(handler: type[SessionHandl
     """The answer is a 503, so nothing of it may be there."""
 
     async def scenario() -> None:
-        store = FailsOnce()
+        store = FakeStore()
         async with site(store, [("/do", handler)]) as here:
             jar = await here.logged_in()
-            store.fails = True
+            store.saves_to_fail = 1
             assert (await here.ask(jar, "/do", "POST")).code == 503
             assert await here.data(jar) == {}
 
@@ -240,10 +214,10 @@ class Ending(SessionHandler):
 async def test_a_response_that_fails_ends_once(deed: str, caplog: pytest.LogCaptureFixture) -> None:
     """What was begun of it before is not sent any more: the next response is the next one's."""
     Ending.ended.clear()
-    store = FailsOnce()
+    store = FakeStore()
     async with site(store, [("/ending/(.*)", Ending)], log=False) as app:
         jar = await app.logged_in()
-        store.fails = True
+        store.saves_to_fail = 1
         reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
         for path, end in ((f"/ending/{deed}", ""), ("/show", "Connection: close\r\n")):
             writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {jar}\r\n{end}\r\n".encode())

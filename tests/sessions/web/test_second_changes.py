@@ -4,11 +4,12 @@ import asyncio
 import gc
 import itertools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from fakes import FakeStore
 from sites import Jar, Site, site
 from tornado.web import HTTPError, RequestHandler
 
@@ -16,7 +17,6 @@ from hello_tornado.sessions import Session, SessionManager, SessionMixin, Store
 from hello_tornado.sessions.errors import ResponseStarted, SessionEnded, StoreUnavailable
 from hello_tornado.sessions.events import Ended
 from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.record import Outcome, SessionFacts, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 
 BEFORE = [
@@ -193,21 +193,6 @@ def test_what_is_changed_after_a_save_is_stored_too(any_store: Store) -> None:
     asyncio.run(scenario())
 
 
-class Failing(MemoryStore):
-    """A store whose next saves fail, before or after they have written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failures: list[str] = []
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        failure = self.failures.pop(0) if self.failures else ""
-        await asyncio.sleep(0)
-        if failure == "before":
-            raise StoreUnavailable("away")
-        return await super().save(swaps)
-
-
 def test_a_save_that_failed_can_be_made_again_and_counts_once() -> None:
     class Persistent(SessionMixin, RequestHandler):
         async def get(self) -> None:
@@ -222,13 +207,13 @@ def test_a_save_that_failed_can_be_made_again_and_counts_once() -> None:
             self.write(f"{self.session['n']}")
 
     async def scenario() -> None:
-        store = Failing()
+        store = FakeStore(turns={"save": 1})
         async with site(store, [("/", Persistent)]) as here:
             jar = Jar()
-            store.failures = ["before"]
+            store.saves_to_fail = 1
             assert (await here.ask(jar, "/")).body == b"2"
             assert await here.data(jar) == {"n": 2, "log": [1], "cart": {"a": 1, "b": 2}}
-            store.failures = ["before"]
+            store.saves_to_fail = 1
             assert (await here.ask(jar, "/")).body == b"4"
             assert await here.data(jar) == {"n": 4, "log": [1, 1], "cart": {"a": 1, "b": 2}}
 
@@ -423,7 +408,7 @@ class Twice(SessionMixin, RequestHandler):
 
 def test_a_second_finish_loses_nothing_of_the_first() -> None:
     async def scenario() -> None:
-        async with site(Failing(), [("/", Twice)]) as here:
+        async with site(FakeStore(turns={"save": 1}), [("/", Twice)]) as here:
             jar = Jar()
             assert (await here.ask(jar, "/")).body == b"once"
             assert await here.data(jar) == {"n": 2}
@@ -450,7 +435,9 @@ class Impatient(SessionMixin, RequestHandler):
 @pytest.mark.parametrize("way", ["save", "flush", "finish"])
 def test_a_save_that_nobody_waits_for_any_more_is_made_once(way: str) -> None:
     async def scenario() -> None:
-        async with site(Failing(), [("/(save|flush|finish)", Impatient)]) as here:
+        async with site(
+            FakeStore(turns={"save": 1}), [("/(save|flush|finish)", Impatient)]
+        ) as here:
             jar = await here.logged_in()
             for count in (1, 2):
                 assert (await here.ask(jar, f"/{way}")).code == 200
@@ -462,25 +449,17 @@ def test_a_save_that_nobody_waits_for_any_more_is_made_once(way: str) -> None:
 
 @pytest.mark.gen_test
 async def test_a_login_that_is_stored_is_stored_once_though_the_limit_cannot_be_kept() -> None:
-    class Forgetful(MemoryStore):
-        is_down = False
-
-        async def find_by_user(self, user_id: str, /) -> Sequence[SessionFacts]:
-            if self.is_down:
-                raise StoreUnavailable("away")
-            return await super().find_by_user(user_id)
-
-    store = Forgetful()
+    store = FakeStore()
     manager = SessionManager(store, log=False, max_sessions_per_user=1)
     session = await manager.open(None)
     session.increment("n")
     await manager.commit(session)
     session.increment("n")
     session.login("ada")
-    store.is_down = True
+    store.failing = {"find_by_user"}
     with pytest.raises(StoreUnavailable):
         await manager.commit(session)
-    store.is_down = False
+    store.failing = ()
     assert not session.modified
     (stored,) = await manager.sessions_of("ada")
     assert dict(stored) == {"n": 2}
@@ -511,7 +490,7 @@ class DuringFlush(SessionMixin, RequestHandler):
 )
 def test_a_new_id_during_a_flush_leaves_with_its_headers(deed: str, user: str | None) -> None:
     async def scenario() -> None:
-        async with site(Failing(), [("/(.*)/during", DuringFlush)]) as here:
+        async with site(FakeStore(turns={"save": 1}), [("/(.*)/during", DuringFlush)]) as here:
             jar = await here.logged_in()
             old = jar.copy()
             response = await here.ask(jar, f"/{deed}/during")
@@ -545,7 +524,7 @@ class AfterFinish(SessionMixin, RequestHandler):
 @pytest.mark.parametrize("way", ["then", "beside", "inside"])
 def test_a_save_beside_finish_stores_once(way: str) -> None:
     async def scenario() -> None:
-        async with site(Failing(), [("/(.*)/finish", AfterFinish)]) as here:
+        async with site(FakeStore(turns={"save": 1}), [("/(.*)/finish", AfterFinish)]) as here:
             for jar in (Jar(), await here.logged_in()):
                 before = await here.manager.length()
                 assert (await here.ask(jar, f"/{way}/finish")).body == b"done"
@@ -559,7 +538,7 @@ class FailingThenEnding(SessionMixin, RequestHandler):
     async def get(self) -> None:
         self.session["n"] = 1
         self.write("first")
-        self.settings["store"].failures = ["before"]
+        self.settings["store"].saves_to_fail = 1
         self.flush()
         await asyncio.sleep(0)
         self.session.destroy()
@@ -581,7 +560,7 @@ class EndingThenCancelled(SessionMixin, RequestHandler):
 )
 def test_a_logout_is_final_though_what_was_under_way_fails(path: str) -> None:
     async def scenario() -> None:
-        store = Failing()
+        store = FakeStore(turns={"save": 1})
         routes: list[Any] = [
             ("/failing", FailingThenEnding),
             ("/cancelled/(.*)", EndingThenCancelled),

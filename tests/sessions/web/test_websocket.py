@@ -6,13 +6,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from every_store import UrlOf
+from fakes import SECRET, FakeStore
 from socket_frames import HANDSHAKE
 from tornado.httpclient import HTTPRequest
 from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from hello_tornado.database import migrate
 from hello_tornado.sessions import (
     SessionManager,
     SessionMixin,
@@ -20,15 +21,12 @@ from hello_tornado.sessions import (
     WebSocketSessionMixin,
     open_store,
 )
-from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import SessionEvent, WatchFailed
 from hello_tornado.sessions.manager import watcher
 from hello_tornado.sessions.manager.watcher import INTERVAL_SECONDS, Watch
 from hello_tornado.sessions.records.record import SessionRecord
-from hello_tornado.sessions.stores.memory import MemoryStore
 
 PATIENCE_SECONDS = 20  # of a test; the promise is a second
-SECRET = "a secret of the tests, long enough for anyone"
 
 
 class Page(SessionMixin, RequestHandler):
@@ -84,24 +82,6 @@ class Broken(Socket):
         raise RuntimeError
 
 
-class Moody(MemoryStore):
-    is_down = False
-    is_broken = False
-    is_silent = False
-
-    async def load(self, *args: Any) -> Any:
-        if self.is_broken:
-            raise RuntimeError("a mistake in the store")
-        if self.is_down:
-            raise StoreUnavailable("the store is down")
-        return await super().load(*args)
-
-    async def find_by_handle(self, *args: Any) -> Any:
-        if self.is_silent:
-            raise StoreUnavailable("the store does not say why")
-        return await super().find_by_handle(*args)
-
-
 async def heard(connection: WebSocketClientConnection) -> str | bytes | None:
     return await asyncio.wait_for(connection.read_message(), PATIENCE_SECONDS)
 
@@ -120,7 +100,7 @@ class TestSockets(AsyncHTTPTestCase):
     def get_app(self) -> Application:
         self.events: list[SessionEvent] = []
         self.heard: list[str | bytes] = []
-        self.store = Moody()
+        self.store = FakeStore()
         self.manager = SessionManager(
             self.store, clock=lambda: self.clock.now, hooks=[self.events.append]
         )
@@ -299,9 +279,9 @@ class TestSockets(AsyncHTTPTestCase):
     async def test_after_a_mistake_of_the_store_it_goes_on_watching(self) -> None:
         cookie = await self.visit("/login")
         connection = await self.open(cookie)
-        self.store.is_broken = True
+        self.store.failing, self.store.error = {"load"}, RuntimeError
         await self.until(lambda: "watching failed" in self.caplog.text)
-        self.store.is_broken = False
+        self.store.failing = ()
         await self.visit("/logout", cookie)
         assert await end_of(connection) == (4401, "logged_out")
 
@@ -309,7 +289,7 @@ class TestSockets(AsyncHTTPTestCase):
     async def test_what_is_over_is_closed_though_nobody_can_say_why(self) -> None:
         cookie = await self.visit("/login")
         connection = await self.open(cookie)
-        self.store.is_silent = True
+        self.store.failing = {"find_by_handle"}
         await self.visit("/renew", cookie)
         assert await end_of(connection) == (4401, "ended")
 
@@ -402,13 +382,9 @@ async def test_a_store_that_announces_ends_saves_the_wait(
         await manager.aclose()
 
 
-@pytest.fixture(params=["postgresql", "asyncpg", "redis", "redis_cluster"])
-def announcing_url(request: pytest.FixtureRequest) -> str:
-    kind = "postgresql" if request.param == "asyncpg" else request.param
-    url: str = request.getfixturevalue(f"{kind}_url")
-    if kind == "postgresql":
-        migrate.upgrade(url)
-    return url.replace("postgresql:", "postgresql+asyncpg:") if request.param == "asyncpg" else url
+@pytest.fixture(params=["postgresql", "postgresql+asyncpg", "redis", "redis_cluster"])
+def announcing_url(request: pytest.FixtureRequest, url_of: UrlOf) -> str:
+    return url_of(request.param)
 
 
 async def _until_somebody_listens(here: SessionManager, there: SessionManager) -> None:

@@ -4,6 +4,7 @@ import re
 from typing import Any, ClassVar
 
 import pytest
+from fakes import SECRET
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.testing import AsyncHTTPTestCase, gen_test
 from tornado.web import Application, RequestHandler
@@ -44,7 +45,7 @@ class CrossSite(AsyncHTTPTestCase):
     def get_app(self) -> Application:
         return Application(
             [("/", Form), ("/socket", Socket)],
-            cookie_secret="of the tests, and of no one else",
+            cookie_secret=SECRET,
             session_manager=SessionManager(MemoryStore()),
             **self.settings,
         )

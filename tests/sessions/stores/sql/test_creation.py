@@ -7,33 +7,24 @@ from typing import Any
 
 import pytest
 from databases import as_a_poor_user, run
+from every_store import SQL_SERVERS, UrlOf
+from managing import stored
 
 from hello_tornado.database import migrate
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import ConfigurationError, StoreError, StoreMisconfigured
-from hello_tornado.sessions.manager.actions import Issue
 
 pytestmark = pytest.mark.gen_test
 
-SERVERS = ["postgresql", "postgresql+asyncpg", "mariadb"]
 
-
-@pytest.fixture(params=["sqlite", *SERVERS])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", *SQL_SERVERS])
+def url(request: pytest.FixtureRequest, empty_url_of: UrlOf) -> str:
     """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/sessions.db"
-    plain, _, driver = request.param.partition("+")
-    found: str = request.getfixturevalue(f"{plain}_url")
-    return found.replace("://", f"+{driver}://", 1) if driver else found
+    return empty_url_of(request.param)
 
 
 async def begin(manager: SessionManager) -> Any:
-    session = await manager.open(None)
-    session["n"] = 1
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return (await manager.open(action.session_id))["n"]
+    return (await manager.open(await stored(manager, n=1)))["n"]
 
 
 async def test_the_first_use_makes_the_table(url: str) -> None:

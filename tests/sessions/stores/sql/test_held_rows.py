@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from administrators import Administrator, Mariadb, Postgresql
+from administrators import Administrator, Mariadb
 
 from hello_tornado.database import migrate
 from hello_tornado.sessions import SessionManager, open_store
@@ -12,15 +12,6 @@ from hello_tornado.sessions.records.record import AGAIN, Saved, Swap
 from hello_tornado.sessions.testing import NOW, make_record, newer
 
 pytestmark = pytest.mark.gen_test(timeout=60)
-
-
-@pytest.fixture(params=["postgresql", "postgresql+asyncpg", "mariadb"])
-def served(request: pytest.FixtureRequest) -> tuple[str, Administrator]:
-    kind = request.param.partition("+")[0]
-    url: str = request.getfixturevalue(f"{kind}_url")
-    migrate.upgrade(url)
-    administrator = Postgresql(url) if kind == "postgresql" else Mariadb(url)
-    return url.replace(kind, request.param, 1), administrator
 
 
 async def test_a_row_that_is_held_holds_up_no_other_row(served: tuple[str, Administrator]) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 from databases import as_a_poor_user, mariadb_database, run
+from every_store import SQL
 from running import run_command
 from sqlalchemy import make_url
 
@@ -45,7 +46,7 @@ class Place(NamedTuple):
         return f"{self.url}?{urlencode(named)}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(params=SQL)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "sqlite":
         yield Place(f"sqlite:///{tmp_path}/sessions.db")

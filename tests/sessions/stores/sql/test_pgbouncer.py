@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
+from managing import stored
 from services import pgbouncer
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -14,8 +15,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from hello_tornado.database import migrate
 from hello_tornado.sessions import SessionManager, SqlStore, Store, open_store
 from hello_tornado.sessions.errors import StoreMisconfigured, StoreUnavailable
-from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId
 from hello_tornado.sessions.stores import Announcing
 from hello_tornado.sessions.testing import StoreContract, make_record
 
@@ -43,14 +42,6 @@ class TestPooledStore(StoreContract):
         return open_store(self.url)
 
 
-async def begun(manager: SessionManager) -> SessionId:
-    session = await manager.open(None)
-    session["n"] = 0
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
 @pytest.mark.gen_test
 async def test_nothing_is_lost_between_processes_that_share_server_processes(
     pooled_url: str,
@@ -58,7 +49,7 @@ async def test_nothing_is_lost_between_processes_that_share_server_processes(
     engine = create_async_engine(pooled_url.replace("://", "+psycopg://", 1))
     stores = [*(open_store(pooled_url) for _ in range(3)), SqlStore.from_engine(engine)]
     managers = [SessionManager(store, log=False) for store in stores]
-    session_id = await begun(managers[0])
+    session_id = await stored(managers[0], n=0)
 
     async def count(manager: SessionManager) -> None:
         for _ in range(50):
