@@ -1,4 +1,4 @@
-"""The end of a session, to the microsecond and whatever clocks say, on every store (A47 to A49)."""
+"""The end of a session, to the microsecond and whatever clocks say, on every store."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gen_test(timeout=60)
 HOUR = 3_600_000_000
 
 
-async def test_a47_7_it_ends_at_its_microsecond(
+async def test_it_ends_at_its_microsecond(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     manager = SessionManager(make_store(), clock=clock, log=False)
@@ -31,7 +31,7 @@ async def test_a47_7_it_ends_at_its_microsecond(
     await manager.aclose()
 
 
-async def test_8_constant_use_does_not_pass_the_absolute_end(
+async def test_constant_use_does_not_pass_the_absolute_end(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     lifetimes = Lifetimes(idle=timedelta(minutes=30), absolute=timedelta(hours=2))
@@ -48,7 +48,7 @@ async def test_8_constant_use_does_not_pass_the_absolute_end(
     await manager.aclose()
 
 
-async def test_a48_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end(
+async def test_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     """One process is an hour behind, and its clock steps back once more."""
@@ -74,7 +74,7 @@ async def test_a48_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end
         await manager.aclose()
 
 
-async def test_a49_21_a_signature_from_the_future_makes_no_session_longer(
+async def test_a_signature_from_the_future_makes_no_session_longer(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     manager = SessionManager(make_store(), clock=clock, log=False)
