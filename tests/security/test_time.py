@@ -17,9 +17,7 @@ pytestmark = pytest.mark.gen_test(timeout=60)
 HOUR = 3_600_000_000
 
 
-async def test_it_ends_at_its_microsecond(
-    make_store: Callable[[], Store], clock: Any
-) -> None:
+async def test_it_ends_at_its_microsecond(make_store: Callable[[], Store], clock: Any) -> None:
     manager = SessionManager(make_store(), clock=clock, log=False)
     session_id = await stored(manager, "ada")
     clock.now += HOUR - 1

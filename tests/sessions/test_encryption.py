@@ -90,7 +90,7 @@ NO_KEYS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("keys", NO_KEYS)
+@pytest.mark.parametrize("keys", NO_KEYS, ids=range(len(NO_KEYS)))
 def test_keys_that_are_none_stop_the_start(keys: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"AesGcm\(keys|encryption") as caught:
         AesGcm(keys)

@@ -214,7 +214,7 @@ async def test_what_cannot_be_a_handle_is_that_of_no_session(any_store: Store, h
     await manager.aclose()
 
 
-@pytest.mark.parametrize("handle", [7, b"abc", object()], ids=repr)
+@pytest.mark.parametrize("handle", [7, b"abc", object()], ids=["int", "bytes", "object"])
 async def test_what_is_not_even_a_str_is_refused(handle: Any) -> None:
     manager = SessionManager("memory://", log=False)
     for call in (manager.find, manager.revoke):
