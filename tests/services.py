@@ -28,6 +28,7 @@ from redis import Redis, RedisError
 from sqlalchemy import URL, make_url
 
 from bench.faults.galera import PROVIDER, STATES, galera_options
+from hello_tornado.database import migrate
 
 START_SECONDS = 60
 
@@ -60,6 +61,7 @@ def _postgresql_node(initdb: Path) -> Iterator[URL]:
         options = ["-U", "tester", f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8"]
         _run([str(initdb), "-D", str(data), "--no-sync", *options], "postgres")
         server = [str(initdb.with_name("postgres")), "-D", str(data), "-k", name]
+        server += ["-c", "fsync=off", "-c", "full_page_writes=off"]  # the machine does not crash
         url = URL.create(
             "postgresql", "tester", password.read_text(), "127.0.0.1", port, "postgres"
         )
@@ -101,6 +103,7 @@ def mariadb_node(*options: str, donor: URL | None = None) -> Iterator[URL]:
             place = [f"--datadir={data}", "--skip-test-db", f"--extra-file={script}"]
             _run([str(install), "--no-defaults", *place], "mysql")
         server = [str(mariadbd), "--no-defaults", f"--datadir={data}"]
+        server += ["--innodb-flush-log-at-trx-commit=2", "--skip-innodb-doublewrite"]
         url = URL.create("mariadb", "tester", password, "127.0.0.1", port, "mysql")
         place = [f"--port={port}", f"--socket={name}/socket", "--bind-address=127.0.0.1"]
         with _running([*server, *place, "--skip-name-resolve", *options], "mysql", Path(name)):
@@ -298,6 +301,22 @@ def postgresql_18_url(postgresql_18_server: URL) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgresql_with_tables(postgresql_server: URL) -> Iterator[str]:
+    """A PostgreSQL database that has all tables, for one test after the other."""
+    with _postgresql_database(postgresql_server) as url:
+        migrate.upgrade(url, accounts=True)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_18_with_tables(postgresql_18_server: URL) -> Iterator[str]:
+    """The same on PostgreSQL 18."""
+    with _postgresql_database(postgresql_18_server) as url:
+        migrate.upgrade(url, accounts=True)
+        yield url
+
+
 @contextmanager
 def _postgresql_database(server: URL) -> Iterator[str]:
     """The URL of an empty database, which is dropped in the end."""
@@ -313,6 +332,15 @@ def mariadb_url(mariadb_server: URL) -> Iterator[str]:
     """An empty MariaDB database of the test's own."""
     with _mariadb_database(mariadb_server) as name:
         yield _text(mariadb_server.set(database=name))
+
+
+@pytest.fixture(scope="session")
+def mariadb_with_tables(mariadb_server: URL) -> Iterator[str]:
+    """A MariaDB database that has all tables, for one test after the other."""
+    with _mariadb_database(mariadb_server) as name:
+        url = _text(mariadb_server.set(database=name))
+        migrate.upgrade(url, accounts=True)
+        yield url
 
 
 @contextmanager

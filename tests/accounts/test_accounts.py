@@ -39,7 +39,6 @@ from hello_tornado.accounts.throttle import (
     FOR_NETWORKS,
     FOR_USER_AT_ADDRESS,
 )
-from hello_tornado.database import migrate
 from hello_tornado.sessions.stores.sql.database import SqlDatabase
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -49,11 +48,8 @@ FOR_ADDRESS, FOR_56, FOR_48 = FOR_NETWORKS
 
 
 @pytest.fixture(params=SQL)
-def url(request: pytest.FixtureRequest, empty_url_of: UrlOf) -> str:
-    url = empty_url_of(request.param)
-    if request.param != "sqlite":  # which makes its tables itself
-        migrate.upgrade(url, accounts=True)
-    return url
+def url(request: pytest.FixtureRequest, url_of: UrlOf) -> str:
+    return url_of(request.param)
 
 
 @pytest.fixture

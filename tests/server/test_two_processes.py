@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,12 @@ ROUNDS = 40
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture
-def servers(shared_url: str, tmp_path: Path) -> Iterator[list[Server]]:
-    setting = {"HELLO_TORNADO_STORE__URL": shared_url}
+@pytest.fixture(scope="module")
+def servers(url_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    directory = tmp_path_factory.mktemp("servers")
+    setting = {"HELLO_TORNADO_STORE__URL": url_of_module}
     with ExitStack() as stack:
-        yield [stack.enter_context(running_server(tmp_path, **setting)) for _ in range(2)]
+        yield [stack.enter_context(running_server(directory, **setting)) for _ in range(2)]
 
 
 class Client:
