@@ -1,6 +1,5 @@
 """Debian's Chromium, driven by Playwright, for what a person sees and does."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 from running import Server, running_server
+from services import missing
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
@@ -33,9 +33,7 @@ OPTIONS = [
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     if not CHROMIUM.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{CHROMIUM} is missing: install Debian's package chromium")
-        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
+        missing(f"{CHROMIUM} is missing: install Debian's package chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield browser

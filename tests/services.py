@@ -118,7 +118,7 @@ def galera_cluster() -> Iterator[tuple[URL, URL]]:
     The first one counts twice: it goes on alone, and the second one does not.
     """
     if not PROVIDER.exists():
-        _missing(f"{PROVIDER} is missing: install Debian's package galera-4")
+        missing(f"{PROVIDER} is missing: install Debian's package galera-4")
     port = free_port()
     with mariadb_node(*galera_options(port, None, weight=2)) as first:
         joining = galera_options(free_port(), port, weight=1)
@@ -367,7 +367,7 @@ def _program(name: str, package: str, *directories: Path) -> Path:
     places = [str(directory) for directory in directories]
     found = shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"]]))
     if found is None:
-        _missing(f"{name} is missing: install Debian's package {package}")
+        missing(f"{name} is missing: install Debian's package {package}")
     return Path(found)
 
 
@@ -376,11 +376,12 @@ def _program_of_wheel(package: str, place: str) -> Path:
     directories = (spec and spec.submodule_search_locations) or []
     found = [program for directory in directories for program in Path(directory).glob(place)]
     if not found:
-        _missing(f"{place} of {package} is missing: pip install -e '.[all,dev]'")
+        missing(f"{place} of {package} is missing: pip install -e '.[all,dev]'")
     return found[0]
 
 
-def _missing(what: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
+    """Skip the test, or fail it in CI: *what* says what is missing, and how to get it."""
     pytest.fail(what) if os.environ.get("CI") == "true" else pytest.skip(what)
 
 

@@ -1,7 +1,6 @@
 """The fault campaign: it runs, its checker sees what is broken, and our stores break nothing."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services import missing
 
 from bench.faults.checker import INVARIANTS, violations
 from bench.faults.ledger import Request, Seen
@@ -160,8 +160,7 @@ def campaign(directory: Path, *arguments: str) -> Runs:
         [*command, "--visitors", "4"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if "is missing: install" in done.stderr:
-        missing = done.stderr.strip().splitlines()[-1]
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+        missing(done.stderr.strip().splitlines()[-1])
     assert done.returncode in {0, 1}, done.stderr
     assert figures.exists(), done.stderr
     runs: Runs = json.loads(figures.read_text())

@@ -3,7 +3,6 @@
 axe-core comes from the npm registry: `npm install --no-save --no-package-lock axe-core@4`.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from browsing import ARTIFACTS, LINE, greeting, visiting
 from playwright.sync_api import Browser, Page, expect
 from redis import Redis
 from running import PASSWORD, PASSWORD_MODE, Server, running, running_server, user_command
-from services import redis_node
+from services import missing, redis_node
 
 AXE = Path(__file__).parent.parent.parent / "node_modules/axe-core/axe.min.js"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/19.1 Safari/604.1"
@@ -72,10 +71,7 @@ REFUSED = ("/user/login", "/user/logout", "/user/password", "/nowhere", "/", *LI
 @pytest.fixture(scope="module")
 def axe() -> str:
     if not AXE.exists():
-        message = "axe-core is missing: npm install --no-save --no-package-lock axe-core@4"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("axe-core is missing: npm install --no-save --no-package-lock axe-core@4")
     return AXE.read_text(encoding="utf-8")
 
 
