@@ -1,7 +1,7 @@
 """What all tests share: a clock that stands still until it is told to move, and databases."""
 
 import os
-from collections import Counter
+from pathlib import Path
 
 import pytest
 from fakes import Clock
@@ -12,21 +12,15 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 os.environ.setdefault("ASYNC_TEST_TIMEOUT", "30")
 
-pytest_plugins = ["services", "every_store", "browsing"]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each reason why tests were skipped, and not one for each of their places."""
-    reasons = Counter(
-        report.longrepr[2].removeprefix("Skipped: ")
-        for report in terminalreporter.stats.get("skipped", [])
-    )
-    if reasons:
-        terminalreporter.section("skipped")
-    for reason, count in reasons.most_common():
-        terminalreporter.line(f"{count:>5}  {reason}")
+pytest_plugins = ["services", "every_store", "browsing", "light"]
 
 
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs in an empty directory."""
+    monkeypatch.chdir(tmp_path)

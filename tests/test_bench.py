@@ -64,6 +64,7 @@ def test_instructions_are_counted_and_compared() -> None:
     assert dearer(costs | {"read": 2 * costs["read"]}, costs) == ["read"]
 
 
+@pytest.mark.slow
 def test_a_short_scale_curve_loses_nothing(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     short = ("--sizes", "1000", "3000", "--purge", "1000", "--seconds", "1")

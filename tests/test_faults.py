@@ -182,6 +182,7 @@ def broken_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[st
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("promise", SOME_BROKEN)
+@pytest.mark.slow
 def test_a_broken_store_is_caught(promise: str, broken_runs: Mapping[str, "Future[Runs]"]) -> None:
     (run,) = broken_runs[promise].result()
     found = {violation["invariant"] for violation in run["violations"]}
@@ -202,6 +203,7 @@ def short_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("store", ["sqlite", "postgresql", "mariadb", "redis"])
+@pytest.mark.slow
 def test_a_store_keeps_its_promises_under_faults(
     store: str, short_runs: Mapping[str, "Future[Runs]"]
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_store_keeps_its_promises_under_faults(
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_parallel_writes_and_racing_logouts_lose_nothing() -> None:
     command = [sys.executable, "-m", "bench.faults.side_by_side", "sqlite"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -239,6 +239,7 @@ OTHERS = {
 @pytest.mark.parametrize(
     "command", [*READING, ("db", "downgrade", "base"), ("db", "check")], ids=" ".join
 )
+@pytest.mark.slow
 def test_a_command_leaves_a_database_of_others_as_it_is(
     tmp_path: Path, command: tuple[str, ...], script: str
 ) -> None:

@@ -80,6 +80,7 @@ def run(
 
 
 @pytest.mark.parametrize("command", BARS)
+@pytest.mark.slow
 def test_people_see_a_bar_while_a_command_is_at_work(
     tmp_path: Path, database: bytes, command: str
 ) -> None:
@@ -97,6 +98,7 @@ def test_people_see_a_bar_while_a_command_is_at_work(
 
 
 @pytest.mark.parametrize("command", BARS)
+@pytest.mark.slow
 def test_what_is_piped_has_no_bar(tmp_path: Path, database: bytes, command: str) -> None:
     (tmp_path / "sessions.db").write_bytes(database)
     url = f"sqlite:///{tmp_path}/sessions.db"

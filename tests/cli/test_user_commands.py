@@ -58,6 +58,7 @@ def wait_until_signed_out(server: Server, cookie: str) -> None:
         pass  # the test's own time limit ends this
 
 
+@pytest.mark.slow
 def test_a_user_from_the_first_day_to_the_last(tmp_path: Path, environment: dict[str, str]) -> None:
     def run(*arguments: str, password: str = PASSWORD) -> str:
         done = user_command(tmp_path, environment, *arguments, password=password)
@@ -108,6 +109,7 @@ def test_mistakes_have_a_cause_and_a_cure(tmp_path: Path) -> None:
     assert "need a SQL database" in refused("list", HELLO_TORNADO_STORE__URL="memory://")
 
 
+@pytest.mark.slow
 def test_a_user_is_exported_and_deleted_with_their_sessions(tmp_path: Path) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         done = user_command(tmp_path, PASSWORD_MODE, *arguments)
@@ -197,6 +199,7 @@ def test_accounts_without_a_database_stop_the_start(tmp_path: Path) -> None:
         assert "login.accounts_url" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_open_login_is_for_this_machine_unless_it_is_asked_for(tmp_path: Path) -> None:
     everywhere: Any = {"HELLO_TORNADO_SERVER__HOST": "0.0.0.0"}
     for command in (("serve", "--port", "0"), ("config", "check")):

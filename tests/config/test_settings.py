@@ -18,9 +18,7 @@ from hello_tornado.sessions.stores.memory import MemoryStore
 DOCUMENTED = Path(__file__).parent.parent.parent / "settings.yaml"
 
 
-@pytest.fixture(autouse=True)
-def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("somewhere")
 
 
 def problems(text: str | None = None, **overrides: Any) -> list[str]:

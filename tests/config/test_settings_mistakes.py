@@ -7,10 +7,7 @@ import pytest
 
 from hello_tornado.config.settings import SettingsError, load_settings
 
-
-@pytest.fixture(autouse=True)
-def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("somewhere")
 
 
 def problem(text: str | None = None, **overrides: Any) -> str:

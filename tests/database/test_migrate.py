@@ -300,6 +300,7 @@ def test_accounts_under_their_old_names_are_renamed_with_what_is_in_them(any_url
 
 
 @pytest.mark.parametrize("mode", ["open", "password"])
+@pytest.mark.slow
 def test_the_commands_make_what_the_login_needs(any_url: str, mode: str, tmp_path: Path) -> None:
     settings = {"HELLO_TORNADO_STORE__URL": any_url, "HELLO_TORNADO_LOGIN__MODE": mode}
     for command in ("upgrade", "check"):

@@ -93,6 +93,7 @@ def test_the_longest_cookie_fits() -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_anonymous_traffic_creates_no_row(tmp_path: Path) -> None:
     """100,000 requests with cookies of all kinds, pages and posts, over eight connections."""
     with running_server(tmp_path) as server:

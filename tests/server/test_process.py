@@ -187,6 +187,7 @@ def test_a_signal_ends_an_idle_server_even_when_a_browser_keeps_its_connection(
         assert "Traceback" not in server.text
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_a_503_and_the_server_recovers(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         waits = []

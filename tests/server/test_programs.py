@@ -208,6 +208,7 @@ def test_pyright_accepts_them() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_mypy_accepts_them(tmp_path: Path) -> None:
     """Handlers without annotations, as they are: what they call is checked all the same."""
     done = subprocess.run(

@@ -140,6 +140,7 @@ class Sockets(WeakSet[object]):
 
 class TestSocketsThatNeverRead(Visits):
     @gen_test(timeout=30)
+    @pytest.mark.slow
     async def test_they_are_closed_because_they_answer_no_ping(self) -> None:
         sockets = Sockets()
         sockets.closed = asyncio.Event()

@@ -112,6 +112,7 @@ def test_the_source_distribution_leaves_out(archived: set[str], name: str) -> No
     assert name not in archived
 
 
+@pytest.mark.slow
 def test_alone_it_needs_only_tornado_and_names_the_extra_for_more(
     wheel: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_alone_it_needs_only_tornado_and_names_the_extra_for_more(
     assert "pip install 'hello-tornado[sql]'" in printed
 
 
+@pytest.mark.slow
 def test_with_the_server_it_upgrades_serves_and_purges(wheel: Path, tmp_path: Path) -> None:
     python = installed(tmp_path / "venv", f"{wheel}[server]")
     assert "the schema is 0003" in run(python, tmp_path, "-m", "hello_tornado", "db", "upgrade")
@@ -144,6 +146,7 @@ def test_with_the_server_it_upgrades_serves_and_purges(wheel: Path, tmp_path: Pa
     assert "0 expired sessions deleted" in run(python, tmp_path, "-m", "hello_tornado", "purge")
 
 
+@pytest.mark.slow
 def test_it_is_installed_from_the_address_of_its_repository(tmp_path: Path) -> None:
     """As the README has it, from outside of a checkout."""
     if not (ROOT / ".git").exists():

@@ -48,6 +48,7 @@ def needing(store: Any) -> Callable[[float], Any]:
     return lambda seconds: store.database.write(on_sql, seconds)
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_slow_but_within_the_limit_is_used_again(store: Store) -> None:
     writing = needing(store)
     await writing(0)

@@ -118,6 +118,7 @@ class Ending(SessionMixin, RequestHandler):
 
 
 @pytest.mark.timeout(240)  # there are hundreds of requests
+@pytest.mark.slow
 def test_a_logout_is_final_whatever_the_request_does_before_and_after(any_store: Store) -> None:
     async def scenario() -> None:
         async with site(any_store, [("/end", Ending)], unset="destroy") as here:
