@@ -19,6 +19,7 @@ from services import missing
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
+AXE = Path(__file__).parent.parent / "node_modules/axe-core/axe.min.js"
 LINE = ("/ws", "/static/live.js")  # what says that a server is away
 OPTIONS = [
     "--no-sandbox",
@@ -28,6 +29,13 @@ OPTIONS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    if not AXE.exists():
+        missing("axe-core is missing: npm install --no-save --no-package-lock axe-core@4")
+    return AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ from browsing import ARTIFACTS, LINE, greeting, visiting
 from playwright.sync_api import Browser, Page, expect
 from redis import Redis
 from running import PASSWORD, PASSWORD_MODE, Server, running, running_server, user_command
-from services import missing, redis_node
+from services import redis_node
 
-AXE = Path(__file__).parent.parent.parent / "node_modules/axe-core/axe.min.js"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/19.1 Safari/604.1"
 WINDOWS: dict[str, dict[str, float]] = {
     "320": {"width": 320, "height": 640, "deviceScaleFactor": 1},
@@ -66,13 +65,6 @@ async def main():
 asyncio.run(main())
 """
 REFUSED = ("/user/login", "/user/logout", "/user/password", "/nowhere", "/", *LINE)
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    if not AXE.exists():
-        missing("axe-core is missing: npm install --no-save --no-package-lock axe-core@4")
-    return AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture
