@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Condition, Thread
 from urllib.parse import urlencode
 
+from services import free_port as free_port
+
 START_SECONDS = 20
 PASSWORD = "correct horse battery staple"
 PASSWORD_MODE = {"HELLO_TORNADO_LOGIN__MODE": "password"}
