@@ -16,11 +16,12 @@ from pathlib import Path
 from threading import Condition, Thread
 from urllib.parse import urlencode
 
-from services import free_port as free_port
+import services
 
 START_SECONDS = 20
 PASSWORD = "correct horse battery staple"
 PASSWORD_MODE = {"HELLO_TORNADO_LOGIN__MODE": "password"}
+free_port = services.free_port  # a test that names a port of a server imports it from here
 Answer = tuple[int, dict[str, str], str]
 
 
