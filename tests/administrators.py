@@ -7,8 +7,13 @@ from contextlib import contextmanager
 
 import psycopg
 import pymysql
+from psycopg import sql
 from redis import Redis
 from sqlalchemy import make_url
+
+from hello_tornado.accounts.tables import metadata
+
+TABLES = ["sessions", *metadata.tables]
 
 
 class Postgresql:
@@ -67,6 +72,13 @@ class Postgresql:
                 "WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
             return len(found.fetchall())
+
+    def empty(self) -> None:
+        """Close all connections but our own, and delete what is in the tables."""
+        self.kill_connections()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for name in TABLES:
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
 
     def kill_connections(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -149,6 +161,14 @@ class Mariadb:
             cursor.execute("LOCK TABLES sessions WRITE")
             yield
             cursor.execute("UNLOCK TABLES")
+
+    def empty(self) -> None:
+        """Close all connections but our own, and delete what is in the tables."""
+        self.kill_connections()
+        with self._connect() as connection, connection.cursor() as cursor:
+            for name in TABLES:
+                cursor.execute(f"DELETE FROM {name}")
+            connection.commit()
 
     def kill_connections(self) -> None:
         with self._connect() as connection, connection.cursor() as cursor:

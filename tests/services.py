@@ -9,6 +9,7 @@ CI.
 import functools
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -28,6 +29,7 @@ from redis import Redis, RedisError
 from sqlalchemy import URL, make_url
 
 from bench.faults.galera import PROVIDER, STATES, galera_options
+from hello_tornado.database import migrate
 
 START_SECONDS = 60
 
@@ -60,6 +62,7 @@ def _postgresql_node(initdb: Path) -> Iterator[URL]:
         options = ["-U", "tester", f"--pwfile={password}", "-A", "scram-sha-256", "-E", "UTF8"]
         _run([str(initdb), "-D", str(data), "--no-sync", *options], "postgres")
         server = [str(initdb.with_name("postgres")), "-D", str(data), "-k", name]
+        server += ["-c", "fsync=off", "-c", "full_page_writes=off"]  # the machine does not crash
         url = URL.create(
             "postgresql", "tester", password.read_text(), "127.0.0.1", port, "postgres"
         )
@@ -101,6 +104,7 @@ def mariadb_node(*options: str, donor: URL | None = None) -> Iterator[URL]:
             place = [f"--datadir={data}", "--skip-test-db", f"--extra-file={script}"]
             _run([str(install), "--no-defaults", *place], "mysql")
         server = [str(mariadbd), "--no-defaults", f"--datadir={data}"]
+        server += ["--innodb-flush-log-at-trx-commit=2", "--skip-innodb-doublewrite"]
         url = URL.create("mariadb", "tester", password, "127.0.0.1", port, "mysql")
         place = [f"--port={port}", f"--socket={name}/socket", "--bind-address=127.0.0.1"]
         with _running([*server, *place, "--skip-name-resolve", *options], "mysql", Path(name)):
@@ -115,7 +119,7 @@ def galera_cluster() -> Iterator[tuple[URL, URL]]:
     The first one counts twice: it goes on alone, and the second one does not.
     """
     if not PROVIDER.exists():
-        _missing(f"{PROVIDER} is missing: install Debian's package galera-4")
+        missing(f"{PROVIDER} is missing: install Debian's package galera-4")
     port = free_port()
     with mariadb_node(*galera_options(port, None, weight=2)) as first:
         joining = galera_options(free_port(), port, weight=1)
@@ -301,6 +305,22 @@ def postgresql_18_url(postgresql_18_server: URL) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgresql_with_tables(postgresql_server: URL) -> Iterator[str]:
+    """A PostgreSQL database that has all tables, for one test after the other."""
+    with _postgresql_database(postgresql_server) as url:
+        migrate.upgrade(url, accounts=True)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_18_with_tables(postgresql_18_server: URL) -> Iterator[str]:
+    """The same on PostgreSQL 18."""
+    with _postgresql_database(postgresql_18_server) as url:
+        migrate.upgrade(url, accounts=True)
+        yield url
+
+
 @contextmanager
 def _postgresql_database(server: URL) -> Iterator[str]:
     """The URL of an empty database, which is dropped in the end."""
@@ -316,6 +336,15 @@ def mariadb_url(mariadb_server: URL) -> Iterator[str]:
     """An empty MariaDB database of the test's own."""
     with _mariadb_database(mariadb_server) as name:
         yield _text(mariadb_server.set(database=name))
+
+
+@pytest.fixture(scope="session")
+def mariadb_with_tables(mariadb_server: URL) -> Iterator[str]:
+    """A MariaDB database that has all tables, for one test after the other."""
+    with _mariadb_database(mariadb_server) as name:
+        url = _text(mariadb_server.set(database=name))
+        migrate.upgrade(url, accounts=True)
+        yield url
 
 
 @contextmanager
@@ -338,11 +367,23 @@ def _text(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _program(name: str, package: str, *directories: Path) -> Path:
+def is_any_installed() -> bool:
+    """Whether one of the database servers is here, or one that runs elsewhere is named."""
+    named = [name for name in os.environ if re.fullmatch("HELLO_TORNADO_TEST_.*_URL", name)]
+    postgresql = [*Path("/usr/lib/postgresql").glob("*/bin")]
+    programs = {"initdb": postgresql, "mariadbd": [Path("/usr/sbin")], "redis-server": []}
+    return bool(named) or any(_found(name, *where) for name, where in programs.items())
+
+
+def _found(name: str, *directories: Path) -> str | None:
     places = [str(directory) for directory in directories]
-    found = shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"]]))
+    return shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"]]))
+
+
+def _program(name: str, package: str, *directories: Path) -> Path:
+    found = _found(name, *directories)
     if found is None:
-        _missing(f"{name} is missing: install Debian's package {package}")
+        missing(f"{name} is missing: install Debian's package {package}")
     return Path(found)
 
 
@@ -351,11 +392,12 @@ def _program_of_wheel(package: str, place: str) -> Path:
     directories = (spec and spec.submodule_search_locations) or []
     found = [program for directory in directories for program in Path(directory).glob(place)]
     if not found:
-        _missing(f"{place} of {package} is missing: pip install -e '.[all,dev]'")
+        missing(f"{place} of {package} is missing: pip install -e '.[all,dev]'")
     return found[0]
 
 
-def _missing(what: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
+    """Skip the test, or fail it in CI: *what* says what is missing, and how to get it."""
     pytest.fail(what) if os.environ.get("CI") == "true" else pytest.skip(what)
 
 

@@ -1,7 +1,6 @@
 """The benchmarks work and print; how fast anything is, no test asks."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from services import missing
 
 from bench.instructions import ROUTES, dearer
 
@@ -19,8 +19,7 @@ ROOT = Path(__file__).parent.parent
 def wrk() -> None:
     """Debian's load generator."""
     if shutil.which("wrk") is None:
-        missing = "wrk is missing: install Debian's package wrk"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+        missing("wrk is missing: install Debian's package wrk")
 
 
 def printed(*arguments: str | Path) -> str:
@@ -56,8 +55,7 @@ def test_several_processes_on_one_store() -> None:
 
 def test_instructions_are_counted_and_compared() -> None:
     if shutil.which("valgrind") is None:
-        missing = "valgrind is missing: install Debian's package valgrind"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+        missing("valgrind is missing: install Debian's package valgrind")
     lines = printed("bench.instructions", "--requests", "10").splitlines()
     assert [line.split()[:2] for line in lines] == [["memory", route] for route in ROUTES]
     costs = {line.split()[1]: int(line.split()[2].replace(",", "")) for line in lines}
@@ -66,6 +64,7 @@ def test_instructions_are_counted_and_compared() -> None:
     assert dearer(costs | {"read": 2 * costs["read"]}, costs) == ["read"]
 
 
+@pytest.mark.slow
 def test_a_short_scale_curve_loses_nothing(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     short = ("--sizes", "1000", "3000", "--purge", "1000", "--seconds", "1")

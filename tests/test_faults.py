@@ -1,7 +1,6 @@
 """The fault campaign: it runs, its checker sees what is broken, and our stores break nothing."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services import missing
 
 from bench.faults.checker import INVARIANTS, violations
 from bench.faults.ledger import Request, Seen
@@ -160,8 +160,7 @@ def campaign(directory: Path, *arguments: str) -> Runs:
         [*command, "--visitors", "4"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if "is missing: install" in done.stderr:
-        missing = done.stderr.strip().splitlines()[-1]
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+        missing(done.stderr.strip().splitlines()[-1])
     assert done.returncode in {0, 1}, done.stderr
     assert figures.exists(), done.stderr
     runs: Runs = json.loads(figures.read_text())
@@ -183,6 +182,7 @@ def broken_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[st
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("promise", SOME_BROKEN)
+@pytest.mark.slow
 def test_a_broken_store_is_caught(promise: str, broken_runs: Mapping[str, "Future[Runs]"]) -> None:
     (run,) = broken_runs[promise].result()
     found = {violation["invariant"] for violation in run["violations"]}
@@ -203,6 +203,7 @@ def short_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("store", ["sqlite", "postgresql", "mariadb", "redis"])
+@pytest.mark.slow
 def test_a_store_keeps_its_promises_under_faults(
     store: str, short_runs: Mapping[str, "Future[Runs]"]
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_store_keeps_its_promises_under_faults(
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_parallel_writes_and_racing_logouts_lose_nothing() -> None:
     command = [sys.executable, "-m", "bench.faults.side_by_side", "sqlite"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

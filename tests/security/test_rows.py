@@ -1,4 +1,4 @@
-"""What a cookie and a row are worth, each on its own (3 to 6, 19 to 22, 61, 62, A4 to A7, A35)."""
+"""What a cookie and a row are worth, each on its own."""
 
 import base64
 import pickle
@@ -40,7 +40,7 @@ class TestRows(Visits):
         assert signed is not None
         return signed.session_id
 
-    def test_3_a_signature_alone_opens_nothing(self) -> None:
+    def test_a_signature_alone_opens_nothing(self) -> None:
         self.log_in()
         cookie = self.cookie or ""
         assert self.is_ada(cookie)
@@ -48,7 +48,7 @@ class TestRows(Visits):
         self.io_loop.run_sync(lambda: self.store._store.delete([key]))
         assert not self.is_ada(cookie)
 
-    def test_4_5_33_ids_are_random_and_say_nothing(self) -> None:
+    def test_ids_are_random_and_say_nothing(self) -> None:
         ids = {new_session_id() for _ in range(10_000)}
         assert len(ids) == 10_000
         assert all(re.fullmatch(r"[\w-]{36}", one) for one in ids), "216 bits"
@@ -56,7 +56,7 @@ class TestRows(Visits):
         assert self.session_id() not in {"Ada", ""}
         assert len(base64.urlsafe_b64decode(self.session_id())) == 27
 
-    def test_6_a_login_makes_every_earlier_cookie_worthless(self) -> None:
+    def test_a_login_makes_every_earlier_cookie_worthless(self) -> None:
         self.visit("/api/session/gathered", "PUT", body="1")
         cookies = [self.cookie or ""]
         for _ in range(2):
@@ -67,17 +67,17 @@ class TestRows(Visits):
         assert self.rows("ada") == 1
         assert self.data()["gathered"] == 1
 
-    def test_19_a6_a_cookie_of_version_1_is_rejected_though_we_signed_it(self) -> None:
+    def test_a_cookie_of_version_1_is_rejected_though_we_signed_it(self) -> None:
         self.log_in()
         assert self.is_ada(f"session={self.signed('session', self.session_id(), version=2)}")
         assert not self.is_ada(f"session={self.signed('session', self.session_id(), version=1)}")
 
-    def test_22_a7_a_signed_value_of_another_name_is_no_session(self) -> None:
+    def test_a_signed_value_of_another_name_is_no_session(self) -> None:
         self.log_in()
         for name in ("Session", "other", "__Host-session", "X-Session-Token"):
             assert not self.is_ada(f"session={self.signed(name, self.session_id(), version=2)}")
 
-    def test_20_a4_a_version_of_the_secret_that_nobody_has_is_no_error(self) -> None:
+    def test_a_version_of_the_secret_that_nobody_has_is_no_error(self) -> None:
         self.log_in()
         session_id = self.session_id()
         self._app.settings["cookie_secret"] = {1: SECRET, 2: "b" * 40}
@@ -94,7 +94,7 @@ class TestRows(Visits):
             assert self.is_ada(f"session={value}") == (version == 1)
         assert self.visit("/", Cookie="session=abc").code == 200, "a5: shaped like version 1"
 
-    def test_a35_what_a_thief_of_the_store_has_makes_no_cookie(self) -> None:
+    def test_what_a_thief_of_the_store_has_makes_no_cookie(self) -> None:
         """Not even with the right secret."""
         self.log_in()
         record = self.record()
@@ -106,7 +106,7 @@ class TestRows(Visits):
         assert self.session_id().encode() not in record.data
         assert key_of(self.session_id()) == record.key  # type: ignore[arg-type]
 
-    def test_62_a19_a_row_that_cannot_be_read_is_a_503_and_nobody(self) -> None:
+    def test_a_row_that_cannot_be_read_is_a_503_and_nobody(self) -> None:
         self.log_in()
         cookie = self.cookie or ""
         pickled = pickle.dumps({"data": {"username": "Ada"}})
@@ -118,13 +118,13 @@ class TestRows(Visits):
         assert "RecordUnreadable" in self.caplog.text
         assert self.record().handle in self.caplog.text, "and it is still there, to be looked at"
 
-    def test_61_what_looks_like_sql_is_a_name(self) -> None:
+    def test_what_looks_like_sql_is_a_name(self) -> None:
         name = "'; DROP TABLE sessions;--"
         self.log_in(name)
         assert "Hello &#x27;; DROP TABLE sessions;--" in self.page().replace("&#39;", "&#x27;")
         assert self.rows(name.lower()) == 1
 
-    def test_43_a26_what_looks_like_html_is_a_name(self) -> None:
+    def test_what_looks_like_html_is_a_name(self) -> None:
         self.log_in("<img src=x onerror=1>\"'")
         assert "<img" not in self.page()
         refused = self.visit("/user/login", "POST", {"username": "<img>" * 99})

@@ -1,4 +1,4 @@
-"""The end of a session, to the microsecond and whatever clocks say, on every store (A47 to A49)."""
+"""The end of a session, to the microsecond and whatever clocks say, on every store."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,30 +6,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from managing import stored
 
 from hello_tornado.sessions import Lifetimes, SessionManager, Store
 from hello_tornado.sessions.carriers.signing import Keyring
-from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId, key_of
+from hello_tornado.sessions.records.ids import key_of
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 
 HOUR = 3_600_000_000
 
 
-async def begun(manager: SessionManager) -> SessionId:
-    session = await manager.open(None)
-    session.login("ada")
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
-async def test_a47_7_it_ends_at_its_microsecond(
-    make_store: Callable[[], Store], clock: Any
-) -> None:
+async def test_it_ends_at_its_microsecond(make_store: Callable[[], Store], clock: Any) -> None:
     manager = SessionManager(make_store(), clock=clock, log=False)
-    session_id = await begun(manager)
+    session_id = await stored(manager, "ada")
     clock.now += HOUR - 1
     assert not (await manager.open(session_id)).is_new
     assert len(await manager.sessions_of("ada")) == await manager.length() == 1
@@ -39,12 +29,12 @@ async def test_a47_7_it_ends_at_its_microsecond(
     await manager.aclose()
 
 
-async def test_8_constant_use_does_not_pass_the_absolute_end(
+async def test_constant_use_does_not_pass_the_absolute_end(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     lifetimes = Lifetimes(idle=timedelta(minutes=30), absolute=timedelta(hours=2))
     manager = SessionManager(make_store(), clock=clock, log=False, lifetimes=lifetimes)
-    session_id = await begun(manager)
+    session_id = await stored(manager, "ada")
     for _ in range(23):
         clock.advance(minutes=5)
         session = await manager.open(session_id)
@@ -56,7 +46,7 @@ async def test_8_constant_use_does_not_pass_the_absolute_end(
     await manager.aclose()
 
 
-async def test_a48_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end(
+async def test_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     """One process is an hour behind, and its clock steps back once more."""
@@ -66,7 +56,7 @@ async def test_a48_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end
         SessionManager(make_store(), clock=one, log=False, lifetimes=lifetimes)
         for one in (clock, behind)
     )
-    session_id = await begun(right)
+    session_id = await stored(right, "ada")
     for step in (0, -HOUR, HOUR, HOUR):
         behind.now += step
         session = await wrong.open(session_id)
@@ -82,11 +72,11 @@ async def test_a48_clocks_an_hour_apart_lengthen_nothing_beyond_the_absolute_end
         await manager.aclose()
 
 
-async def test_a49_21_a_signature_from_the_future_makes_no_session_longer(
+async def test_a_signature_from_the_future_makes_no_session_longer(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     manager = SessionManager(make_store(), clock=clock, log=False)
-    session_id = await begun(manager)
+    session_id = await stored(manager, "ada")
     keyring = Keyring.of({"cookie_secret": "x" * 40})
     ahead = keyring.sign("session", session_id, clock.now + 10 * 365 * 24 * HOUR)
     clock.now += HOUR

@@ -7,25 +7,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from browsing import ARTIFACTS, LINE, greeting, visiting
 from playwright.sync_api import Browser, Page, expect
 from redis import Redis
-from running import Server, running, running_server
+from running import PASSWORD, PASSWORD_MODE, Server, running, running_server, user_command
 from services import redis_node
-from test_user_commands import PASSWORD_MODE, SECRET, user
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Version/19.1 Safari/604.1"
-WINDOWS: dict[str, dict[str, Any]] = {
-    "320": {"viewport": {"width": 320, "height": 640}},
-    "390": {"viewport": {"width": 390, "height": 844}},
-    "1280": {"viewport": {"width": 1280, "height": 800}},
+WINDOWS: dict[str, dict[str, float]] = {
+    "320": {"width": 320, "height": 640, "deviceScaleFactor": 1},
+    "390": {"width": 390, "height": 844, "deviceScaleFactor": 1},
+    "1280": {"width": 1280, "height": 800, "deviceScaleFactor": 1},
     # What a window of 1280 by 1024 has left at 400 %.
-    "zoomed": {"viewport": {"width": 320, "height": 256}, "device_scale_factor": 4},
+    "zoomed": {"width": 320, "height": 256, "deviceScaleFactor": 4},
 }
-LOOKS = [(scheme, window) for scheme in ("light", "dark") for window in WINDOWS]
+pytestmark = pytest.mark.timeout(180)  # each page is judged in eight looks
+Scheme = Literal["light", "dark"]
+SCHEMES: list[Scheme] = ["light", "dark"]
+LOOKS = {f"{one}-{name}": (one, size) for one in SCHEMES for name, size in WINDOWS.items()}
+COLOURS_HAVE_CHANGED = "Promise.all(document.getAnimations().map(one => one.finished))"
 NAMES = {
     "long": "W" * 64,
     "right-to-left": "\u05d0\u05d3\u05d4 1",
@@ -64,27 +67,32 @@ asyncio.run(main())
 REFUSED = ("/user/login", "/user/logout", "/user/password", "/nowhere", "/", *LINE)
 
 
-@pytest.fixture(params=LOOKS, ids="-".join)
-def look_at(request: pytest.FixtureRequest, chromium: Browser, axe: str) -> Any:
-    """A browser with this look, and a function that judges and keeps what it shows."""
-    scheme, window = request.param
+@pytest.fixture
+def look_at(chromium: Browser, axe: str) -> Any:
+    """A browser, and a function that judges and keeps what it shows, in each look."""
     ARTIFACTS.mkdir(exist_ok=True)
 
     def judge(page: Page, name: str) -> None:
         page.evaluate(axe)
-        found = page.evaluate("axe.run()")
-        assert [
-            (one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]
-        ] == [], name
-        width = page.evaluate("document.documentElement.clientWidth")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        page.screenshot(path=ARTIFACTS / f"{name}-{scheme}-{window}.png", full_page=True)
+        window = page.context.new_cdp_session(page)
+        for look, (scheme, size) in LOOKS.items():
+            page.emulate_media(color_scheme=scheme)
+            window.send("Emulation.setDeviceMetricsOverride", {**size, "mobile": False})
+            page.evaluate(COLOURS_HAVE_CHANGED)
+            found = page.evaluate("axe.run()")
+            wrong = [
+                (one["id"], [it["html"] for it in one["nodes"]]) for one in found["violations"]
+            ]
+            assert wrong == [], f"{name}, {look}"
+            width = page.evaluate("document.documentElement.clientWidth")
+            assert width == size["width"], "the window has the width that it was given"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name}, {look}"
+            page.screenshot(path=ARTIFACTS / f"{name}-{look}.png", full_page=True)
+        window.detach()
 
     @contextmanager
     def visitor(**options: Any) -> Iterator[Page]:
-        with visiting(
-            chromium, *REFUSED, color_scheme=scheme, **WINDOWS[window], **options
-        ) as page:
+        with visiting(chromium, *REFUSED, **options) as page:
             yield page
 
     return visitor, judge
@@ -140,18 +148,18 @@ def test_the_pages_of_an_open_server(look_at: Any, server: Server) -> None:
 
 def test_the_pages_of_accounts(look_at: Any, tmp_path: Path) -> None:
     visitor, judge = look_at
-    user(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin")
+    user_command(tmp_path, PASSWORD_MODE, "add", "Ada", "--password-stdin")
     with running_server(tmp_path, **PASSWORD_MODE) as server, visitor() as page:
         page.goto(f"{server.url}/user/login")
         judge(page, "password-login")
         log_in(page, server, "wrong")
         expect(page.get_by_role("alert")).to_contain_text("Wrong name or password")
         judge(page, "password-login-refused")
-        log_in(page, server, SECRET)
+        log_in(page, server, PASSWORD)
         expect(greeting(page)).to_have_text("Hello Ada")
         page.goto(f"{server.url}/user/password")
         judge(page, "password")
-        page.get_by_label("Your current password").fill(SECRET)
+        page.get_by_label("Your current password").fill(PASSWORD)
         page.get_by_label("Your new password").fill("password")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("too easy")

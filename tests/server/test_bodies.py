@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from running import running_server
-from test_socket import memory_of
 from visiting import Visits
 
 from hello_tornado.handlers.base import BaseHandler
@@ -76,9 +75,9 @@ def test_a_query_of_many_fields_is_refused_before_it_is_taken_apart(tmp_path: Pa
 def test_many_long_bodies_are_not_kept(tmp_path: Path, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n".encode()
     with running_server(tmp_path) as server, ExitStack() as stack:
-        before = memory_of(server)
+        before = server.memory
         for _ in range(50):
             client = socket.create_connection(("127.0.0.1", server.port), timeout=20)
             stack.enter_context(client).sendall(head + b"x" * 1_048_000)  # all but the end
         assert server.request("GET", "/healthz")[0] == 200
-        assert memory_of(server) - before < 20 * 2**20, "they were 50 MiB"
+        assert server.memory - before < 20 * 2**20, "they were 50 MiB"

@@ -62,6 +62,7 @@ class KeptConnection:
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.slow
 def test_nothing_that_was_carried_out_goes_unanswered(
     tmp_path: Path, number: signal.Signals, processes: str
 ) -> None:

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 from administrators import Mariadb, Postgresql, RedisServer
+from every_store import UrlOf
 from running import running_server
 from services import redis_node
-
-from hello_tornado.database import migrate
 
 IN_TIME = 3 + 2  # seconds: the limit, and what a busy machine adds
 RECOVERED = 2 + 2  # likewise
 
 
 @pytest.fixture(params=["postgresql", "mariadb", "redis"])
-def administrator(request: pytest.FixtureRequest) -> Iterator[Postgresql | Mariadb | RedisServer]:
+def administrator(
+    request: pytest.FixtureRequest, url_of: UrlOf
+) -> Iterator[Postgresql | Mariadb | RedisServer]:
     if request.param == "redis":
         with redis_node() as port:
             yield RedisServer(f"redis://127.0.0.1:{port}")
         return
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    migrate.upgrade(url)
+    url = url_of(request.param)
     yield Postgresql(url) if request.param == "postgresql" else Mariadb(url)
 
 

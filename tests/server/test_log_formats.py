@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from running import Server, received, running_server
-from test_socket import HANDSHAKE
+from socket_frames import HANDSHAKE
 
 PLAIN = re.compile(r"\d{4}-\d\d-\d\d [\d:,]{12} \[\d+\] (\w+) ([\w.]+): (.*)")
 # Handles, durations and the files' directory differ from run to run.

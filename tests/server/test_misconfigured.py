@@ -10,25 +10,23 @@ from pathlib import Path
 import psycopg
 import pytest
 from administrators import Mariadb
-from running import Server, free_port, run_command, running_server
-from services import mariadb_node
+from every_store import SQL_SERVERS, UrlOf
+from running import Server, run_command, running_server
+from services import free_port, mariadb_node
 from sqlalchemy import make_url
 
 from hello_tornado.database import migrate
 
 RECOVERED_SECONDS = 10
-SQL = ["postgresql", "postgresql+asyncpg", "mariadb"]
 NOT_OURS = "name another database in store.url"
 NO_TABLE = "db upgrade; if that changes nothing, restore a backup"
 NO_DATABASE = "create the database, or name another one"
 STATEMENT = "set binlog_format to ROW or MIXED"
 
 
-@pytest.fixture(params=SQL)
-def url(request: pytest.FixtureRequest) -> str:
-    kind = request.param.partition("+")[0]
-    plain: str = request.getfixturevalue(f"{kind}_url")
-    return plain.replace(kind, request.param, 1)
+@pytest.fixture(params=SQL_SERVERS)
+def url(request: pytest.FixtureRequest, empty_url_of: UrlOf) -> str:
+    return empty_url_of(request.param)
 
 
 def execute(url: str, statement: str) -> None:

@@ -21,12 +21,12 @@ import pytest
 from running import (
     Server,
     clean_environment,
-    free_port,
     received,
     run_command,
     running,
     running_server,
 )
+from services import free_port
 
 # The server, sent a signal the very moment that it has told where it listens.
 IMPATIENT = """
@@ -187,6 +187,7 @@ def test_a_signal_ends_an_idle_server_even_when_a_browser_keeps_its_connection(
         assert "Traceback" not in server.text
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_a_503_and_the_server_recovers(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         waits = []

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Server, clean_environment, free_port, run_command, wait_until_it_listens
+from running import Server, clean_environment, run_command, wait_until_it_listens
+from services import free_port, missing
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -201,13 +202,13 @@ def test_two_processes(tmp_path: Path, postgresql_url: str) -> None:
 def test_pyright_accepts_them() -> None:
     pyright = PROGRAMS.parent.parent / "node_modules/.bin/pyright"
     if not pyright.exists():
-        missing = "pyright is missing: npm install --no-save --no-package-lock pyright@1"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+        missing("pyright is missing: npm install --no-save --no-package-lock pyright@1")
     command = [pyright, "--pythonpath", sys.executable, PROGRAMS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_mypy_accepts_them(tmp_path: Path) -> None:
     """Handlers without annotations, as they are: what they call is checked all the same."""
     done = subprocess.run(

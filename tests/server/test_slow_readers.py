@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 import pytest
 from running import running_server
-from test_socket import HANDSHAKE, TEXT_FRAME, memory_of
+from socket_frames import HANDSHAKE, TEXT_FRAME
 from tornado.httpclient import AsyncHTTPClient
 from tornado.testing import bind_unused_port, gen_test
 from tornado.web import Application, RequestHandler
@@ -114,7 +114,7 @@ def test_who_asks_and_never_reads_holds_no_memory(tmp_path: Path) -> None:
     requests = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
     with running_server(tmp_path) as server, ExitStack() as stack:
         server.request("GET", "/")
-        before = memory_of(server)
+        before = server.memory
         for _ in range(20):
             client = socket.create_connection(("127.0.0.1", server.port), timeout=0.3)
             stack.enter_context(client).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -122,7 +122,7 @@ def test_who_asks_and_never_reads_holds_no_memory(tmp_path: Path) -> None:
                 for _ in range(50):
                     client.sendall(requests)
         assert server.request("GET", "/")[0] == 200
-        assert memory_of(server) - before < 8 * 2**20
+        assert server.memory - before < 8 * 2**20
         stack.close()
         server.stop()
         assert "Traceback" not in server.text
@@ -140,6 +140,7 @@ class Sockets(WeakSet[object]):
 
 class TestSocketsThatNeverRead(Visits):
     @gen_test(timeout=30)
+    @pytest.mark.slow
     async def test_they_are_closed_because_they_answer_no_ping(self) -> None:
         sockets = Sockets()
         sockets.closed = asyncio.Event()

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from running import clean_environment, received
 
-from hello_tornado.database import migrate
-
 DEEDS = ["write", "increment", "renew", "login", "touch", "save"]
 
 
@@ -57,16 +55,16 @@ def slow_server(url: str) -> Iterator[SlowServer]:
             process.kill()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[SlowServer]]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/sessions.db"
-    else:
-        url = request.getfixturevalue(f"{request.param}_url")
-    if not request.param.startswith("redis"):
-        migrate.upgrade(url)
+@contextmanager
+def two_servers(url: str) -> Iterator[list[SlowServer]]:
     with ExitStack() as stack:
         yield [stack.enter_context(slow_server(url)) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def servers(url_of_module: str) -> Iterator[list[SlowServer]]:
+    with two_servers(url_of_module) as started:
+        yield started
 
 
 def test_no_slow_request_revives_a_session_that_another_server_ended(
@@ -124,11 +122,11 @@ def test_many_that_want_it_to_themselves_lose_nothing(servers: list[SlowServer])
 
 
 def test_who_dies_with_the_lease_keeps_the_others_out_only_until_it_is_over(
-    servers: list[SlowServer],
+    url_of_module: str,
 ) -> None:
-    here, there = servers
-    cookie = here.ask("POST", "/login")[0]["Set-Cookie"].partition(";")[0]
-    here.send("POST", "/exclusive/hold", cookie)
-    assert here.line() == "holds it"
-    here.process.kill()
-    assert there.ask("POST", "/exclusive/count", cookie)[1] == {"n": 1}
+    with two_servers(url_of_module) as (here, there):
+        cookie = here.ask("POST", "/login")[0]["Set-Cookie"].partition(";")[0]
+        here.send("POST", "/exclusive/hold", cookie)
+        assert here.line() == "holds it"
+        here.process.kill()
+        assert there.ask("POST", "/exclusive/count", cookie)[1] == {"n": 1}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from browsing import ARTIFACTS, LINE, greeting, log_in, visiting
 from playwright.sync_api import Browser, Page, expect
-from running import Server, free_port, run_command, running_server
+from running import Server, run_command, running_server
+from services import free_port
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 "

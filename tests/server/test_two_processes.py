@@ -4,11 +4,10 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Server, run_command, running_server
+from running import Server, running_server
 from tornado.httpclient import AsyncHTTPClient
 
 CLIENTS = 50
@@ -17,15 +16,12 @@ ROUNDS = 40
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Server]]:
-    setting = {}
-    if request.param != "sqlite":
-        setting["HELLO_TORNADO_STORE__URL"] = request.getfixturevalue(f"{request.param}_url")
-    if not request.param.startswith("redis"):
-        assert run_command(tmp_path, "db", "upgrade", **setting).returncode == 0
+@pytest.fixture(scope="module")
+def servers(url_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    directory = tmp_path_factory.mktemp("servers")
+    setting = {"HELLO_TORNADO_STORE__URL": url_of_module}
     with ExitStack() as stack:
-        yield [stack.enter_context(running_server(tmp_path, **setting)) for _ in range(2)]
+        yield [stack.enter_context(running_server(directory, **setting)) for _ in range(2)]
 
 
 class Client:

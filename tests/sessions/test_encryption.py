@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from managing import stored
 
 from hello_tornado.sessions import SessionManager, Store, open_store
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import ConfigurationError, SerializationError, SessionUnreadable
 from hello_tornado.sessions.events import RecordUnreadable, SessionEvent
 from hello_tornado.sessions.manager.actions import Issue
-from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of
+from hello_tornado.sessions.records.ids import SessionKey, key_of
 from hello_tornado.sessions.records.record import SessionRecord, Swap
 from hello_tornado.sessions.stores.memory import MemoryStore
 from hello_tornado.sessions.testing import make_record
@@ -27,16 +28,6 @@ MOMENTS = st.integers(0, 2**63 - 1)
 
 def serves(make_store: Callable[[], Store], clock: Any, **options: Any) -> SessionManager:
     return SessionManager(make_store(), cipher=AesGcm([OLD]), clock=clock, **options)
-
-
-async def stored(manager: SessionManager, user_id: str | None = None, **data: Any) -> SessionId:
-    session = await manager.open(None)
-    session.update(data)
-    if user_id is not None:
-        session.login(user_id)
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
 
 
 RECORDS = st.builds(
@@ -99,7 +90,7 @@ NO_KEYS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("keys", NO_KEYS)
+@pytest.mark.parametrize("keys", NO_KEYS, ids=range(len(NO_KEYS)))
 def test_keys_that_are_none_stop_the_start(keys: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"AesGcm\(keys|encryption") as caught:
         AesGcm(keys)

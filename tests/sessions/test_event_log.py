@@ -69,6 +69,7 @@ def counted(log: EventLog, event: SessionEvent) -> int:
 
 
 @pytest.mark.parametrize("remembered", [0, 100, REMEMBERED, REMEMBERED + 100])
+@pytest.mark.slow
 def test_an_event_costs_the_same_however_many_are_remembered(remembered: int, clock: Any) -> None:
     log = EventLog(clock)
     for number in range(remembered):
@@ -77,6 +78,7 @@ def test_an_event_costs_the_same_however_many_are_remembered(remembered: int, cl
     assert len(log._written) <= REMEMBERED
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_bounded_and_the_oldest_is_forgotten_first(clock: Any) -> None:
     log = EventLog(clock)
     for number in range(REMEMBERED + 1):

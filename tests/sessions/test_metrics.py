@@ -4,23 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from fakes import FakeStore
 from prometheus_client import CollectorRegistry
 
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.events import CookieRejected, PurgeFailed, RequestForbidden
 from hello_tornado.sessions.metrics import SessionMetrics
-from hello_tornado.sessions.stores.memory import MemoryStore
-
-
-class Moody(MemoryStore):
-    is_down = False
-
-    async def load(self, *args: Any) -> Any:
-        await asyncio.sleep(0)
-        if self.is_down:
-            raise StoreUnavailable("the store is down")
-        return await super().load(*args)
 
 
 @pytest.fixture
@@ -34,12 +24,12 @@ def metrics(registry: CollectorRegistry) -> SessionMetrics:
 
 
 @pytest.fixture
-def store() -> Moody:
-    return Moody()
+def store() -> FakeStore:
+    return FakeStore(turns={"load": 1})
 
 
 @pytest.fixture
-def manager(metrics: SessionMetrics, store: Moody, clock: Any) -> SessionManager:
+def manager(metrics: SessionMetrics, store: FakeStore, clock: Any) -> SessionManager:
     return SessionManager(store, metrics=metrics, clock=clock)
 
 
@@ -85,7 +75,7 @@ async def test_what_happens_to_sessions_is_counted(
 
 @pytest.mark.gen_test
 async def test_what_travels_together_is_one_call(
-    manager: SessionManager, registry: CollectorRegistry, store: Moody
+    manager: SessionManager, registry: CollectorRegistry, store: FakeStore
 ) -> None:
     ids = []
     for _ in range(32):
@@ -106,7 +96,7 @@ async def test_what_travels_together_is_one_call(
 
 @pytest.mark.gen_test
 async def test_conflicts_are_counted(
-    manager: SessionManager, registry: CollectorRegistry, store: Moody, clock: Any
+    manager: SessionManager, registry: CollectorRegistry, store: FakeStore, clock: Any
 ) -> None:
     session = await begin(manager)
     assert session.record is not None

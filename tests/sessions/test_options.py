@@ -94,7 +94,9 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "cure"), OPTIONS)
+@pytest.mark.parametrize(
+    ("name", "value", "cure"), OPTIONS, ids=[f"{name}-{cure}" for name, _, cure in OPTIONS]
+)
 def test_a_manager_refuses_an_option_by_its_name(name: str, value: Any, cure: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         SessionManager(MemoryStore(), **{name: value})

@@ -4,12 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
+from every_store import SQL_SERVERS, UrlOf
 
-from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreTimeout, StoreUnavailable
 from hello_tornado.sessions.records.record import Saved, Swap
@@ -18,19 +17,13 @@ from hello_tornado.sessions.testing import make_record
 pytestmark = pytest.mark.gen_test(timeout=60)
 
 LIMIT = 1.0
-KINDS = ["sqlite", "postgresql", "postgresql+asyncpg", "mariadb", "redis"]
 
 
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "sqlite":
-        return open_store(f"sqlite:///{tmp_path}/s.db?timeout={LIMIT}")
-    kind = request.param.partition("+")[0]
-    url: str = request.getfixturevalue(f"{kind}_url")
-    if kind != "redis":
-        migrate.upgrade(url)
+@pytest.fixture(params=["sqlite", *SQL_SERVERS, "redis"])
+def store(request: pytest.FixtureRequest, url_of: UrlOf) -> Store:
+    url = url_of(request.param)
     separator = "&" if "?" in url else "?"
-    return open_store(f"{url}{separator}timeout={LIMIT}".replace(kind, request.param, 1))
+    return open_store(f"{url}{separator}timeout={LIMIT}")
 
 
 def needing(store: Any) -> Callable[[float], Any]:
@@ -55,6 +48,7 @@ def needing(store: Any) -> Callable[[float], Any]:
     return lambda seconds: store.database.write(on_sql, seconds)
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_slow_but_within_the_limit_is_used_again(store: Store) -> None:
     writing = needing(store)
     await writing(0)

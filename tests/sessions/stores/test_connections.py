@@ -5,10 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from administrators import Administrator, Mariadb, Postgresql
+from administrators import Administrator
 from sqlalchemy import make_url
 
-from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.errors import StoreUnavailable
 from hello_tornado.sessions.records.record import Saved, Swap
@@ -16,15 +15,6 @@ from hello_tornado.sessions.stores import connections
 from hello_tornado.sessions.testing import make_record
 
 pytestmark = pytest.mark.gen_test(timeout=60)
-
-
-@pytest.fixture(params=["postgresql", "postgresql+asyncpg", "mariadb"])
-def served(request: pytest.FixtureRequest) -> tuple[str, Administrator]:
-    kind = request.param.partition("+")[0]
-    url: str = request.getfixturevalue(f"{kind}_url")
-    migrate.upgrade(url)
-    administrator = Postgresql(url) if kind == "postgresql" else Mariadb(url)
-    return url.replace(kind, request.param, 1), administrator
 
 
 async def works(store: Store) -> bool:

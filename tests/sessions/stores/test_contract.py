@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from databases import mariadb_database, run
+from every_store import UrlOf
 from prometheus_client import CollectorRegistry
 from redis import Redis
 from sqlalchemy import URL
@@ -34,9 +35,8 @@ class TestSqliteStore(StoreContract):
 
 class TestPostgresqlStore(StoreContract):
     @pytest.fixture(autouse=True)
-    def database(self, postgresql_url: str) -> None:
-        self.url = postgresql_url
-        migrate.upgrade(self.url)
+    def database(self, url_of: UrlOf) -> None:
+        self.url = url_of("postgresql")
 
     def make_store(self) -> Store:
         return open_store(self.url)
@@ -49,16 +49,14 @@ class TestAsyncpgStore(TestPostgresqlStore):
 
 class TestPostgresql18Store(TestPostgresqlStore):
     @pytest.fixture(autouse=True)
-    def database(self, postgresql_18_url: str) -> None:
-        self.url = postgresql_18_url
-        migrate.upgrade(self.url)
+    def database(self, url_of: UrlOf) -> None:
+        self.url = url_of("postgresql_18")
 
 
 class TestMariadbStore(StoreContract):
     @pytest.fixture(autouse=True)
-    def database(self, mariadb_url: str) -> None:
-        self.url = mariadb_url
-        migrate.upgrade(self.url)
+    def database(self, url_of: UrlOf) -> None:
+        self.url = url_of("mariadb")
 
     def make_store(self) -> Store:
         return open_store(self.url)

@@ -1,14 +1,13 @@
 """How long callers wait for a store, and when one that did not answer is asked again."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
+from fakes import FakeStore
 
 from hello_tornado.sessions import SessionManager
 from hello_tornado.sessions.errors import ConfigurationError, StoreTimeout, StoreUnavailable
-from hello_tornado.sessions.records.record import Outcome, Swap
 from hello_tornado.sessions.stores.deadlines import (
     Breaker,
     Closed,
@@ -17,7 +16,6 @@ from hello_tornado.sessions.stores.deadlines import (
     deadline_of_call,
     limit_of,
 )
-from hello_tornado.sessions.stores.memory import MemoryStore
 
 
 @dataclass
@@ -94,26 +92,16 @@ async def test_what_a_wait_has_begun_has_its_own_limit_when_the_wait_is_over() -
     assert await task == pytest.approx(2, abs=0.1)
 
 
-class HangingStore(MemoryStore):
-    """A store whose saves hang, and whose author has forgotten the limit."""
-
-    limit_seconds = 5.0
-    hangs = False
-
-    async def save(self, swaps: Sequence[Swap], /) -> Sequence[Outcome]:
-        if self.hangs:
-            await asyncio.Event().wait()
-        return await super().save(swaps)
-
-
 @pytest.mark.gen_test
 async def test_a_commit_has_what_the_request_has_left() -> None:
-    store = HangingStore()
+    """Though the store itself has forgotten its limit."""
+    store = FakeStore()
+    store.limit_seconds = 5.0  # type: ignore[attr-defined]
     manager = SessionManager(store, log=False)
     session = await manager.open(None)
     session["a"] = 1
     await manager.commit(session)
-    store.hangs = True
+    store.may_save.clear()
     session["a"] = 2
     started = asyncio.get_running_loop().time()
     with Wait(4.8), pytest.raises(StoreTimeout):

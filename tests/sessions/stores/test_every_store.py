@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from managing import committed, stored
 
-from hello_tornado.sessions import Session, SessionManager, Store
+from hello_tornado.sessions import SessionManager, Store
 from hello_tornado.sessions.encryption import AesGcm, new_encryption_key
 from hello_tornado.sessions.errors import SessionBusy
-from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.manager.leases import lease
-from hello_tornado.sessions.records.ids import SessionId, SessionKey, key_of
+from hello_tornado.sessions.records.ids import SessionKey, key_of
 from hello_tornado.sessions.records.tombstones import tombstone_key_of
 from hello_tornado.sessions.stores.redis.store import RedisStore
 
@@ -34,23 +34,11 @@ async def two_managers(
         await there.aclose()
 
 
-async def stored(manager: SessionManager, session: Session) -> SessionId:
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
-async def logged_in(manager: SessionManager, user_id: str) -> SessionId:
-    session = await manager.open(None)
-    session.login(user_id)
-    return await stored(manager, session)
-
-
 async def test_another_process_knows_why_a_session_ended(
     make_store: Callable[[], Store], clock: Any
 ) -> None:
     async with two_managers(make_store, clock=clock) as (here, there):
-        out, revoked, expired = [await logged_in(here, "ada") for _ in range(3)]
+        out, revoked, expired = [await stored(here, "ada") for _ in range(3)]
         session = await here.open(out)
         session.destroy()
         await here.commit(session)
@@ -59,7 +47,7 @@ async def test_another_process_knows_why_a_session_ended(
             (await there.open(expired)).handle
         ]
         clock.advance(hours=1)
-        late = await logged_in(here, "eve")
+        late = await stored(here, "eve")
         reasons = [(await there.open(one)).ended_reason for one in (out, revoked, expired, late)]
         assert reasons == ["expired", "expired", "expired", None], "the first two are forgotten"
         await there.revoke_user("eve")
@@ -72,7 +60,7 @@ async def test_it_is_told_for_an_hour_also_where_records_leave_by_themselves(
 ) -> None:
     """Redis takes nothing away before the hour is over."""
     async with two_managers(make_store) as (here, _):
-        session_id = await logged_in(here, "ada")
+        session_id = await stored(here, "ada")
         await here.revoke_user("ada")
         if isinstance(here.store, RedisStore):
             left = await life_left(here.store, tombstone_key_of(key_of(session_id)))
@@ -98,7 +86,7 @@ async def test_what_it_says_of_itself_is_stored(
         session.expire("code", timedelta(minutes=5))
         session.idle_timeout = timedelta(hours=3)
         session.flash("Saved", "success")
-        session_id = await stored(here, session)
+        session_id = await committed(here, session)
         clock.advance(minutes=4)
         session = await there.open(session_id)
         assert dict(session) == {"code": 1, "name": "Ada"}
@@ -122,7 +110,7 @@ async def test_classes_in_two_processes_merge_field_by_field_and_encrypted(
     async with two_managers(make_store, cipher=cipher) as (here, there):
         session = await here.open(None)
         session["theme"] = "dark"
-        session_id = await stored(here, session)
+        session_id = await committed(here, session)
         one, other = await here.open(session_id), await there.open(session_id)
         one.typed(Cart).owner = "Ada"
         other.typed(Cart).count = 3
@@ -136,7 +124,7 @@ async def test_classes_in_two_processes_merge_field_by_field_and_encrypted(
 
 async def test_a_lease_holds_in_every_process(make_store: Callable[[], Store]) -> None:
     async with two_managers(make_store) as (here, there):
-        session_id = await logged_in(here, "ada")
+        session_id = await stored(here, "ada")
         at_once: dict[str, Any] = {"wait": timedelta(0), "lasts": HOUR}
         record = (await here.open(session_id)).record
         assert record is not None

@@ -6,11 +6,12 @@ changes only where *new* connections lead, as a name in the DNS or a load balanc
 
 import asyncio
 import functools
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import pytest
+from every_store import SQL_SERVERS
+from services import missing
 
 from bench.faults.databases import ServerDatabase
 from bench.faults.proxy import Proxy
@@ -21,7 +22,7 @@ from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import Saved, SessionRecord, Swap
 from hello_tornado.sessions.testing import make_record, newer
 
-KINDS = ["postgresql", "postgresql+asyncpg", "mariadb", "redis"]
+KINDS = [*SQL_SERVERS, "redis"]
 
 
 @asynccontextmanager
@@ -33,7 +34,7 @@ async def pair_of(kind: str) -> AsyncIterator[tuple[ServerDatabase, str]]:
             async with Proxy(lambda: database.leading_port).listening() as proxy:
                 yield database, database.url(proxy.port)
     except FileNotFoundError as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+        missing(str(error))
 
 
 class Visitor:

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from managing import stored
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from hello_tornado.sessions import SessionManager, SqlStore, Store
-from hello_tornado.sessions.manager.actions import Issue
 from hello_tornado.sessions.records.ids import SessionId
 
 pytestmark = [
@@ -28,19 +28,11 @@ def collected() -> Iterator[None]:
     gc.collect()
 
 
-async def begun(manager: SessionManager, who: int) -> SessionId:
-    session = await manager.open(None)
-    session["who"], session["n"] = who, 0
-    action = await manager.commit(session)
-    assert isinstance(action, Issue)
-    return action.session_id
-
-
 def test_a_manager_works_in_one_event_loop_after_another(make_store: Callable[[], Store]) -> None:
     manager = SessionManager(make_store(), log=False)
 
     async def turn() -> int:
-        session = await manager.open(await begun(manager, 1))
+        session = await manager.open(await stored(manager, who=1, n=0))
         session.increment("n")
         await manager.commit(session)
         assert len(await manager.sessions_of("nobody")) == 0
@@ -60,7 +52,7 @@ def test_so_does_a_store_in_an_applications_engine(
     manager = SessionManager(SqlStore.from_engine(engine), log=False)
 
     async def turn() -> int:
-        await begun(manager, 1)
+        await stored(manager, who=1, n=0)
         return await manager.length()
 
     assert [asyncio.run(asyncio.wait_for(turn(), 10)) for _ in range(3)] == [1, 2, 3]
@@ -73,7 +65,7 @@ def test_the_children_of_a_fork_speak_on_connections_of_their_own(
     manager = SessionManager(make_store(), log=False)
 
     async def begin() -> list[SessionId]:
-        return [await begun(manager, who) for who in range(2)]
+        return [await stored(manager, who=who, n=0) for who in range(2)]
 
     async def work(who: int) -> list[int]:
         seen = []

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hello_tornado.database import migrate
 from hello_tornado.sessions import Store, open_store
 from hello_tornado.sessions.records.ids import SessionKey, new_handle
 from hello_tornado.sessions.records.record import SessionRecord, Swap
@@ -125,20 +123,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "redis", "redis_cluster"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/sessions.db"
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    if not request.param.startswith("redis"):
-        migrate.upgrade(found)
-    return found
-
-
 @pytest.mark.timeout(240)
-def test_a_store_answers_as_the_model_does(url: str) -> None:
+def test_a_store_answers_as_the_model_does(shared_url: str) -> None:
     run_state_machine_as_test(
-        lambda: StoreMachine(url),
+        lambda: StoreMachine(shared_url),
         settings=settings(
             max_examples=25,
             stateful_step_count=30,
