@@ -92,6 +92,17 @@ class TombstoneFailed(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitFailed(SessionEvent):
+    """After a login the user's oldest sessions could not be ended (`max_sessions_per_user`)."""
+
+    level: ClassVar[int] = logging.WARNING
+    is_limited: ClassVar[bool] = True
+    handle: str
+    user_id: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommitDropped(SessionEvent):
     """The changes of a request were dropped, because its session had ended or changed its user.
 

@@ -6,19 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import HOME, blocks
 from prometheus_client import CollectorRegistry
 from running import clean_environment, running_server
 
 from hello_tornado.sessions.metrics import SessionMetrics
 from hello_tornado.sessions.testing import StoreContract
-
-HOME = Path(__file__).parent.parent.parent
-
-
-def blocks(language: str, page: str = "README.md") -> list[str]:
-    """The fenced blocks of a language, in their order."""
-    text = (HOME / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def test_the_first_program_is_the_one_that_is_tested() -> None:

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from browsing import visiting
+from pages import blocks
 from playwright.sync_api import Browser, expect
 from running import clean_environment, wait_until_it_listens
 from services import free_port
-from test_docs import blocks
 
 
 def test_the_form_and_the_script_of_the_readme_count(chromium: Browser, tmp_path: Path) -> None:

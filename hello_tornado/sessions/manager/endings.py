@@ -8,7 +8,13 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from hello_tornado.sessions.errors import StoreError
-from hello_tornado.sessions.events import Ended, EndedReason, SessionEvent, TombstoneFailed
+from hello_tornado.sessions.events import (
+    Ended,
+    EndedReason,
+    LimitFailed,
+    SessionEvent,
+    TombstoneFailed,
+)
 from hello_tornado.sessions.manager.codec import Codec
 from hello_tornado.sessions.records.ids import SessionKey, is_handle
 from hello_tornado.sessions.records.record import Conflict, Listed, SessionRecord, Swap
@@ -86,6 +92,18 @@ class Endings:
             return [record for record in records if record.handle not in keep]
 
         return await self.end_found(find, reason)
+
+    async def end_oldest(self, find: Find, most: int, login: SessionRecord) -> None:
+        """After a *login*, end all but the *most* first sessions that *find* returns.
+
+        All logins use the same order, so concurrent logins end the same sessions. The login is
+        stored and the browser needs its cookie, so a failure is only an event.
+        """
+        try:
+            found = await find()
+            await self.end_by_handle([one.handle for one in found[most:]], EndedReason.REVOKED)
+        except StoreError as error:
+            self._emit(LimitFailed(login.handle, str(login.user_id), str(error)))
 
     async def end_by_handle(
         self, handles: Collection[str], reason: EndedReason, user_id: str | None = None

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Literal, Self, TypeVar, cast
 
 from hello_tornado.sessions import options
@@ -495,6 +496,5 @@ class SessionManager:
             return
         self.emit(LoggedIn(record.handle, record.user_id))
         if self._max_sessions_per_user is not None:
-            # All logins use the same order, so concurrent logins end the same sessions.
-            sessions = await self.facts_of(record.user_id)
-            await self.revoke(*[one.handle for one in sessions[self._max_sessions_per_user :]])
+            find = partial(self.facts_of, record.user_id)
+            await self._endings.end_oldest(find, self._max_sessions_per_user, record)

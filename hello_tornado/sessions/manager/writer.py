@@ -76,10 +76,10 @@ class Writer:
             case Touch():
                 await self._touch_quietly(session)
             case End(everywhere):
-                action = await self._end(session)
-                if everywhere is not None:
-                    await self._endings.end_user(everywhere, EndedReason.REVOKED)
-                return action
+                if everywhere is not None:  # before this one, so that a failure can be repeated
+                    kept = [session.handle]
+                    await self._endings.end_user(everywhere, EndedReason.REVOKED, kept)
+                return await self._end(session)
             case Drop(handle):
                 self._emit(CommitDropped(handle))
         return KEEP

@@ -17,8 +17,8 @@ from jupyter_servers import (
     started,
     until_closed,
 )
+from pages import blocks
 from running import START_SECONDS, free_port
-from test_docs import blocks
 from traitlets import TraitError
 from traitlets.config import Config
 
