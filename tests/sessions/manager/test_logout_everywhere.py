@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+from fakes import FakeStore
 from managing import stored
 from sites import Jar, site
 
 from hello_tornado.sessions import SessionHandler, SessionManager, Store
-from hello_tornado.sessions.events import Ended
-from hello_tornado.sessions.manager.actions import Clear
+from hello_tornado.sessions.errors import StoreUnavailable
+from hello_tornado.sessions.events import Ended, LimitFailed, SessionEvent
+from hello_tornado.sessions.manager.actions import Clear, Issue
 
 
 class Logout(SessionHandler):
@@ -28,7 +31,7 @@ def test_a_person_is_logged_out_on_all_devices(any_store: Store) -> None:
             assert [await here.user(jar) for jar in mine] == [None] * 3
             assert await here.user(bob) == "bob"
             reasons = [event.reason for event in here.events if isinstance(event, Ended)]
-            assert reasons == ["logged_out", "revoked", "revoked"]
+            assert reasons == ["revoked", "revoked", "logged_out"]
             assert (await here.ask(Jar(), "/logout", "POST")).code == 200
             assert await here.user(bob) == "bob", "nobody has no other sessions"
 
@@ -56,5 +59,45 @@ def test_it_reaches_the_sessions_of_other_processes(make_store: Callable[[], Sto
             assert [(await manager.open(one)).user_id for one in ids] == [None] * 3
         for manager in (here, there):
             await manager.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_fails_half_way_can_be_repeated() -> None:
+    async def scenario() -> None:
+        store = FakeStore()
+        manager = SessionManager(store, log=False)
+        ids = [await stored(manager, "ada") for _ in range(2)]
+        for verb in ("find_by_user", "delete"):
+            session = await manager.open(ids[0])
+            session.logout(everywhere=True)
+            store.failing = {verb}
+            with pytest.raises(StoreUnavailable):
+                await manager.commit(session)
+            store.failing = ()
+            assert (await manager.open(ids[0])).user_id == "ada"
+        assert isinstance(await manager.commit(session), Clear)
+        assert [(await manager.open(one)).user_id for one in ids] == [None] * 2
+
+    asyncio.run(scenario())
+
+
+def test_a_login_is_answered_when_the_limit_of_sessions_cannot_be_enforced() -> None:
+    async def scenario() -> None:
+        store, events = FakeStore(), list[SessionEvent]()
+        hooks = [events.append]
+        manager = SessionManager(store, log=False, max_sessions_per_user=1, hooks=hooks)
+        first = await stored(manager, "ada")
+        session = await manager.open(None)
+        session.login("ada")
+        store.failing = {"find_by_user"}
+        action = await manager.commit(session)
+        assert isinstance(action, Issue)
+        assert events[-1] == LimitFailed(str(session.handle), "ada", "the store is down")
+        store.failing = ()
+        assert (await manager.open(action.session_id)).user_id == "ada"
+        third = await stored(manager, "ada")
+        living = [(await manager.open(one)).user_id for one in (first, action.session_id, third)]
+        assert living == [None, None, "ada"]
 
     asyncio.run(scenario())
