@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 import services
 
 START_SECONDS = 20
+SOON = 5.0  # seconds, on a busy machine; on a quiet one a socket ends within one
 PASSWORD = "correct horse battery staple"
 PASSWORD_MODE = {"HELLO_TORNADO_LOGIN__MODE": "password"}
 free_port = services.free_port  # a test that names a port of a server imports it from here

@@ -16,7 +16,7 @@ from jupyter_servers import (
     serving,
     until_closed,
 )
-from running import Server, free_port
+from running import SOON, Server, free_port
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
@@ -233,7 +233,7 @@ async def assert_closed(sockets: list[WebSocketClientConnection], reason: str) -
     now = time.monotonic()
     for moment, code, why in await asyncio.gather(*map(until_closed, sockets)):
         assert (code, why) == (4401, reason)
-        assert moment - now < 1
+        assert moment - now < SOON
 
 
 async def close(*sockets: WebSocketClientConnection) -> None:

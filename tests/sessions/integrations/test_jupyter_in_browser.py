@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jupyter_servers import CONFIG, VOILA, home, serving, started
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
-from running import Server, wait_until_it_listens
+from running import SOON, Server, wait_until_it_listens
 
 AXE = Path(__file__).parent.parent.parent.parent / "node_modules/axe-core/axe.min.js"
 NOTEBOOK = """{"cells": [{"cell_type": "code", "execution_count": null, "id": "a1", "metadata": {},
@@ -78,7 +78,7 @@ def test_a_person_logs_in_and_out_in_two_browsers(chromium: Browser, server: Ser
         expect(other.get_by_role("heading", name="Log in")).to_be_visible()
         answered = time.monotonic()
         assert page.evaluate("window.ended") == [4401, "revoked"]
-        assert time.monotonic() - answered < 1
+        assert time.monotonic() - answered < SOON
         page.goto(f"{home(server)}/files/notes.txt")
         expect(page.get_by_role("alert")).to_have_text("You were signed out. Please log in again.")
 
@@ -129,6 +129,6 @@ def test_voila_with_the_same_class(chromium: Browser, tmp_path: Path) -> None:
         with opened.value.expect_event("close"):
             other.get_by_role("button", name="Log out", exact=True).click()
             asked = time.monotonic()
-        assert time.monotonic() - asked < 1.5  # the answer to the logout included
+        assert time.monotonic() - asked < SOON
         page.goto(home(server))
         expect(page.get_by_role("heading", name="Log in")).to_be_visible()
