@@ -177,9 +177,19 @@ class MovingStore:
         """Remove records; returns the keys of the sessions that ended by it.
 
         A record is swapped for a place before it is deleted. So it is known what stood there last:
-        a session that was moved and renewed meanwhile lives on, and is not among them.
+        a session that was moved and renewed meanwhile lives on, and is not among them. What stood
+        as a marker is not, either, because its session may be in the new store or gone from there.
         """
-        from_old = await emptied(self._old, await self._old.load(keys))
+        in_old = await self._old.load(keys)
+        if markers := [key for key, one in in_old.items() if is_marker(one)]:
+            try:
+                await self._take_over(markers)
+            except (StoreUnavailable, StoreMisconfigured):
+                raise
+            except StoreError:
+                pass  # the new store refuses it, and it stands in the old one again
+            in_old = await self._old.load(keys)
+        from_old = await emptied(self._old, in_old)
         if from_old:
             await self._old.delete(from_old)
         in_new = await self._new.load(keys)
@@ -187,10 +197,7 @@ class MovingStore:
         from_new = await emptied(self._new, in_new)
         if from_new:
             await self._new.delete(from_new)
-        ended = [key for key, one in from_old.items() if is_standing(one)]
-        # A marker held the session if nobody had filled its place.
-        ended += [key for key, one in from_new.items() if is_standing(one) or key in from_old]
-        return {*ended}
+        return {*only_standing(from_old), *only_standing(from_new)}
 
     async def find_by_user(self, user_id: str, /) -> Sequence[Listed]:
         """All records of a user, newest first, without their data."""
