@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def browser_of_a_person(chromium: Browser) -> Iterator[BrowserContext]:
-    """A browser in which no page fails."""
+    """A browser in which no page fails, but for what waits for an answer of a closed socket."""
     with chromium.new_context() as context:
         wrong: list[str] = []
 
@@ -50,7 +50,7 @@ def browser_of_a_person(chromium: Browser) -> Iterator[BrowserContext]:
         context.on("response", note)
         context.on("weberror", lambda error: wrong.append(str(error.error)))
         yield context
-    assert wrong == []
+    assert [one for one in wrong if not one.startswith("Canceled future for ")] == []
 
 
 def fill_in(page: Page, name: str, password: str) -> None:
