@@ -1,4 +1,4 @@
-"""`/auth/check`, by which a proxy protects another program; nginx and Flower for real."""
+"""`/auth/check`, by which a proxy protects another program; nginx, Caddy and Flower for real."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +16,18 @@ from urllib.request import Request, urlopen
 
 import pytest
 from browsing import visiting
+from pages import blocks
 from playwright.sync_api import Browser, Page
-from running import Server, clean_environment, free_port, running_server, wait_until_it_listens
+from running import (
+    Answer,
+    Server,
+    clean_environment,
+    free_port,
+    received,
+    running_server,
+    wait_until_it_listens,
+)
+from services import missing
 from visiting import Visits
 
 EXAMPLE = Path(__file__).parents[2] / "examples/flower-behind-nginx"
@@ -118,8 +129,7 @@ def nginx(directory: Path, front: int, ports: dict[str, str]) -> Iterator[None]:
     """nginx with the example's configuration, with *ports* for those in it, at *front*."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
-        missing = "nginx is missing: install Debian's package nginx"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+        missing("nginx is missing: install Debian's package nginx")
     text = (EXAMPLE / "nginx.conf").read_text(encoding="utf-8")
     for old, new in ports.items():
         assert old in text
@@ -233,3 +243,46 @@ def test_the_program_learns_who_it_is_and_never_the_id_of_the_session(
                 others = {one for one in ("a=1", "b=2") if one in cookies}
                 assert {*headers.get("Cookie", "").rstrip("; ").split("; ")} - {""} == others
         program.shutdown()
+
+
+def test_the_lines_on_the_page_are_those_of_the_example() -> None:
+    (page,) = blocks("nginx", "docs/forward-auth.md")
+    example = (EXAMPLE / "nginx.conf").read_text(encoding="utf-8").splitlines()
+    assert {line.strip() for line in page.splitlines()} <= {line.strip() for line in example}
+
+
+def test_caddy_asks_for_a_login_first_and_tells_the_program_who_it_is(
+    site: Site, tmp_path: Path
+) -> None:
+    caddy = shutil.which("caddy")
+    if caddy is None:
+        missing("caddy is missing: install Debian's package caddy")
+    front = free_port()
+    (text,) = blocks("caddyfile", "docs/forward-auth.md")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as program:
+        Thread(target=program.serve_forever).start()
+        text = text.replace(":8080", f"http://127.0.0.1:{front}")
+        text = text.replace("127.0.0.1:8888", f"127.0.0.1:{site.server.port}")
+        text = text.replace("127.0.0.1:5555", f"127.0.0.1:{program.server_port}")
+        settings = tmp_path / "Caddyfile"
+        settings.write_text(f"{{\n  admin off\n}}\n{text}")
+        command = (str(caddy), "run", "--adapter", "caddyfile", "--config", settings)
+        with process(*command, port=front, HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path)):
+            proxy = Server(site.server.process, front)
+            status, headers, _ = asked_for_a_page(proxy, "/flower/tasks?state=FAILURE")
+            assert status == 303
+            assert headers["Location"] == "/user/login?next=%2Fflower%2Ftasks%3Fstate%3DFAILURE"
+            cookie = proxy.log_in("Ada")
+            status, _, body = asked_for_a_page(proxy, "/flower/", cookie)
+            assert (status, json.loads(body)["X-Auth-User"]) == (200, "ada")
+            proxy.request("POST", "/user/logout", {}, cookie)
+            assert asked_for_a_page(proxy, "/flower/", cookie)[0] == 303
+        program.shutdown()
+
+
+def asked_for_a_page(server: Server, path: str, cookie: str = "") -> Answer:
+    """The answer to a browser that wants to show a page, and claims to be somebody."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    headers = PAGE | {"Cookie": cookie, "X-Auth-User": "bob"}
+    connection.request("GET", path, headers=headers)
+    return received(connection)
