@@ -139,9 +139,8 @@ def galera_urls(galera_cluster: tuple[URL, URL]) -> Iterator[tuple[str, str]]:
     """An empty database of the test's own, as each of the two nodes has it."""
     first, second = galera_cluster
     with _mariadb_database(first) as name:
-        with _mariadb(second) as connection, connection.cursor() as cursor:
-            cursor.execute("SET SESSION wsrep_sync_wait = 3")  # until it has the database, too
-            cursor.execute(f"SHOW CREATE DATABASE {name}")
+        at_second = second.set(database=name)  # which has it a moment later
+        _wait_for(lambda: _mariadb(at_second).close(), pymysql.err.OperationalError)
         yield _text(first.set(database=name)), _text(second.set(database=name))
 
 
@@ -359,7 +358,11 @@ def _mariadb_database(server: URL) -> Iterator[str]:
 
 def _mariadb(url: URL) -> "pymysql.Connection[pymysql.cursors.Cursor]":
     return pymysql.connect(
-        host=url.host, port=url.port or 3306, user=url.username, password=str(url.password)
+        host=url.host,
+        port=url.port or 3306,
+        user=url.username,
+        password=str(url.password),
+        database=url.database,
     )
 
 
