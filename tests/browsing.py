@@ -12,6 +12,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    Response,
     sync_playwright,
 )
 from running import Server, running_server
@@ -52,6 +53,22 @@ def chromium() -> Iterator[Browser]:
 def server(tmp_path: Path) -> Iterator[Server]:
     with running_server(tmp_path) as started:
         yield started
+
+
+@contextmanager
+def browser_of_a_person(chromium: Browser, *may_be_said: str) -> Iterator[BrowserContext]:
+    """A browser whose pages may not fail, but for errors that begin with *may_be_said*."""
+    with chromium.new_context() as context:
+        wrong: list[str] = []
+
+        def note(answer: Response) -> None:
+            if answer.status >= 500:
+                wrong.append(f"{answer.status}: {answer.url}")
+
+        context.on("response", note)
+        context.on("weberror", lambda error: wrong.append(str(error.error)))
+        yield context
+    assert [one for one in wrong if not one.startswith(may_be_said)] == []
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,20 +139,30 @@ def running(command: Sequence[str | Path], directory: Path, **environment: str) 
         stderr=subprocess.STDOUT,
         text=True,
     )
+    with reading(process) as server:
+        server.port = int(server.wait_for(r"listening http://[^/]*:(\d+)/")[1])
+        server.wait_for(r"settings  .*\n")  # the last line of what it says at the start
+        yield server
+
+
+@contextmanager
+def reading(
+    process: subprocess.Popen[str], send: Callable[[int], object] | None = None
+) -> Iterator[Server]:
+    """The server in *process*, whose output is read; ended by the signals that *send* sends."""
+    send = send or process.send_signal
     server = Server(process)
     reader = Thread(target=server.read, daemon=True)
     reader.start()
     try:
-        server.port = int(server.wait_for(r"listening http://[^/]*:(\d+)/")[1])
-        server.wait_for(r"settings  .*\n")  # the last line of what it says at the start
         yield server
     finally:
         if process.poll() is None:
-            process.terminate()
+            send(signal.SIGTERM)
         try:
             process.wait(START_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
+            send(signal.SIGKILL)
             process.wait()
         reader.join()
         assert process.stdout is not None

@@ -1,5 +1,6 @@
 """`bokeh serve` and `panel serve` as processes of their own, and visitors without a browser."""
 
+import asyncio
 import os
 import re
 import signal
@@ -8,11 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Thread
 from urllib.parse import urlencode
 
-from running import START_SECONDS, Server, clean_environment
+from running import Server, clean_environment, reading
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
@@ -45,24 +46,10 @@ def serving(
         text=True,
         start_new_session=True,  # the processes that it forks are ended with it
     )
-    server = Server(process)
-    reader = Thread(target=server.read, daemon=True)
-    reader.start()
-    try:
+    with reading(process, partial(os.killpg, process.pid)) as server:
         server.port = int(server.wait_for(r"app running at: http://[^:]*:(\d+)/")[1])
         server.wait_for("Starting Bokeh server with process id")
         yield server
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        reader.join()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def auth_with(manager: str, more: str = "") -> str:
@@ -155,14 +142,31 @@ async def close(*connections: WebSocketClientConnection) -> None:
 async def sockets_in_both_processes(
     visitor: Visitor, token: str | None = None
 ) -> list[WebSocketClientConnection]:
-    """Open sockets until each of the two processes has one, of one document or of several."""
-    found: list[WebSocketClientConnection] = []
+    """Open sockets until each of the two processes has one, of one document or of several.
+
+    Which process accepts a connection is up to the system, and on a quiet machine it is always the
+    same one. So that one stands still while the second socket is opened.
+    """
     before = len(processes(visitor.server))
+    found = [await open_socket(visitor, token)]
+    while len(processes(visitor.server)) == before:  # noqa: ASYNC110 - a thread reads the line
+        await asyncio.sleep(0.01)
+    first = int(processes(visitor.server)[-1])
     while len({*processes(visitor.server)[before:]}) < 2:
         assert len(found) < 100
-        found.append(await visitor.socket(token))
-        assert await found[-1].read_message()  # part of Bokeh's ACK: it is open
+        os.kill(first, signal.SIGSTOP)
+        try:
+            found.append(await open_socket(visitor, token))
+        finally:
+            os.kill(first, signal.SIGCONT)
     return found
+
+
+async def open_socket(visitor: Visitor, token: str | None) -> WebSocketClientConnection:
+    """A socket of which part of Bokeh's ACK has arrived: it is open."""
+    opened = await visitor.socket(token)
+    assert await opened.read_message()
+    return opened
 
 
 def processes(server: Server) -> list[str]:

@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
-from running import START_SECONDS, Server, clean_environment, free_port, wait_until_it_listens
+from running import Server, clean_environment, free_port, reading, wait_until_it_listens
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
@@ -58,22 +57,9 @@ def started(directory: Path, *command: str, port: int | None = None) -> Iterator
         stderr=subprocess.STDOUT,
         text=True,
     )
-    server = Server(process, port)
-    reader = Thread(target=server.read, daemon=True)
-    reader.start()
-    try:
+    with reading(process) as server:
+        server.port = port
         yield server
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        try:
-            process.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        reader.join()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def environment(directory: Path) -> dict[str, str]:

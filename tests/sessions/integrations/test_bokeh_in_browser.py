@@ -20,7 +20,8 @@ from bokeh_servers import (
     sockets_in_both_processes,
     until_closed,
 )
-from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
+from browsing import browser_of_a_person
+from playwright.sync_api import Browser, Page, expect
 from running import SOON, Server
 
 T = TypeVar("T")
@@ -98,22 +99,6 @@ def background() -> Iterator[Callable[[Coroutine[Any, Any, T]], "Future[T]"]]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-@contextmanager
-def browser_of_a_person(chromium: Browser) -> Iterator[BrowserContext]:
-    """A browser whose pages may not fail."""
-    with chromium.new_context() as context:
-        wrong: list[str] = []
-
-        def note(answer: Response) -> None:
-            if answer.status >= 500:
-                wrong.append(f"{answer.status}: {answer.url}")
-
-        context.on("response", note)
-        context.on("weberror", lambda error: wrong.append(str(error.error)))
-        yield context
-    assert wrong == []
 
 
 def log_in(page: Page, server: Server, path: str = "/app", name: str = "ada") -> None:

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from browsing import browser_of_a_person
 from jupyter_servers import CONFIG, VOILA, home, serving, started
-from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
+from playwright.sync_api import Browser, Page, expect
 from running import SOON, Server, wait_until_it_listens
 
 AXE = Path(__file__).parent.parent.parent.parent / "node_modules/axe-core/axe.min.js"
@@ -27,6 +27,8 @@ OPEN_KERNEL = """async () => {
     socket.onclose = event => resolve([event.code, event.reason]);
   });
 }"""
+# What a page says that waits for an answer when its socket is closed.
+CLOSED = "Canceled future for "
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +39,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@contextmanager
-def browser_of_a_person(chromium: Browser) -> Iterator[BrowserContext]:
-    """A browser in which no page fails, but for what waits for an answer of a closed socket."""
-    with chromium.new_context() as context:
-        wrong: list[str] = []
-
-        def note(answer: Response) -> None:
-            if answer.status >= 500:
-                wrong.append(f"{answer.status}: {answer.url}")
-
-        context.on("response", note)
-        context.on("weberror", lambda error: wrong.append(str(error.error)))
-        yield context
-    assert [one for one in wrong if not one.startswith("Canceled future for ")] == []
-
-
 def fill_in(page: Page, name: str, password: str) -> None:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
@@ -60,7 +46,10 @@ def fill_in(page: Page, name: str, password: str) -> None:
 
 
 def test_a_person_logs_in_and_out_in_two_browsers(chromium: Browser, server: Server) -> None:
-    with browser_of_a_person(chromium) as first, browser_of_a_person(chromium) as second:
+    with (
+        browser_of_a_person(chromium, CLOSED) as first,
+        browser_of_a_person(chromium, CLOSED) as second,
+    ):
         page, other = first.new_page(), second.new_page()
         for visited in (page, other):
             visited.goto(f"{home(server)}/files/notes.txt")
@@ -114,7 +103,7 @@ def test_voila_with_the_same_class(chromium: Browser, tmp_path: Path) -> None:
     (tmp_path / "answer.ipynb").write_text(NOTEBOOK, encoding="utf-8")
     with (
         started(tmp_path, *VOILA, "answer.ipynb") as server,
-        browser_of_a_person(chromium) as context,
+        browser_of_a_person(chromium, CLOSED) as context,
     ):
         wait_until_it_listens(server.port)
         page, other = context.new_page(), context.new_page()
