@@ -10,12 +10,9 @@ from tornado.template import Template
 from tornado.web import RequestHandler
 
 from hello_tornado.sessions.events import EndedReason
+from hello_tornado.sessions.integrations.login_pages import ENDED
 
 PAGE: Final = Path(__file__).with_suffix(".html")
-ENDED: Final = {
-    EndedReason.EXPIRED: "Your session has expired. Please log in again.",
-    EndedReason.REVOKED: "You were signed out. Please log in again.",
-}
 
 
 class Logins(Protocol):
@@ -76,7 +73,7 @@ class LoginHandler(PageHandler):
             self.go_on()
             return
         reason = await self.logins.ended_reason(self)
-        self.show(logs_in=True, message="" if reason is None else ENDED.get(reason, ""))
+        self.show(logs_in=True, message=ENDED.get(reason, ""))
 
     @allow_unauthenticated
     async def post(self) -> None:

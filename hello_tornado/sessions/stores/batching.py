@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain, count, islice
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from hello_tornado.sessions.errors import StoreMisconfigured, StoreTimeout, StoreUnavailable
+from hello_tornado.sessions.errors import StoreTimeout
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import AGAIN, Again
 from hello_tornado.sessions.stores import Store, placement_of
@@ -21,6 +21,7 @@ from hello_tornado.sessions.stores.deadlines import (
     did_not_answer,
     wait_anew,
 )
+from hello_tornado.sessions.stores.failures import ABOUT_ALL
 
 __all__ = ["AGAIN", "Again", "Batcher", "Batchers", "batched"]
 
@@ -197,8 +198,7 @@ class Batcher(Generic[K, Q, A]):
         """After an *error*: send each turn by itself, then each question of a folded turn."""
         key, question, line = turns[0]
         is_folded = question is not line[0][0]
-        is_about_all = isinstance(error, StoreUnavailable | StoreMisconfigured)
-        if is_about_all or not (len(turns) > 1 or is_folded):
+        if isinstance(error, ABOUT_ALL) or not (len(turns) > 1 or is_folded):
             behind = self._all_behind() if isinstance(error, StoreTimeout) else []
             for _, future, _ in chain(*(line for _, _, line in turns), *behind):
                 fail(future, error)

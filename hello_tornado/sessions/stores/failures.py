@@ -7,7 +7,7 @@
 | any other | unknown | is closed |
 """
 
-from hello_tornado.sessions.errors import StoreError, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
 
 
 class Taken(StoreError):
@@ -34,6 +34,7 @@ class ServerRefuses(StoreUnavailable):
 
 
 HARMLESS = (Taken, TakenBack)
+ABOUT_ALL = (StoreUnavailable, StoreMisconfigured)  # any other error may be about one question
 
 
 def failed(kind: type[StoreError], why: str, cause: BaseException | None) -> StoreError:

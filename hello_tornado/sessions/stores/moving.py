@@ -8,10 +8,10 @@ stands in the old store is read from there. Before it is written to it is *taken
 3. In the new store the record is swapped for the place.
 4. The marker is deleted.
 
-Whoever finds a place or a marker goes on where another process has stopped, which may have died.
-One that slept brings no session back: each place is another one, and a process fills only the place
-that it saw before it read the marker. An end deletes from the old store first, and then from the
-new one. So what was read before the end finds its place gone, and what is read afterwards is
+A process that finds a place or a marker continues with the next step, because the process that
+made it may have died. A slow process brings no session back: each place is different, and a process
+fills only the place that it saw before it read the marker. A logout empties the old store first,
+and then the new one. What was read before that finds its place gone, and what is read afterwards is
 nothing.
 
 Places and markers have negative versions. A place has expired, so the next purge deletes one that
@@ -39,6 +39,7 @@ from hello_tornado.sessions.records.record import (
 from hello_tornado.sessions.records.tombstones import tombstone_key_of
 from hello_tornado.sessions.stores import Announcing, Store, placement_of
 from hello_tornado.sessions.stores.deadlines import limit_of_store
+from hello_tornado.sessions.stores.failures import ABOUT_ALL
 from hello_tornado.sessions.stores.takeover import (
     LONG_AGO,
     THE_OTHER_WAY,
@@ -125,24 +126,24 @@ class MovingStore:
         What the new store refuses is an outcome: other swaps of the call have been written.
         """
         number_of = {(swaps[number].old or swaps[number].new).key: number for number in waiting}
-        later: dict[int, Outcome | StoreError] = {}
+        why: Outcome | StoreError = AGAIN
         in_old = [*await self._old.load(number_of)]
         try:
             held = await self._take_over(in_old, waits=False)
-        except (StoreUnavailable, StoreMisconfigured):
+        except ABOUT_ALL:
             raise
         except StoreError as error:
-            held = {*await self._old.load(in_old)}
-            later = {number_of[key]: error for key in held}
-        later = {number_of[key]: AGAIN for key in held} | later
+            held, why = {*await self._old.load(in_old)}, error
+        later = {number_of[key]: why for key in held}
         asked = [number for number in waiting if number not in later]
         saves = [_into_its_place(swaps[number], outcomes[number]) for number in asked]
         try:
             answers = await self._new.save(saves)
-        except (StoreUnavailable, StoreMisconfigured):
+        except ABOUT_ALL:
             raise
         except StoreError as error:
-            answers = [error] * len(saves) if len(saves) == 1 else [AGAIN] * len(saves)
+            # Of several it may be about one: the next call asks for them without what is written.
+            answers = [error] if len(saves) == 1 else [AGAIN] * len(saves)
         for number, outcome in zip(asked, answers, strict=True):
             later[number] = _second_outcome(swaps[number], outcome)
         return later
@@ -184,7 +185,7 @@ class MovingStore:
         if markers := [key for key, one in in_old.items() if is_marker(one)]:
             try:
                 await self._take_over(markers)
-            except (StoreUnavailable, StoreMisconfigured):
+            except ABOUT_ALL:
                 raise
             except StoreError:
                 pass  # the new store refuses it, and it stands in the old one again
@@ -267,7 +268,7 @@ class MovingStore:
             await self._old.delete(places)  # left from the move to this store; nothing is in them
         try:
             await self._take_over([one.key for one in page if not is_place(one)])
-        except (StoreUnavailable, StoreMisconfigured):
+        except ABOUT_ALL:
             raise
         except StoreError as error:
             return error

@@ -20,11 +20,11 @@ from redis.asyncio import RedisCluster
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import RedisClusterException
 
-from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.stores.connections import Connections
 from hello_tornado.sessions.stores.deadlines import did_not_answer
-from hello_tornado.sessions.stores.failures import failed
+from hello_tornado.sessions.stores.failures import ABOUT_ALL, failed
 from hello_tornado.sessions.stores.redis.server import Client, RedisServer
 from hello_tornado.sessions.stores.redis.url import Target
 
@@ -52,10 +52,10 @@ class Masters:
         self.tags = _tags(target.prefix) if target.is_cluster else [target.prefix]
         self.indexes: Final = [f"{{{tag}}}:expiries" for tag in self.tags]
         self.records: Final = [f"{{{tag}}}:record:".encode() for tag in self.tags]
-        self.keys: Final = [[index] for index in self.indexes]  # the KEYS of the script
-        if target.is_cluster:
-            for tag, keys in zip(self.tags, self.keys, strict=True):
-                keys.append(f"{{{tag}}}:never")
+        more = (":never",) if target.is_cluster else ()
+        self.keys: Final = [  # the KEYS of the script
+            [f"{{{tag}}}{name}" for name in (":expiries", *more)] for tag in self.tags
+        ]
         self._names = [""] * len(self.tags)  # of the masters; "" while nobody has looked
         self._answering = ""  # the master that was written to last for the whole store
         self._connections: dict[str, Connections[Client]] = {}
@@ -85,7 +85,7 @@ class Masters:
         """
         try:
             return await self._ask(Connections.write, run, calls)
-        except (StoreUnavailable, StoreMisconfigured):
+        except ABOUT_ALL:
             raise
         except StoreError as error:
             if len(calls) == 1:

@@ -25,7 +25,7 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import ClusterError, NoScriptError, RedisClusterException, RedisError
 
 from hello_tornado.sessions import options
-from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
     AGAIN,
@@ -39,7 +39,7 @@ from hello_tornado.sessions.records.record import (
 )
 from hello_tornado.sessions.stores import without_password
 from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS, Wait, limit_of
-from hello_tornado.sessions.stores.failures import failed
+from hello_tornado.sessions.stores.failures import ABOUT_ALL, failed
 from hello_tornado.sessions.stores.redis.existing import name_of_client, target_of_client
 from hello_tornado.sessions.stores.redis.masters import Call, Masters, Run
 from hello_tornado.sessions.stores.redis.records import facts_of, outcome_of, record_of, value_of
@@ -134,7 +134,7 @@ class RedisStore:
         ]:
             try:
                 answers = await self._masters.write(_run, [call for _, call in asked])
-            except (StoreUnavailable, StoreMisconfigured):
+            except ABOUT_ALL:
                 raise
             except StoreError:
                 if not any(outcomes.values()):  # nothing of the call was written
@@ -156,7 +156,7 @@ class RedisStore:
             (answer,) = await self._masters.write(
                 _run, [self._script(tag, "save", *_saving([swap]))]
             )
-        except (StoreUnavailable, StoreMisconfigured):
+        except ABOUT_ALL:
             raise
         except StoreError as error:
             return error

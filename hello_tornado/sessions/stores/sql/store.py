@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Table
 
-from hello_tornado.sessions.errors import StoreError, StoreMisconfigured, StoreUnavailable
+from hello_tornado.sessions.errors import StoreError, StoreUnavailable
 from hello_tornado.sessions.records.ids import SessionKey
 from hello_tornado.sessions.records.record import (
     AGAIN,
@@ -20,7 +20,7 @@ from hello_tornado.sessions.records.record import (
     in_parts,
 )
 from hello_tornado.sessions.stores.deadlines import LIMIT_SECONDS
-from hello_tornado.sessions.stores.failures import Taken, TakenBack
+from hello_tornado.sessions.stores.failures import ABOUT_ALL, Taken, TakenBack
 from hello_tornado.sessions.stores.sql.database import SqlDatabase
 from hello_tornado.sessions.stores.sql.names import DEFAULT_TABLE
 from hello_tornado.sessions.stores.sql.postgresql import Notices
@@ -119,7 +119,7 @@ class SqlStore:
                 outcomes += await self._save(part)
             except Taken:
                 outcomes += [await self._save_alone(swap) for swap in part]
-            except (StoreUnavailable, StoreMisconfigured):
+            except ABOUT_ALL:
                 raise
             except StoreError:
                 if not outcomes:  # nothing of the call was written
@@ -131,7 +131,7 @@ class SqlStore:
         """What became of one of several swaps; what the database refuses is about it alone."""
         try:
             return await self._save_one(swap)
-        except (StoreUnavailable, StoreMisconfigured):
+        except ABOUT_ALL:
             raise
         except StoreError as error:
             return error
